@@ -1,0 +1,252 @@
+"""Starts the fusion node on two cameras and takes it to `active`, one step after the other.
+
+    ros2 launch ssvif_ros fusion.launch.py visible_topic:=/rgb/image thermal_topic:=/ir/image
+    ros2 launch ssvif_ros fusion.launch.py --show-args
+
+An argument that is left empty changes nothing: the value then comes from `params_file`. It knows
+topics and parameter names, and nothing of what the node does with them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.event_handlers import OnProcessStart
+from launch.events import matches_action
+from launch.substitutions import PathJoinSubstitution
+from launch_ros.actions import LifecycleNode
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+from lifecycle_msgs.msg import Transition
+
+# Set by somebody who has chosen transports already: then this file chooses none.
+TRANSPORT_VARIABLES = (
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "FASTRTPS_DEFAULT_PROFILES_FILE",  # its name up to jazzy
+    "FASTDDS_BUILTIN_TRANSPORTS",
+)
+PROFILE_VARIABLES = TRANSPORT_VARIABLES[:2]
+RESPAWN_DELAY_S = 2.0
+
+
+def boolean(text: str) -> bool:
+    """`true` or `false` as people write them; anything else raises ValueError."""
+    values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.strip().lower() not in values:
+        raise ValueError("is neither true nor false")
+    return values[text.strip().lower()]
+
+
+# Launch arguments that become node parameters of the same name, and how their text is read.
+NODE_PARAMETERS: dict[str, Callable[[str], Any]] = {
+    "model": str,
+    "engine": str,
+    "threads": int,
+    "slop": float,
+    "thermal_offset": float,
+    "use_sim_time": boolean,
+}
+
+
+def read(context: LaunchContext, argument: str, convert: Callable[[str], Any]) -> Any:
+    """The argument's value, or None where it was left empty."""
+    text = context.launch_configurations[argument]
+    if not text.strip():
+        return None
+    try:
+        return convert(text)
+    except ValueError as error:
+        raise RuntimeError(f"launch argument {argument}:={text} {error}; give another") from error
+
+
+def transport(context: LaunchContext) -> list[SetEnvironmentVariable]:
+    """Large shared-memory segments for Fast DDS, unless the environment says otherwise."""
+    chosen = any(context.environment.get(name) for name in TRANSPORT_VARIABLES)
+    if chosen or not read(context, "fastdds_shm", boolean):
+        return []
+    profile = os.path.join(get_package_share_directory("ssvif_ros"), "config", "fastdds_shm.xml")
+    return [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
+
+
+def parameters(context: LaunchContext) -> list[Any]:
+    """The parameter file, then what the arguments change in it."""
+    file = Path(context.launch_configurations["params_file"]).expanduser()
+    if not file.is_file():
+        raise RuntimeError(f"params_file {file} does not exist; give the path of a YAML file")
+    values = {name: read(context, name, convert) for name, convert in NODE_PARAMETERS.items()}
+    changed = {
+        name: ParameterValue(value, value_type=type(value))
+        for name, value in values.items()
+        if value is not None
+    }
+    return [str(file), changed] if changed else [str(file)]
+
+
+def remappings(context: LaunchContext) -> list[tuple[str, str]]:
+    """The node's three inputs; the camera info lies beside the image where nothing is said."""
+    visible = context.launch_configurations["visible_topic"]
+    info = context.launch_configurations["visible_info_topic"]
+    return [
+        ("visible/image_raw", visible),
+        ("thermal/image_raw", context.launch_configurations["thermal_topic"]),
+        ("visible/camera_info", info or str(PurePosixPath(visible).with_name("camera_info"))),
+    ]
+
+
+def change_state(node: LifecycleNode, transition_id: int) -> EmitEvent:
+    """Asks the node for a transition; launch_ros waits until the node offers its services."""
+    return EmitEvent(
+        event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition_id)
+    )
+
+
+def bring_up(node: LifecycleNode) -> list[RegisterEventHandler]:
+    """Configure as soon as the process runs, activate as soon as it is configured."""
+    return [
+        RegisterEventHandler(
+            OnProcessStart(
+                target_action=node,
+                on_start=[change_state(node, Transition.TRANSITION_CONFIGURE)],
+            )
+        ),
+        RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=node,
+                start_state="configuring",
+                goal_state="inactive",
+                entities=[change_state(node, Transition.TRANSITION_ACTIVATE)],
+            )
+        ),
+        RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=node,
+                start_state="configuring",
+                goal_state="unconfigured",
+                entities=[
+                    LogInfo(msg="The fusion node could not be configured: its own log says why.")
+                ],
+            )
+        ),
+    ]
+
+
+def start(context: LaunchContext) -> list[Any]:
+    """Everything that depends on the arguments' values."""
+    node = LifecycleNode(
+        package="ssvif_ros",
+        executable="fusion_node",
+        name=context.launch_configurations["node_name"],
+        namespace=context.launch_configurations["namespace"],
+        parameters=parameters(context),
+        remappings=remappings(context),
+        ros_arguments=["--log-level", context.launch_configurations["log_level"]],
+        respawn=bool(read(context, "respawn", boolean)),
+        respawn_delay=RESPAWN_DELAY_S,
+        output="screen",
+    )
+    # The handlers come first, so that they are there when the process starts.
+    handlers = bring_up(node) if read(context, "autostart", boolean) else []
+    return [*transport(context), *handlers, node]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The arguments; what they make happen is decided in `start`."""
+    default_file = PathJoinSubstitution([FindPackageShare("ssvif_ros"), "config", "fusion.yaml"])
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "namespace", default_value="", description="Namespace of the node, as in /robot."
+            ),
+            DeclareLaunchArgument(
+                "node_name", default_value="fusion", description="Name of the node."
+            ),
+            DeclareLaunchArgument(
+                "params_file",
+                default_value=default_file,
+                description="YAML file with the node's parameters; the arguments below go first.",
+            ),
+            DeclareLaunchArgument(
+                "model",
+                default_value="",
+                description="Shipped model (base, tiny) or path of an ONNX file.",
+            ),
+            DeclareLaunchArgument(
+                "engine",
+                default_value="",
+                description="Inference engine; auto takes the fastest that works.",
+            ),
+            DeclareLaunchArgument(
+                "threads",
+                default_value="",
+                description="CPU threads of the engine (0: one for each core).",
+            ),
+            DeclareLaunchArgument(
+                "visible_topic",
+                default_value="visible/image_raw",
+                description="Images of the visible camera.",
+            ),
+            DeclareLaunchArgument(
+                "thermal_topic",
+                default_value="thermal/image_raw",
+                description="Images of the thermal camera.",
+            ),
+            DeclareLaunchArgument(
+                "visible_info_topic",
+                default_value="",
+                description="CameraInfo of the visible camera; empty: the one beside its image.",
+            ),
+            DeclareLaunchArgument(
+                "slop",
+                default_value="",
+                description="Largest difference between the stamps of one pair, in seconds.",
+            ),
+            DeclareLaunchArgument(
+                "thermal_offset",
+                default_value="",
+                description="Seconds added to thermal stamps; negative if they come late.",
+            ),
+            DeclareLaunchArgument(
+                "use_sim_time",
+                default_value="",
+                description="Take the time from /clock (true with bags and simulators).",
+            ),
+            DeclareLaunchArgument(
+                "autostart",
+                default_value="true",
+                description="Configure and activate the node; false leaves that to a manager.",
+            ),
+            DeclareLaunchArgument(
+                "respawn",
+                default_value="false",
+                description="Start the node again, up to active, when its process ends.",
+            ),
+            DeclareLaunchArgument(
+                "log_level",
+                default_value="info",
+                choices=["debug", "info", "warn", "error", "fatal"],
+                description="Least severe messages that are logged.",
+            ),
+            DeclareLaunchArgument(
+                "fastdds_shm",
+                default_value="true",
+                description="Give Fast DDS shared memory that holds whole images; see "
+                "config/fastdds_shm.xml. Nothing changes where a profile is set already.",
+            ),
+            OpaqueFunction(function=start),
+        ]
+    )

@@ -1,0 +1,56 @@
+"""The `ssvif` command: gathers the verbs and turns user errors into one line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from ssvif_core import __version__
+from ssvif_core.cli import doctor, export, fuse, train
+from ssvif_core.errors import SsvifError
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Fuse a camera and a thermal camera: train, export, and run on files.",
+)
+app.command()(fuse.fuse)
+app.command()(train.train)
+app.command()(export.export)
+app.command()(doctor.doctor)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Options that come before the verb."""
+
+
+def main() -> None:
+    """Entry point of the `ssvif` script. Exit status: 0 done, 1 user error, 2 wrong usage."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(message)s",
+        handlers=[RichHandler(console=Console(stderr=True), show_time=False, show_path=False)],
+    )
+    try:
+        app()
+    except SsvifError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,98 @@
+"""`ssvif doctor`: what is installed, what works, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ssvif_core import __version__
+from ssvif_core.errors import SsvifError
+from ssvif_core.inference.engine import ENGINES
+from ssvif_core.models import open_model, shipped_models
+
+__all__ = ["doctor"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """An importable package, what it is for, and how to get it."""
+
+    module: str
+    purpose: str
+    remedy: str
+
+
+PARTS = [
+    Part("numpy", "runtime", "pip install ."),
+    Part("cv2", "runtime", "pip install .   (robot: apt install python3-opencv)"),
+    Part("onnxruntime", "runtime engine", "pip install ."),
+    Part("tensorrt", "runtime engine (NVIDIA)", "comes with JetPack, or from NVIDIA"),
+    Part("rclpy", "live node", "pip install '.[ros]'   (robot: a ROS 2 installation)"),
+    Part("sensor_msgs", "live node", "pip install '.[ros]'   (robot: a ROS 2 installation)"),
+    Part("message_filters", "live node (optional)", "apt install ros-$ROS_DISTRO-message-filters"),
+    Part("cv_bridge", "unusual encodings (optional)", "apt install ros-$ROS_DISTRO-cv-bridge"),
+    Part("vision_msgs", "label info (optional)", "apt install ros-$ROS_DISTRO-vision-msgs"),
+    Part("launch_ros", "ros2 launch", "apt install ros-$ROS_DISTRO-launch-ros"),
+    Part("torch", "training, export", "pip install '.[train]'"),
+    Part("onnx", "export", "pip install '.[train]'"),
+]
+
+
+def doctor() -> None:
+    """Say what is installed, which engines run, and how to get what is missing.
+
+    Exit status 1 if no engine can run a shipped model.
+    """
+    console = Console()
+    console.print(
+        f"ssvif {__version__}, Python {platform.python_version()}, {platform.machine()}, "
+        f"{os.cpu_count()} cores, ROS_DISTRO={os.environ.get('ROS_DISTRO', 'not set')}"
+    )
+    table = Table("package", "for", "state", title="Packages", title_justify="left")
+    for part in PARTS:
+        version = _version(part.module)
+        state = f"[green]{version}[/]" if version else f"[yellow]missing[/]: {part.remedy}"
+        table.add_row(part.module, part.purpose, state)
+    console.print(table)
+    if not _check_engines(console):
+        raise SsvifError("No engine can run a shipped model: install one from the table above.")
+
+
+def _version(module: str) -> str | None:
+    try:
+        loaded = importlib.import_module(module)
+    except Exception:  # a broken package can raise anything; for the user it is missing
+        return None
+    return str(getattr(loaded, "__version__", None) or _distribution_version(module))
+
+
+def _distribution_version(module: str) -> str:
+    names = importlib.metadata.packages_distributions().get(module, [])
+    return importlib.metadata.version(names[0]) if names else "installed"
+
+
+def _check_engines(console: Console) -> bool:
+    """Run each engine on each shipped model with one small frame."""
+    table = Table("model", "engine", "state", title="Engines", title_justify="left")
+    working = False
+    for name in shipped_models():
+        for engine_name, make in ENGINES.items():
+            try:
+                engine = make(open_model(name), 1)
+                engine.infer(np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8))
+                described = engine.describe()
+                engine.close()
+            except SsvifError as error:
+                table.add_row(name, engine_name, f"[red]{error}[/]")
+                continue
+            working = True
+            table.add_row(name, engine_name, f"[green]works[/] ({described['device']})")
+    console.print(table)
+    return working

@@ -1,0 +1,57 @@
+"""`ssvif export`: a checkpoint becomes an ONNX model with its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssvif_core.errors import SsvifError
+
+__all__ = ["export"]
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a training run.")],
+    output: Annotated[Path, typer.Argument(help="ONNX file to write; the card goes beside it.")],
+    frames: Annotated[
+        Path, typer.Option(help="Real pairs (visible/ thermal/) to check the file against torch.")
+    ],
+    mode: Annotated[
+        str, typer.Option(help="What the masks are: finetuned, distilled, clusters.")
+    ] = "finetuned",
+    limit: Annotated[int, typer.Option(min=1, help="Pairs to compare at most.")] = 8,
+) -> None:
+    """Export a trained network: bytes in, bytes out, any size, everything in the graph.
+
+    The file is kept only if it agrees with torch on real frames: fused within 2 grey levels,
+    labels equal on 99.9 % of the pixels.
+    """
+    try:
+        from ssvif_core.deploy.export import export_model, load_trained
+        from ssvif_core.training.checkpoint import load_checkpoint
+    except ImportError as error:
+        raise SsvifError(f"Export needs the extra: pip install '.[train]' ({error}).") from error
+    from ssvif_core.data.pairs import list_pairs, read_pair
+    from ssvif_core.models import MODES
+
+    if mode not in MODES:
+        raise SsvifError(f"Unknown mode '{mode}': use one of {list(MODES)}.")
+    state = load_checkpoint(checkpoint)
+    pairs = list_pairs(frames)
+    chosen = pairs[:: max(1, len(pairs) // limit)][:limit]
+    model = export_model(
+        load_trained(state),
+        output,
+        state["classes"],
+        [read_pair(*pair) for pair in chosen],
+        mode=mode,
+        notes={"training": {"steps": state["step"], "configuration": state["config"]}},
+    )
+    parity = model.card.content["parity"]
+    typer.echo(
+        f"{model.path}: {model.card.content['parameters']} parameters; on {parity['frames']} "
+        f"frames fused within {parity['fused_max_difference']} grey levels of torch, labels equal "
+        f"on {parity['label_agreement']:.3%}"
+    )

@@ -1,0 +1,134 @@
+"""`ssvif fuse`: fuse and segment files with the same `Pipeline` that runs on the robot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+
+from ssvif_core.cli.progress import progress_bar
+from ssvif_core.data.streams import FrameStream, open_stream
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.overlay import draw_overlay
+from ssvif_core.imaging.panels import panel_row
+from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.inference.engine import create_engine
+from ssvif_core.inference.pipeline import FusionResult, Pipeline
+from ssvif_core.models import open_model
+
+__all__ = ["fuse"]
+
+#: Assumed where the source does not say (folders of images).
+DEFAULT_RATE_HZ = 30.0
+
+
+def fuse(
+    visible: Annotated[Path, typer.Argument(help="Image, folder of images, or video.")],
+    thermal: Annotated[Path, typer.Argument(help="The same, of the thermal camera.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
+        "fused"
+    ),
+    model: Annotated[str, typer.Option(help="base, tiny, or the path of an ONNX model.")] = "base",
+    engine: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: one for each core.")] = 0,
+    gain: Annotated[
+        str, typer.Option(help="Thermal gain: auto (16 bit: percentile, 8 bit: none), none, ...")
+    ] = "auto",
+) -> None:
+    """Fuse pairs of files, frame by frame.
+
+    Writes `fused/`, `labels/` and `overlay/` PNGs for images; for videos `fused.mp4` and
+    `panels.mp4` (visible | thermal | fused | overlay).
+    """
+    loaded = open_model(model)
+    streams = open_stream(visible, "visible"), open_stream(thermal, "thermal")
+    total = min(map(len, streams))
+    if len(streams[0]) != len(streams[1]):
+        typer.echo(f"{len(streams[0])} visible and {len(streams[1])} thermal frames: using {total}")
+    chosen, why = create_engine(loaded, engine, threads)
+    typer.echo(f"model {loaded.card.name} ({loaded.card.mode}), engine {why}")
+    pipeline = Pipeline(chosen, ThermalGain(mode=gain))
+    rate = streams[0].rate_hz or DEFAULT_RATE_HZ
+    writer = _Videos(output, rate) if streams[0].rate_hz else _Images(output)
+    count = _run(pipeline, streams, total, rate, writer, loaded.card.palette)
+    writer.close()
+    typer.echo(f"{count} pairs fused into {output}")
+
+
+def _run(
+    pipeline: Pipeline,
+    streams: tuple[FrameStream, FrameStream],
+    total: int,
+    rate: float,
+    writer: _Images | _Videos,
+    palette: np.ndarray,
+) -> int:
+    count = 0
+    with progress_bar("speed") as bar:
+        task = bar.add_task("fusing", total=total, speed="")
+        frames = zip(streams[0].frames(), streams[1].frames(), strict=False)
+        for index, ((name, visible), (_, thermal)) in enumerate(frames):
+            result = pipeline.process(visible, thermal, index / rate)
+            writer.write(name, visible, result, draw_overlay(result.fused, result.labels, palette))
+            bar.update(task, advance=1, speed=f"engine {result.times.engine_ms:.1f} ms")
+            count += 1
+    return count
+
+
+class _Images:
+    """One PNG for each frame in fused/, labels/ and overlay/."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for part in ("fused", "labels", "overlay"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+
+    def write(
+        self, name: str, visible: np.ndarray, result: FusionResult, overlay: np.ndarray
+    ) -> None:
+        del visible
+        for part, image in (("fused", result.fused), ("overlay", overlay)):
+            self._save(part, name, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        self._save("labels", name, result.labels)
+
+    def _save(self, part: str, name: str, image: np.ndarray) -> None:
+        path = self.folder / part / f"{name}.png"
+        if not cv2.imwrite(str(path), image):
+            raise SsvifError(f"Cannot write {path}: check free space and permissions.")
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class _Videos:
+    """fused.mp4, and panels.mp4 with what went in and what came out side by side."""
+
+    def __init__(self, folder: Path, rate: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.rate = folder, rate
+        self._writers: dict[str, cv2.VideoWriter] = {}
+
+    def write(
+        self, name: str, visible: np.ndarray, result: FusionResult, overlay: np.ndarray
+    ) -> None:
+        images = [visible, result.thermal, result.fused, overlay]
+        captions = ["visible", "thermal", f"fused {name}", "labels"]
+        self._append("fused", result.fused)
+        self._append("panels", panel_row(images, captions))
+
+    def _append(self, part: str, image: np.ndarray) -> None:
+        if part not in self._writers:
+            path = str(self.folder / f"{part}.mp4")
+            code = cv2.VideoWriter.fourcc(*"mp4v")
+            writer = cv2.VideoWriter(path, code, self.rate, image.shape[1::-1])
+            if not writer.isOpened():
+                raise SsvifError(f"Cannot write {path}: check free space and permissions.")
+            self._writers[part] = writer
+        self._writers[part].write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.release()

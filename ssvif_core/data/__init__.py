@@ -1,0 +1,1 @@
+"""Frame pairs to train and test on: paired folders, augmentation, simulated scenes."""

@@ -1,0 +1,144 @@
+"""Training batches as a pure function of the step number.
+
+There is no iterator state to save: batch `step` of a run with a given seed is always the same,
+so a resumed run sees exactly what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssvif_core.data.augment import augment_thermal, augment_visible, random_crop
+from ssvif_core.data.pairs import UNKNOWN, FramePair
+from ssvif_core.errors import SsvifError
+
+__all__ = ["Batch", "BatchMaker", "WeightedPairs", "prefetched"]
+
+#: Label pixels remembered for each class and frame, to centre crops on.
+CENTRES = 64
+#: Part of the crops into which a rectangle of another crop is pasted (CutMix, arXiv 1905.04899).
+CUTMIX = 0.25
+
+
+#: visible (h, w, 3), thermal (h, w) and labels (h, w), all uint8.
+Crop = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+class Batch(NamedTuple):
+    """visible (B,3,h,w) and thermal (B,1,h,w) float in [0,1]; labels (B,h,w) int64, 255 unknown."""
+
+    visible: Tensor
+    thermal: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class WeightedPairs:
+    """Frames of one source and the part of every batch that they make up."""
+
+    pairs: Sequence[FramePair]
+    share: float
+
+
+class BatchMaker:
+    """Draws augmented crops from several sources.
+
+    Args:
+        sources: frames with their shares (normalised here).
+        batch_size: crops in a batch.
+        crop: rows and columns.
+        object_crops: probability that a crop is centred on a labelled object; the class is drawn
+            first, evenly, so that rare classes are seen as often as common ones.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[WeightedPairs],
+        batch_size: int,
+        crop: tuple[int, int],
+        object_crops: float,
+        seed: int,
+    ) -> None:
+        if crop[0] % 16 or crop[1] % 16:
+            raise SsvifError(f"The crop {crop} must be a multiple of 16 in both directions.")
+        self.sources, self.batch_size, self.crop = sources, batch_size, crop
+        self.object_crops, self.seed = object_crops, seed
+        shares = np.array([source.share for source in sources])
+        self._shares = shares / shares.sum()
+        self._centres = [_object_centres(source.pairs) for source in sources]
+
+    def at(self, step: int) -> Batch:
+        """The batch of step `step`."""
+        rng = np.random.default_rng([self.seed, step])
+        crops = [self._draw(rng) for _ in range(self.batch_size)]
+        crops = [self._cutmix(crop, crops, rng) for crop in crops]
+        visible, thermal, labels = (
+            torch.from_numpy(np.ascontiguousarray(np.stack(part)))
+            for part in zip(*crops, strict=True)
+        )
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        return Batch(
+            augment_visible(visible.permute(0, 3, 1, 2) / 255.0, generator),
+            augment_thermal(thermal.unsqueeze(1) / 255.0, generator),
+            labels.long(),
+        )
+
+    def _draw(self, rng: np.random.Generator) -> Crop:
+        chosen = rng.choice(len(self.sources), p=self._shares)
+        pairs, centres = self.sources[chosen].pairs, self._centres[chosen]
+        if centres and rng.random() < self.object_crops:
+            found = centres[rng.choice(sorted(centres))]
+            index, points = found[rng.integers(len(found))]
+            return random_crop(
+                pairs[index], self.crop, rng, tuple(points[rng.integers(len(points))])
+            )
+        return random_crop(pairs[rng.integers(len(pairs))], self.crop, rng)
+
+    def _cutmix(self, crop: Crop, crops: Sequence[Crop], rng: np.random.Generator) -> Crop:
+        if rng.random() >= CUTMIX:
+            return crop
+        other = crops[rng.integers(len(crops))]
+        rows, columns = (int(n * rng.uniform(0.25, 0.6)) for n in self.crop)
+        top, left = (
+            rng.integers(0, n - k) for n, k in zip(self.crop, (rows, columns), strict=True)
+        )
+        window = (slice(top, top + rows), slice(left, left + columns))
+        visible, thermal, labels = (part.copy() for part in crop)
+        for part, source in zip((visible, thermal, labels), other, strict=True):
+            part[window] = source[window]
+        return visible, thermal, labels
+
+
+def _object_centres(pairs: Sequence[FramePair]) -> dict[int, list[tuple[int, np.ndarray]]]:
+    """For each class but background: (frame index, (n, 2) rows and columns of its pixels)."""
+    rng = np.random.default_rng(0)
+    centres: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for index, pair in enumerate(pairs):
+        if pair.labels is None:
+            continue
+        for class_id in np.unique(pair.labels):
+            if class_id in (0, UNKNOWN):
+                continue
+            points = np.argwhere(pair.labels == class_id)
+            points = points[rng.permutation(len(points))[:CENTRES]]
+            centres.setdefault(int(class_id), []).append((index, points))
+    return centres
+
+
+def prefetched(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+    """Batches `start` to `stop - 1`, each made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1, "batches") as pool:
+        coming = pool.submit(maker.at, start)
+        for step in range(start + 1, stop + 1):
+            batch = coming.result()
+            if step < stop:
+                coming = pool.submit(maker.at, step)
+            yield batch

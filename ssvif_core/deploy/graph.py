@@ -1,0 +1,65 @@
+"""The deployed graph: raw bytes in, raw bytes out, everything else inside (contract 1).
+
+Wraps a trained `FusionNetwork` so that what is exported takes camera bytes and returns image and
+label bytes. It works in grey levels 0..255 throughout: the scale to [0, 1] is folded into the stem
+kernels, which saves three passes over the full-size image. Casts stand directly at the inputs and
+outputs because TensorRT accepts uint8 nowhere else.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from ssvif_core.network.fusion_network import (
+    LUMA_WEIGHTS,
+    FusionNetwork,
+    labels_from_logits,
+    pad_to_stride,
+    upsample,
+)
+from ssvif_core.network.layers import fuse_for_deployment
+
+__all__ = ["DeployedGraph"]
+
+FULL_SCALE = 255.0
+
+
+class DeployedGraph(nn.Module):
+    """`FusionNetwork` with re-parameterised blocks behind the uint8 contract.
+
+    Args:
+        network: trained network; it is copied, the original stays trainable.
+
+    Shapes:
+        visible (1, H, W, 3) uint8 RGB, thermal (1, H, W) uint8
+        -> fused (1, H, W, 3) uint8 RGB, labels (1, H, W) uint8.
+    """
+
+    def __init__(self, network: FusionNetwork) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).eval().cpu()
+        fuse_for_deployment(self.network)
+        with torch.no_grad():
+            for stem in (self.network.visible_stem, self.network.thermal_stem):
+                stem[0].weight /= FULL_SCALE
+        self.register_buffer("luma", torch.tensor([LUMA_WEIGHTS]))
+
+    def forward(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
+        rgb = visible.float().permute(0, 3, 1, 2)
+        hot = thermal.float().unsqueeze(1)
+        height, width = rgb.shape[-2:]
+        maps, logits = self.network.predict(pad_to_stride(rgb), pad_to_stride(hot))
+        weight, residual = maps.split(1, 1)
+        # Adding one half here turns the truncating cast at the end into rounding.
+        maps = torch.cat([weight, residual * FULL_SCALE + 0.5], 1)
+        weight, residual = upsample(maps)[..., :height, :width].reshape(2, -1).split(1, 0)
+        # Planes are flattened to rows: ONNX Runtime moves the transposes of an (H, W, 3) image
+        # through element-wise operations otherwise, which makes those five times slower.
+        planes = rgb.reshape(3, -1)
+        delta = weight * (hot.reshape(1, -1) - self.luma @ planes) + residual
+        fused = (planes + delta).clamp(0.0, FULL_SCALE).reshape(1, 3, height, width)
+        labels = labels_from_logits(logits, height, width)
+        return fused.permute(0, 2, 3, 1).to(torch.uint8), labels

@@ -1,0 +1,1 @@
+"""Running an exported model on frames: engines behind one small interface, and the `Pipeline`."""

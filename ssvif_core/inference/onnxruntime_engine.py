@@ -1,0 +1,100 @@
+"""Engine on ONNX Runtime, on the CPU.
+
+The session is specialised to one frame size: with fixed sizes ONNX Runtime folds the padding
+arithmetic away and plans its memory once. A frame of another size makes a new session.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.models import Model
+
+__all__ = ["OnnxRuntimeEngine"]
+
+INPUTS = {"visible": ["tensor(uint8)", 4], "thermal": ["tensor(uint8)", 3]}
+OUTPUTS = {"fused": ["tensor(uint8)", 4], "labels": ["tensor(uint8)", 3]}
+ERRORS_ONLY = 3
+
+
+class OnnxRuntimeEngine:
+    """See `ssvif_core.inference.engine.Engine`.
+
+    Args:
+        model: an opened model.
+        threads: CPU threads; 0 takes one for each core.
+
+    Raises:
+        SsvifError: the file is no ONNX model, or its inputs and outputs are not the contract's.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, model: Model, threads: int = 2) -> None:
+        self.model, self.threads = model, threads
+        self._size = (0, 0)
+        self._session: onnxruntime.InferenceSession | None = self._load({})
+        for wanted, found in (
+            (INPUTS, self._session.get_inputs()),
+            (OUTPUTS, self._session.get_outputs()),
+        ):
+            present = {node.name: [node.type, len(node.shape)] for node in found}
+            if present != wanted:
+                raise SsvifError(
+                    f"{model.path} has {present} where {wanted} is needed: use a model made by "
+                    "`ssvif export`."
+                )
+
+    def _load(self, sizes: dict[str, int]) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = ERRORS_ONLY
+        for dimension, size in sizes.items():
+            options.add_free_dimension_override_by_name(dimension, size)
+        try:
+            return onnxruntime.InferenceSession(
+                str(self.model.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises a dozen types with no common base
+            raise SsvifError(
+                f"ONNX Runtime cannot load {self.model.path}: {error}. Export the model again."
+            ) from error
+
+    def _specialise(self, height: int, width: int) -> None:
+        self._session = self._load({"height": height, "width": width})
+        self._fused = np.empty((1, height, width, 3), np.uint8)
+        self._labels = np.empty((1, height, width), np.uint8)
+        self._binding = self._session.io_binding()
+        for name, buffer in (("fused", self._fused), ("labels", self._labels)):
+            self._binding.bind_output(name, "cpu", 0, np.uint8, buffer.shape, buffer.ctypes.data)
+        self._size = (height, width)
+
+    def infer(self, visible: np.ndarray, thermal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._session is None:
+            raise SsvifError("The engine is closed: make a new one.")
+        if thermal.shape != self._size:
+            self._specialise(*thermal.shape)
+        self._binding.bind_cpu_input("visible", visible[None])
+        self._binding.bind_cpu_input("thermal", thermal[None])
+        self._session.run_with_iobinding(self._binding)
+        return self._fused[0], self._labels[0]
+
+    def warm_up(self, height: int, width: int) -> None:
+        for _ in range(2):
+            self.infer(np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8))
+
+    def describe(self) -> dict[str, str]:
+        return {
+            "engine": self.name,
+            "version": onnxruntime.__version__,
+            "precision": "fp32",
+            "device": "CPU",
+            "threads": str(self.threads or "one for each core"),
+            "model": self.model.card.name,
+        }
+
+    def close(self) -> None:
+        self._session = None
+        self._binding = None

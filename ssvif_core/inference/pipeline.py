@@ -1,0 +1,124 @@
+"""The walk of one frame pair: thermal gain -> size -> engine. The heart of node, replay and CLI.
+
+Arrays in, arrays out; knows no messages, files or threads. What is evaluated is what runs on the
+robot because both call `Pipeline.process`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.inference.engine import Engine
+
+__all__ = ["FusionResult", "Pipeline", "StageTimes"]
+
+logger = logging.getLogger("ssvif.pipeline")
+
+
+@dataclass
+class StageTimes:
+    """Wall time of each stage, in milliseconds."""
+
+    gain_ms: float = 0.0
+    warp_ms: float = 0.0
+    engine_ms: float = 0.0
+
+
+@dataclass
+class FusionResult:
+    """One fused frame.
+
+    Attributes:
+        fused: (H, W, 3) uint8 RGB, at the visible camera's size.
+        labels: (H, W) uint8, ids of the model card's classes.
+        thermal: (H, W) uint8 as the engine saw it: after gain and warp.
+        times: wall time of each stage.
+
+    `fused` and `labels` are buffers that the next call overwrites: copy what is kept.
+    """
+
+    fused: np.ndarray
+    labels: np.ndarray
+    thermal: np.ndarray
+    times: StageTimes = field(default_factory=StageTimes)
+
+
+class Pipeline:
+    """Gain, warp and engine in order. Not thread safe: one thread owns a pipeline.
+
+    Args:
+        engine: see `ssvif_core.inference.engine`.
+        gain: raw thermal counts to 8 bit.
+    """
+
+    def __init__(self, engine: Engine, gain: ThermalGain) -> None:
+        self.engine, self.gain = engine, gain
+        self._sizes_seen: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+    def process(
+        self, visible: np.ndarray, thermal: np.ndarray, stamp_s: float | None = None
+    ) -> FusionResult:
+        """Fuse one pair.
+
+        Args:
+            visible: (H, W, 3) uint8 RGB.
+            thermal: (h, w) uint8 or uint16; resized to (H, W) where it differs, which is right
+                only for cameras that look through the same optics.
+            stamp_s: time of the thermal frame in seconds, for the gain's time constant.
+
+        Raises:
+            SsvifError: an array has another shape or dtype, or is empty.
+        """
+        _check(visible, thermal)
+        times, start = StageTimes(), time.perf_counter()
+        thermal = self.gain.apply(thermal, stamp_s)
+        start = _lap(times, "gain_ms", start)
+        thermal = self._warp(thermal, visible.shape[:2])
+        start = _lap(times, "warp_ms", start)
+        fused, labels = self.engine.infer(np.ascontiguousarray(visible), thermal)
+        _lap(times, "engine_ms", start)
+        return FusionResult(fused, labels, thermal, times)
+
+    def _warp(self, thermal: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+        """Thermal onto the visible camera's grid: the place of registration."""
+        if (thermal.shape, size) != self._sizes_seen:
+            self._sizes_seen = (thermal.shape, size)
+            if thermal.shape != size:
+                logger.warning(
+                    "thermal is %dx%d and visible %dx%d: thermal is resized to visible. This is "
+                    "right only if both cameras have the same field of view.",
+                    *(thermal.shape[::-1] + size[::-1]),
+                )
+        if thermal.shape == size:
+            return np.ascontiguousarray(thermal)
+        return cv2.resize(thermal, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+    def close(self) -> None:
+        """Free the engine."""
+        self.engine.close()
+
+
+def _check(visible: np.ndarray, thermal: np.ndarray) -> None:
+    if visible.ndim != 3 or visible.shape[2] != 3 or visible.dtype != np.uint8:
+        raise SsvifError(
+            f"visible is {visible.dtype} {visible.shape}: it must be uint8 (H, W, 3) RGB."
+        )
+    if thermal.ndim != 2 or thermal.dtype not in (np.uint8, np.uint16):
+        raise SsvifError(
+            f"thermal is {thermal.dtype} {thermal.shape}: it must be uint8 or uint16 (H, W)."
+        )
+    if visible.size == 0 or thermal.size == 0:
+        raise SsvifError(f"An image is empty: visible {visible.shape}, thermal {thermal.shape}.")
+
+
+def _lap(times: StageTimes, stage: str, start: float) -> float:
+    now = time.perf_counter()
+    setattr(times, stage, (now - start) * 1e3)
+    return now

@@ -1,0 +1,137 @@
+"""Shipped models, and the one way to find and open a model file.
+
+A model is an ONNX file with a JSON card of the same name beside it. The card says what the masks
+mean and carries the sha256 of the file; a model whose card is missing or whose hash differs is
+refused, because a mask with the wrong class names is worse than no mask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssvif_core.errors import SsvifError
+
+__all__ = ["MODES", "LabelClass", "Model", "ModelCard", "open_model", "shipped_models"]
+
+FOLDER = Path(__file__).resolve().parent
+CARD_FORMAT = 1
+#: What the masks are: trained on labels or weak labels (names are true), on a teacher's
+#: pseudo-labels, or label-free clusters (anonymous ids, never given names).
+MODES = ("finetuned", "distilled", "clusters")
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """One id of the label mask: its name and its colour (RGB, 0..255)."""
+
+    id: int
+    name: str
+    color: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model's JSON card says.
+
+    Attributes:
+        name: of the model.
+        mode: one of `MODES`.
+        classes: in the order of their ids.
+        sha256: of the ONNX file, hexadecimal.
+        content: the whole card, for reports.
+    """
+
+    name: str
+    mode: str
+    classes: tuple[LabelClass, ...]
+    sha256: str
+    content: dict[str, Any] = field(repr=False)
+
+    @property
+    def palette(self) -> np.ndarray:
+        """(256, 3) uint8 RGB: colour of each label id; ids without a class are black."""
+        palette = np.zeros((256, 3), np.uint8)
+        for label in self.classes:
+            palette[label.id] = label.color
+        return palette
+
+    @classmethod
+    def read(cls, path: Path) -> ModelCard:
+        """Read and check a card. Raises SsvifError naming what is wrong with it."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise SsvifError(
+                f"The model has no card {path}: `ssvif export` writes one beside the ONNX file."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise SsvifError(f"Cannot read the model card {path}: {error}") from error
+        try:
+            if content["format"] != CARD_FORMAT:
+                raise ValueError(f"format {content['format']} is not {CARD_FORMAT}")
+            if content["mode"] not in MODES:
+                raise ValueError(f"mode '{content['mode']}' is none of {MODES}")
+            classes = tuple(
+                LabelClass(int(c["id"]), str(c["name"]), _color(c["color"]))
+                for c in content["classes"]
+            )
+            return cls(content["name"], content["mode"], classes, content["sha256"], content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SsvifError(
+                f"The model card {path} is not valid ({error!r}): export the model again."
+            ) from error
+
+
+def _color(values: Any) -> tuple[int, int, int]:
+    red, green, blue = (int(v) for v in values)
+    if not all(0 <= v <= 255 for v in (red, green, blue)):
+        raise ValueError(f"colour {values} is outside 0..255")
+    return red, green, blue
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file that was found, with its verified card."""
+
+    path: Path
+    card: ModelCard
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that the package ships, such as ["base", "tiny"]."""
+    return sorted(path.stem for path in FOLDER.glob("*.onnx"))
+
+
+def open_model(name_or_path: str | Path) -> Model:
+    """Find a model by the name of a shipped one or by the path of an ONNX file, and verify it.
+
+    Raises:
+        SsvifError: there is no such model, its card is missing or not valid, or the file is not
+            the one that the card describes.
+    """
+    name = str(name_or_path)
+    path = FOLDER / f"{name}.onnx" if name in shipped_models() else Path(name).expanduser()
+    if not path.is_file():
+        raise SsvifError(
+            f"There is no model '{name}': give the path of an ONNX file made by `ssvif export`, "
+            f"or one of the shipped models {shipped_models()}."
+        )
+    card = ModelCard.read(path.with_suffix(".json"))
+    digest = sha256_of(path)
+    if digest != card.sha256:
+        raise SsvifError(
+            f"{path} is not the file that its card describes (sha256 {digest[:12]}..., card says "
+            f"{card.sha256[:12]}...): it is damaged or was replaced. Restore it, or export again."
+        )
+    return Model(path, card)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""The network that is deployed, in torch. Needed to train and export, never at run time."""

@@ -1,0 +1,38 @@
+"""Checkpoints: written whole or not at all, read without running any code in them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssvif_core.errors import SsvifError
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` to a temporary file beside `path`, then rename: a kill leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; tensors and plain values only (`weights_only=True`).
+
+    Raises:
+        SsvifError: the file is missing, truncated, or holds anything else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise SsvifError(f"There is no checkpoint {path}: run `ssvif train` first.") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise SsvifError(
+            f"{path} is no checkpoint of this program, or is damaged: {error}"
+        ) from error

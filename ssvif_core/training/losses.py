@@ -1,0 +1,109 @@
+"""What the network is asked for: a fused image that keeps both cameras, and true labels.
+
+Fusion terms, with Y visible luminance, T thermal, F fused luminance, all (B, 1, H, W) in [0, 1]:
+
+    intensity      mean |F - max(Y, T)|                        hot stays hot, bright stays bright
+    gradient       mean |dF - d*|, d* the stronger of dY, dT   signed, so that edges keep polarity
+    ssim           1 - sum_s w_s SSIM(F, s), w_s by local variance of source s
+    decomposition  1 - (corr(F - T, Y) + corr(F - Y, T)) / 2   what one camera adds is the other's
+
+The first three are the usual terms (PIAFusion, SeAFusion); the variance weights follow U2Fusion's
+information measure, the last is the sum of correlations of differences (Aslantas & Bendes 2015)
+made a loss. Windows are boxes and gradients are slices: on a CPU both train several times faster
+than Gaussian windows and Sobel convolutions, to the same result.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssvif_core.data.pairs import UNKNOWN
+
+__all__ = ["fusion_losses", "segmentation_losses"]
+
+# Windows of 8 pixels, 4 apart: a sixteenth of the windows that a dense map has, on crops drawn at
+# random positions, so that every pixel is seen from every phase.
+SSIM_WINDOW, SSIM_STRIDE = 8, 4
+# Wang et al. 2004: K1 = 0.01, K2 = 0.03 for images in [0, 1].
+C1, C2 = 0.01**2, 0.03**2
+EPSILON = 1e-4
+
+
+def _moments(*maps: Tensor) -> tuple[Tensor, ...]:
+    """Local means of (B, 1, H, W) maps, in one pass."""
+    return F.avg_pool2d(torch.cat(maps, 1), SSIM_WINDOW, SSIM_STRIDE).unbind(1)
+
+
+def _stronger(first: Tensor, second: Tensor) -> Tensor:
+    return torch.where(first.abs() >= second.abs(), first, second)
+
+
+def _gradient(fused: Tensor, luma: Tensor, thermal: Tensor) -> Tensor:
+    loss = fused.new_zeros(())
+    for dim in (2, 3):
+        target = _stronger(luma.diff(dim=dim), thermal.diff(dim=dim))
+        loss = loss + (fused.diff(dim=dim) - target).abs().mean()
+    return loss
+
+
+def _ssim(fused: Tensor, luma: Tensor, thermal: Tensor) -> Tensor:
+    mean_f, square_f = _moments(fused, fused * fused)
+    var_f = (square_f - mean_f**2).clamp(min=0)
+    terms, variances = [], []
+    for source in (luma, thermal):
+        mean, square, product = _moments(source, source * source, fused * source)
+        var, cov = (square - mean**2).clamp(min=0), product - mean_f * mean
+        structure = (2 * cov + C2) / (var_f + var + C2)
+        terms.append(structure * (2 * mean_f * mean + C1) / (mean_f**2 + mean**2 + C1))
+        variances.append(var + EPSILON)
+    weight = variances[0] / (variances[0] + variances[1])
+    return 1 - (weight * terms[0] + (1 - weight) * terms[1]).mean()
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    a, b = a.flatten(1), b.flatten(1)
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    # The constant under each root keeps a black frame (no variance) free of NaN and of gradients.
+    return ((a * b).mean(1) / ((a * a).mean(1) * (b * b).mean(1) + 1e-6).sqrt()).mean()
+
+
+def fusion_losses(fused: Tensor, luma: Tensor, thermal: Tensor) -> dict[str, Tensor]:
+    """The four fusion terms, unweighted, as scalars; equations in the module's docstring."""
+    difference = _correlation(fused - thermal, luma) + _correlation(fused - luma, thermal)
+    return {
+        "intensity": (fused - torch.maximum(luma, thermal)).abs().mean(),
+        "gradient": _gradient(fused, luma, thermal),
+        "ssim": _ssim(fused, luma, thermal),
+        "decomposition": 1 - difference / 2,
+    }
+
+
+def segmentation_losses(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Cross-entropy and soft Dice over the known pixels.
+
+    Args:
+        logits: (B, classes, h, w).
+        labels: (B, h, w) int64, 255 where unknown.
+        class_weights: (classes,) for the cross-entropy.
+
+    Dice (Milletari et al. 2016) is taken over the whole batch for each class but background, and
+    only for classes that the batch holds: it weighs a bicycle like a car.
+    """
+    known = labels != UNKNOWN
+    count = known.sum().clamp(min=1)
+    entropy = F.cross_entropy(
+        logits, labels, weight=class_weights, ignore_index=UNKNOWN, reduction="sum"
+    )
+    probability = logits.softmax(1) * known[:, None]
+    target = F.one_hot(labels.where(known, torch.zeros_like(labels)), logits.shape[1])
+    target = target.permute(0, 3, 1, 2) * known[:, None]
+    overlap = (probability * target).sum((0, 2, 3))[1:]
+    total = (probability + target).sum((0, 2, 3))[1:]
+    present = target.sum((0, 2, 3))[1:] > 0
+    dice = 1 - (2 * overlap + 1) / (total + 1)
+    dice = (dice * present).sum() / present.sum().clamp(min=1)
+    return {"cross_entropy": entropy / count, "dice": dice}

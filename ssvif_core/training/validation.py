@@ -1,0 +1,80 @@
+"""Scores and pictures of held-out frames while a network trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssvif_core.data.pairs import UNKNOWN, FramePair
+from ssvif_core.network.fusion_network import FusionNetwork, labels_from_logits, luminance
+from ssvif_core.training.losses import fusion_losses
+
+__all__ = ["as_tensors", "predict_pair", "validate"]
+
+PICTURES = 4
+#: Grey tints for the label pictures; the deployed palette lives in the model card.
+SHADES = np.array([0, 90, 255, 170], np.uint8)
+
+
+def as_tensors(pair: FramePair, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(1, 3, H, W) and (1, 1, H, W) float in [0, 1]."""
+    visible = torch.from_numpy(pair.visible).permute(2, 0, 1).unsqueeze(0).to(device)
+    thermal = torch.from_numpy(pair.thermal).unsqueeze(0).unsqueeze(0).to(device)
+    return visible / 255.0, thermal / 255.0
+
+
+@torch.inference_mode()
+def predict_pair(
+    network: FusionNetwork, pair: FramePair, device: torch.device
+) -> tuple[Tensor, np.ndarray]:
+    """Fused (1, 3, H, W) float and labels (H, W) uint8 of one pair, by the network in torch."""
+    visible, thermal = as_tensors(pair, device)
+    output = network(visible, thermal)
+    return output.fused, labels_from_logits(output.logits, *pair.thermal.shape)[0].cpu().numpy()
+
+
+def validate(
+    network: FusionNetwork, pairs: Sequence[FramePair], classes: Sequence[str], device: torch.device
+) -> tuple[dict[str, float], np.ndarray]:
+    """Score the network on whole frames.
+
+    Returns:
+        IoU of each class (`iou/person`, ...) and the fusion losses, and one picture (H, W, 3)
+        uint8 with visible, thermal, fused and labels of the first pairs.
+    """
+    network.eval()
+    matrix = np.zeros((len(classes), len(classes)))
+    sums: dict[str, float] = {}
+    rows = []
+    for pair in pairs:
+        fused, labels = predict_pair(network, pair, device)
+        visible, thermal = as_tensors(pair, device)
+        for name, loss in fusion_losses(luminance(fused), luminance(visible), thermal).items():
+            sums[name] = sums.get(name, 0.0) + float(loss) / len(pairs)
+        if pair.labels is not None:
+            known = pair.labels != UNKNOWN
+            index = pair.labels[known].astype(int) * len(classes) + labels[known]
+            matrix += np.bincount(index, minlength=len(classes) ** 2).reshape(matrix.shape)
+        if len(rows) < PICTURES:
+            rows.append(_picture(pair, fused, labels))
+    union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
+    iou = np.diag(matrix) / np.maximum(union, 1)
+    scores = {f"iou/{name}": float(value) for name, value in zip(classes, iou, strict=True)}
+    scores["iou/mean_objects"] = float(iou[1:].mean())
+    return scores | {f"fusion/{name}": value for name, value in sums.items()}, np.vstack(rows)
+
+
+def _picture(pair: FramePair, fused: Tensor, labels: np.ndarray) -> np.ndarray:
+    gray = np.stack([pair.thermal, SHADES[labels % len(SHADES)]])[..., None].repeat(3, -1)
+    image = (fused[0].clamp(0, 1) * 255).byte().permute(1, 2, 0).cpu().numpy()
+    row = np.hstack([pair.visible, gray[0], image, gray[1]])
+    height = 240
+    step = max(1, row.shape[0] // height)
+    row = row[::step, ::step]
+    canvas = np.zeros((height, 1280, 3), np.uint8)
+    view = row[:height, :1280]
+    canvas[: view.shape[0], : view.shape[1]] = view
+    return canvas

@@ -1,0 +1,303 @@
+"""The fusion node: parameters -> Pipeline; topics -> pairing -> worker -> publishers.
+
+A thin shell. Callbacks only enqueue; one worker thread decodes, fuses and publishes; whatever a
+message does wrong is counted and reported, and the node lives on.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.time import Time
+from sensor_msgs.msg import Image
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.inference.engine import create_engine
+from ssvif_core.inference.pipeline import Pipeline
+from ssvif_core.models import open_model
+from ssvif_core.pairing import NearestPairing
+from ssvif_ros.diagnostics import FrameRecord, Health, diagnostic_array
+from ssvif_ros.images import thermal_array, visible_rgb
+from ssvif_ros.inputs import Inputs
+from ssvif_ros.memory import keep_image_buffers
+from ssvif_ros.outputs import Outputs
+from ssvif_ros.parameters import ParameterServer, Settings
+from ssvif_ros.worker import LatestWorker
+
+__all__ = ["FusionNode", "main"]
+
+POLL_PERIOD_S = 0.005
+REPORT_PERIOD_S = 1.0
+#: Seconds between two log lines of the same kind.
+THROTTLE_S = 5.0
+
+Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+
+
+def _logged(transition: Transition) -> Transition:
+    """Rclpy swallows what a transition raises without a word; say it, and refuse the transition."""
+
+    @functools.wraps(transition)
+    def wrapper(node: FusionNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except SsvifError as error:
+            node.get_logger().error(f"{transition.__name__}: {error}")
+        except Exception:
+            node.get_logger().error(f"{transition.__name__}: {traceback.format_exc()}")
+        return TransitionCallbackReturn.FAILURE
+
+    return wrapper
+
+
+class FusionNode(LifecycleNode):
+    """Lifecycle node that fuses `visible/image_raw` with `thermal/image_raw`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("fusion", **kwargs)
+        self._pipeline: Pipeline | None = None
+        self._outputs: Outputs | None = None
+        self._inputs: Inputs | None = None
+        self._worker: LatestWorker[tuple[Image, Image]] | None = None
+        self._dropped = 0
+        self._timers: list[Any] = []
+        self._parameters = ParameterServer(
+            self, lambda: self._pipeline is not None, self._apply_live
+        )
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        _forward_log(self)
+
+    @property
+    def settings(self) -> Settings:
+        return self._parameters.settings
+
+    # -- transitions ---------------------------------------------------------------------------
+
+    @_logged
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        s = self.settings
+        model = open_model(s.model)
+        engine, why = create_engine(model, s.engine, s.threads)
+        engine.warm_up(s.warm_up_height, s.warm_up_width)
+        self._pipeline = Pipeline(engine, ThermalGain())
+        self._pairing = NearestPairing(queue_size=s.queue_size)
+        self._outputs = Outputs(self, model.card)
+        self._health = Health()
+        self._apply_live(s)
+        self.get_logger().info(
+            f"configured: model {model.card.name} ({model.card.mode} masks), engine {why}, "
+            f"{engine.describe()['threads']} threads"
+        )
+        return TransitionCallbackReturn.SUCCESS
+
+    @_logged
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        assert self._outputs is not None
+        result = super().on_activate(state)
+        self._pairing.reset()
+        self._worker = LatestWorker(self._fuse, self._report_bad_frame)
+        worker = self._worker
+        self._inputs = Inputs(self, self._pairing, lambda v, t: worker.offer((v, t)))
+        self._timers = [
+            self.create_timer(POLL_PERIOD_S, self._inputs.synchronizer.poll),
+            self.create_timer(REPORT_PERIOD_S, self._report),
+        ]
+        self._outputs.publish_label_info(self.get_clock().now())
+        return result
+
+    @_logged
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        return super().on_deactivate(state)
+
+    @_logged
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        return TransitionCallbackReturn.SUCCESS
+
+    @_logged
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self._free()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _stop(self) -> None:
+        """Stop listening and working; what was being fused is still published."""
+        for timer in self._timers:
+            self.destroy_timer(timer)
+        self._timers = []
+        if self._inputs is not None:
+            self._inputs.destroy()
+            self._inputs = None
+        if self._worker is not None:
+            self._worker.stop()
+            self._dropped += self._worker.dropped
+            self._worker = None
+
+    def _free(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
+        if self._outputs is not None:
+            self._outputs.destroy()
+            self._outputs = None
+
+    def destroy_node(self) -> None:
+        self._stop()
+        self._free()
+        super().destroy_node()
+
+    # -- frames --------------------------------------------------------------------------------
+
+    def _fuse(self, pair: tuple[Image, Image]) -> None:
+        """Worker thread: messages to arrays, pipeline, arrays to messages."""
+        visible_message, thermal_message = pair
+        assert self._pipeline is not None and self._outputs is not None
+        start = time.perf_counter()
+        visible = self._decoded("visible", visible_rgb, visible_message)
+        thermal = self._decoded("thermal", thermal_array, thermal_message)
+        decoded = time.perf_counter()
+        visible_stamp = Time.from_msg(visible_message.header.stamp)
+        thermal_stamp = Time.from_msg(thermal_message.header.stamp)
+        result = self._pipeline.process(visible, thermal, thermal_stamp.nanoseconds * 1e-9)
+        processed = time.perf_counter()
+        info = self._inputs.info if self._inputs is not None else None
+        self._outputs.publish(result, visible_message.header, info, self.settings.overlay_alpha)
+        now = self.get_clock().now().nanoseconds
+        offset_ns = self.settings.thermal_offset * 1e9
+        delta_ns = thermal_stamp.nanoseconds + offset_ns - visible_stamp.nanoseconds
+        self._health.frame(
+            now * 1e-9,
+            FrameRecord(
+                latency_ms=(now - visible_stamp.nanoseconds) * 1e-6,
+                delta_ms=delta_ns * 1e-6,
+                decode_ms=(decoded - start) * 1e3,
+                publish_ms=(time.perf_counter() - processed) * 1e3,
+                times=result.times,
+            ),
+        )
+
+    def _decoded(self, camera: str, decode: Callable[[Any], Any], message: Image) -> Any:
+        try:
+            return decode(message)
+        except SsvifError as error:
+            raise SsvifError(f"bad {camera} frame: {error}") from error
+
+    def _report_bad_frame(self, error: Exception) -> None:
+        expected = isinstance(error, SsvifError)
+        text = str(error) if expected else "".join(traceback.format_exception(error))
+        self._health.bad_frame(text)
+        self.get_logger().error(f"frame dropped: {text}", throttle_duration_sec=THROTTLE_S)
+
+    def _apply_live(self, settings: Settings) -> None:
+        """Hand live parameters to the rooms that use them; each reads them once a frame."""
+        if self._pipeline is None:
+            return
+        gain = self._pipeline.gain
+        gain.mode = settings.gain__mode
+        gain.low, gain.high = settings.gain__low, settings.gain__high
+        gain.low_percentile = settings.gain__low_percentile
+        gain.high_percentile = settings.gain__high_percentile
+        gain.time_constant_s = settings.gain__time_constant
+        self._pairing.slop_s = settings.slop
+        self._pairing.max_wait_s = settings.max_wait
+        self._pairing.thermal_offset_s = settings.thermal_offset
+
+    # -- health --------------------------------------------------------------------------------
+
+    def _report(self) -> None:
+        """Once a second: warn of silent cameras, publish /diagnostics."""
+        assert self._inputs is not None and self._worker is not None and self._pipeline is not None
+        silent = self._inputs.silent(self.settings.warn_after)
+        for camera, text in silent.items():
+            self.get_logger().warning(f"{camera} camera: {text}", throttle_duration_sec=THROTTLE_S)
+        now_s = self.get_clock().now().nanoseconds * 1e-9
+        values: dict[str, object] = {
+            **{f"{c}_rate_hz": r.rate_hz(now_s) for c, r in self._inputs.rates.items()},
+            **vars(self._pairing.counts),
+            "dropped_by_worker": self._dropped + self._worker.dropped,
+            **self._health.values(now_s),
+            **self._pipeline.engine.describe(),
+        }
+        level, message = DiagnosticStatus.OK, "fusing"
+        if silent:
+            level, message = DiagnosticStatus.WARN, "; ".join(silent.values())
+        self._diagnostics.publish(
+            diagnostic_array(
+                self.get_clock().now(),
+                self.get_fully_qualified_name() + ": fusion",
+                self.get_name(),
+                level,
+                message,
+                values,
+            )  # fmt: skip
+        )
+
+
+def _forward_log(node: FusionNode) -> None:
+    """What `ssvif_core` logs appears in the node's log."""
+
+    class Forward(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            logger = node.get_logger()
+            if record.levelno >= logging.WARNING:
+                logger.warning(text)
+            else:
+                logger.info(text)
+
+    core = logging.getLogger("ssvif")
+    core.handlers = [Forward()]
+    core.setLevel(logging.INFO)
+    core.propagate = False
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of `ros2 run ssvif_ros fusion_node`. Returns the exit status."""
+    keep_image_buffers()
+    cv2.setNumThreads(1)  # OpenCV's threads would spin beside the engine's
+    rclpy.init(args=args)
+    try:
+        node = FusionNode()
+    except (InvalidParameterValueException, InvalidParameterTypeException) as error:
+        print(f"fusion_node: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        _spin(node, executor)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _spin(node: FusionNode, executor: SingleThreadedExecutor) -> None:
+    """Spin; on jazzy a request for an invalid transition raises here, and the node must live on."""
+    from rclpy._rclpy_pybind11 import RCLError
+
+    while rclpy.ok():
+        try:
+            executor.spin()
+        except RCLError as error:
+            node.get_logger().error(f"request refused: {error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

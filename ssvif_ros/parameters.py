@@ -1,0 +1,176 @@
+"""Every parameter of the fusion node, declared once: default, description, range, live or not.
+
+A field of `Settings` is a parameter; its ROS name is the field's name with `__` read as a dot.
+Live parameters apply to the next frame. The others shape what `configure` builds, so they can be
+set in any state before it and are refused after it, with the reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+__all__ = ["ParameterServer", "Settings", "ros_name"]
+
+
+def _parameter(
+    default: Any,
+    description: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    live: bool = False,
+) -> Any:
+    about = {
+        "description": description, "low": low, "high": high, "choices": choices, "live": live
+    }  # fmt: skip
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Values of all parameters at one moment. Times are in seconds."""
+
+    model: str = _parameter("base", "Shipped model (base, tiny) or path of an ONNX file.")
+    engine: str = _parameter(
+        "auto", "Inference engine; auto takes the fastest that works.",
+        choices=("auto", "onnxruntime"),
+    )  # fmt: skip
+    threads: int = _parameter(
+        2, "CPU threads of the engine; 0: one for each core.", low=0, high=256
+    )
+    warm_up_width: int = _parameter(
+        640, "Expected width of the visible image: configure prepares the engine for it, so that "
+        "the first frame does not wait. Other sizes work and are prepared when they come.",
+        low=16, high=16384,
+    )  # fmt: skip
+    warm_up_height: int = _parameter(480, "Expected height, as above.", low=16, high=16384)
+    queue_size: int = _parameter(
+        10, "Frames of each camera that wait for a partner at most.", low=1, high=1000
+    )
+    slop: float = _parameter(
+        0.05, "Largest time between the two frames of a pair [s].", low=0.0, high=10.0, live=True
+    )
+    max_wait: float = _parameter(
+        0.04, "How long a pair is held back at most for a better match [s].",
+        low=0.0, high=10.0, live=True,
+    )  # fmt: skip
+    thermal_offset: float = _parameter(
+        0.0, "Added to thermal stamps before they are compared [s]: negative if the thermal "
+        "camera stamps its frames late.", low=-10.0, high=10.0, live=True,
+    )  # fmt: skip
+    gain__mode: str = _parameter(
+        "auto", "Thermal gain: auto (16 bit: percentile, 8 bit: none), percentile, fixed, none.",
+        choices=("auto", "percentile", "fixed", "none"), live=True,
+    )  # fmt: skip
+    gain__low: float = _parameter(
+        0.0, "Raw count that becomes black (mode fixed).", low=0.0, high=65535.0, live=True
+    )
+    gain__high: float = _parameter(
+        65535.0, "Raw count that becomes white (mode fixed).", low=0.0, high=65535.0, live=True
+    )
+    gain__low_percentile: float = _parameter(
+        1.0, "Percentile that becomes black (mode percentile).", low=0.0, high=49.0, live=True
+    )
+    gain__high_percentile: float = _parameter(
+        99.5, "Percentile that becomes white (mode percentile).", low=51.0, high=100.0, live=True
+    )
+    gain__time_constant: float = _parameter(
+        1.0, "Time in which the gain follows the scene [s]; 0 follows at once and flickers.",
+        low=0.0, high=600.0, live=True,
+    )  # fmt: skip
+    overlay_alpha: float = _parameter(
+        0.45, "Opacity of the masks on ~/overlay.", low=0.0, high=1.0, live=True
+    )
+    warn_after: float = _parameter(
+        5.0, "A camera that is silent for this long is warned about, again and again [s].",
+        low=0.1, high=3600.0, live=True,
+    )  # fmt: skip
+
+
+def ros_name(field_name: str) -> str:
+    """`gain__mode` -> `gain.mode`."""
+    return field_name.replace("__", ".")
+
+
+_FIELDS = {ros_name(field.name): field for field in dataclasses.fields(Settings)}
+
+
+class ParameterServer:
+    """Declares all parameters on a node and keeps `settings` in step with them.
+
+    Args:
+        node: to declare on.
+        is_configured: whether parameters that are not live are in use now.
+        on_change: called after live parameters changed, with the new settings.
+
+    Raises:
+        rclpy.exceptions.InvalidParameterValueException: a value given at start is not allowed;
+            its message says why.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        is_configured: Callable[[], bool],
+        on_change: Callable[[Settings], None],
+    ) -> None:
+        self._is_configured, self._on_change = is_configured, on_change
+        self.settings = Settings()
+        node.add_on_set_parameters_callback(self._check)
+        declared = node.declare_parameters(
+            "", [(name, field.default, _descriptor(field)) for name, field in _FIELDS.items()]
+        )
+        self._take(declared)
+        node.add_post_set_parameters_callback(self._apply)
+
+    def _check(self, parameters: list[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            field = _FIELDS.get(parameter.name)
+            if field is None:
+                continue
+            choices = field.metadata["choices"]
+            if choices and parameter.value not in choices:
+                reason = f"{parameter.name} is '{parameter.value}': use one of {list(choices)}"
+                return SetParametersResult(successful=False, reason=reason)
+            if not field.metadata["live"] and self._is_configured():
+                reason = f"{parameter.name} applies at configure: clean the node up, set it, and "
+                return SetParametersResult(successful=False, reason=reason + "configure again")
+        return SetParametersResult(successful=True)
+
+    def _apply(self, parameters: list[Parameter]) -> None:
+        if self._take(parameters):
+            self._on_change(self.settings)
+
+    def _take(self, parameters: list[Parameter]) -> bool:
+        changes = {_FIELDS[p.name].name: p.value for p in parameters if p.name in _FIELDS}
+        self.settings = dataclasses.replace(self.settings, **changes)
+        return bool(changes)
+
+
+def _descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:
+    about = field.metadata
+    descriptor = ParameterDescriptor(description=about["description"])
+    if about["choices"]:
+        descriptor.additional_constraints = "one of " + ", ".join(about["choices"])
+    if about["low"] is not None and isinstance(field.default, float):
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=float(about["low"]), to_value=float(about["high"]))
+        ]
+    elif about["low"] is not None:
+        descriptor.integer_range = [
+            IntegerRange(from_value=int(about["low"]), to_value=int(about["high"]), step=1)
+        ]
+    return descriptor

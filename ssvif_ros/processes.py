@@ -1,0 +1,158 @@
+"""Child processes with an environment of their own ROS domain, and lifecycle calls to them.
+
+Used by the demo and by the tests: both run the real executables over real topics.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.executors import Executor
+from rclpy.node import Node
+
+from ssvif_core.errors import SsvifError
+from ssvif_ros.share import use_shared_memory_profile
+
+__all__ = ["LifecycleClient", "RosProcess", "private_domain", "spin_until"]
+
+#: Domain ids above 232 leave the range of UDP ports; the low ones are what people use by hand.
+DOMAINS = range(40, 230)
+
+
+def private_domain(log_folder: Path) -> dict[str, str]:
+    """Environment variables that keep ROS on this machine, in a domain of its own."""
+    log_folder.mkdir(parents=True, exist_ok=True)
+    variables = {
+        "ROS_DOMAIN_ID": str(random.choice(DOMAINS)),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_LOG_DIR": str(log_folder),
+    }
+    if "AMENT_PREFIX_PATH" not in os.environ:  # ROS from wheels lives in the virtual environment
+        variables["AMENT_PREFIX_PATH"] = sys.prefix
+    use_shared_memory_profile(variables)
+    return variables
+
+
+def child_environment() -> dict[str, str]:
+    """This process's environment, as a Python child needs it to set itself up again.
+
+    The ROS wheels re-execute Python once to set LD_LIBRARY_PATH and leave a guard variable; a
+    child that inherits one without the other cannot load ROS.
+    """
+    inherited = dict(os.environ)
+    if inherited.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None) is not None:
+        inherited.pop("LD_LIBRARY_PATH", None)
+    return inherited
+
+
+class RosProcess:
+    """A Python module of this package as a separate process.
+
+    Args:
+        module: such as "ssvif_ros.fusion_node".
+        parameters: ROS parameters.
+        log: file that receives standard output and error.
+    """
+
+    def __init__(self, module: str, parameters: Mapping[str, object], log: Path) -> None:
+        self.module, self.log = module, log
+        arguments = [f"{name}:={_yaml(value)}" for name, value in parameters.items()]
+        command = [sys.executable, "-m", module]
+        if arguments:
+            command += ["--ros-args"] + [word for a in arguments for word in ("-p", a)]
+        with log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                command, stdout=stream, stderr=subprocess.STDOUT, env=child_environment()
+            )
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def check(self) -> None:
+        """Raise SsvifError with the end of its output if the process has ended."""
+        status = self.process.poll()
+        if status is not None:
+            tail = "\n".join(self.output.splitlines()[-15:])
+            raise SsvifError(f"{self.module} ended with status {status}:\n{tail}")
+
+    def stop(self, signal_number: int = signal.SIGINT, timeout_s: float = 15.0) -> int:
+        """Ask the process to end, kill it if it does not, and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+def _yaml(value: object) -> str:
+    """A value as ROS parses it; an empty string needs quotes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def spin_until(executor: Executor, condition: Callable[[], object], timeout_s: float) -> bool:
+    """Spin until `condition()` is true; False if it never was within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        executor.spin_once(timeout_sec=0.05)
+    return bool(condition())
+
+
+class LifecycleClient:
+    """Drives another node's lifecycle through its services.
+
+    Args:
+        node: to call from; `executor` must spin it.
+        executor: is spun while a call is under way.
+        name: of the lifecycle node, such as "/fusion".
+    """
+
+    TRANSITIONS = {
+        "configure": Transition.TRANSITION_CONFIGURE,
+        "activate": Transition.TRANSITION_ACTIVATE,
+        "deactivate": Transition.TRANSITION_DEACTIVATE,
+        "cleanup": Transition.TRANSITION_CLEANUP,
+    }
+
+    def __init__(self, node: Node, executor: Executor, name: str) -> None:
+        self._executor, self._name = executor, name
+        self._change = node.create_client(ChangeState, f"{name}/change_state")
+        self._state = node.create_client(GetState, f"{name}/get_state")
+
+    def wait(self, timeout_s: float = 30.0) -> None:
+        """Wait for the node to be there. Raises SsvifError if it never is."""
+        if not spin_until(self._executor, self._change.service_is_ready, timeout_s):
+            raise SsvifError(f"{self._name} did not appear within {timeout_s:.0f} s.")
+
+    def change(self, transition: str, timeout_s: float = 60.0) -> bool:
+        """Request a transition by name; whether the node took it."""
+        request = ChangeState.Request()
+        request.transition.id = self.TRANSITIONS[transition]
+        future = self._change.call_async(request)
+        if not spin_until(self._executor, future.done, timeout_s):
+            raise SsvifError(f"{self._name} did not answer '{transition}' in {timeout_s:.0f} s.")
+        return bool(future.result().success)
+
+    def state(self, timeout_s: float = 10.0) -> str:
+        """Label of the present state, such as "inactive"."""
+        future = self._state.call_async(GetState.Request())
+        if not spin_until(self._executor, future.done, timeout_s):
+            raise SsvifError(f"{self._name} did not say its state in {timeout_s:.0f} s.")
+        current: State = future.result().current_state
+        return str(current.label)

@@ -1,0 +1,264 @@
+"""Two camera drivers to try the node with: drawn scenes with ground truth, videos, or folders.
+
+Each camera is a node of its own, in a thread of its own, with its own rate, jitter and clock
+offset: as independent as two real drivers. What they film is a pure function of time, so they also
+agree when they run in two processes with the same `epoch`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.clock import Clock
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from ssvif_core.data.scenes import SCENE_KINDS, Scene, SceneShow
+from ssvif_core.data.streams import Modality, open_stream
+from ssvif_core.errors import SsvifError
+from ssvif_ros.images import to_image
+from ssvif_ros.memory import keep_image_buffers
+from ssvif_ros.share import use_shared_memory_profile
+
+__all__ = ["SimulatedCamera", "main"]
+
+#: An 8-bit thermal file becomes raw counts like those of an uncooled core without gain control:
+#: a narrow band in the middle of the range (FLIR Boson, indoor scene: 6743 to 7077).
+RAW_BASE, RAW_STEP = 6700, 4
+
+_DEFAULTS: dict[str, tuple[Any, str]] = {
+    "cameras": ("both", "Which cameras this process plays: both, visible or thermal."),
+    "scene": ("show", f"Drawn scene: show (all in turn) or one of {', '.join(SCENE_KINDS)}."),
+    "seed": (0, "Seed of the drawn scene."),
+    "width": (640, "Width of drawn images."),
+    "height": (480, "Height of drawn images."),
+    "visible_file": ("", "Video, folder of images or image to play instead of a drawn scene."),
+    "thermal_file": ("", "The same for the thermal camera."),
+    "visible_rate": (30.0, "Frames per second."),
+    "thermal_rate": (30.0, "Frames per second; many thermal cores give 9."),
+    "thermal_bits": (16, "16: raw counts (mono16); 8: after gain control (mono8)."),
+    "jitter": (0.0, "Standard deviation of the capture times [s]."),
+    "thermal_offset": (0.0, "Error of the thermal stamps [s]; positive stamps are late."),
+    "drop": (0.0, "Part of the frames of each camera that is never sent, 0 to 1."),
+    "reliability": ("reliable", "Of the image topics: reliable or best_effort."),
+    "epoch": (0.0, "Time in seconds at which the scene or file begins; 0: at the clock's zero."),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Values of the parameters, see `_DEFAULTS`."""
+
+    cameras: str
+    scene: str
+    seed: int
+    width: int
+    height: int
+    visible_file: str
+    thermal_file: str
+    visible_rate: float
+    thermal_rate: float
+    thermal_bits: int
+    jitter: float
+    thermal_offset: float
+    drop: float
+    reliability: str
+    epoch: float
+
+    @classmethod
+    def declare(cls, node: Node) -> Settings:
+        """Declare all parameters on `node` and read them. Raises SsvifError for a bad value."""
+        values = {
+            name: node.declare_parameter(name, default, ParameterDescriptor(description=text)).value
+            for name, (default, text) in _DEFAULTS.items()
+        }
+        settings = cls(**values)
+        for name, choices in (
+            ("cameras", ("both", "visible", "thermal")),
+            ("scene", ("show", *SCENE_KINDS)),
+            ("thermal_bits", (8, 16)),
+            ("reliability", ("reliable", "best_effort")),
+        ):
+            if getattr(settings, name) not in choices:
+                raise SsvifError(f"{name} is {getattr(settings, name)!r}: use one of {choices}.")
+        for name in ("visible_rate", "thermal_rate"):
+            if not 0.1 <= getattr(settings, name) <= 240:
+                raise SsvifError(f"{name} is {getattr(settings, name)}: use 0.1 to 240 Hz.")
+        return settings
+
+
+class DrawnSource:
+    """Frames of a drawn scene; each time is drawn afresh."""
+
+    def __init__(self, settings: Settings, modality: Modality) -> None:
+        size = {"width": settings.width, "height": settings.height, "seed": settings.seed}
+        self._scene = (
+            SceneShow(**size) if settings.scene == "show" else Scene(settings.scene, **size)
+        )
+        self._visible = modality == "visible"
+
+    def frame(self, time_s: float) -> np.ndarray:
+        rendered = self._scene.render(time_s, visible=self._visible, thermal=not self._visible)
+        return rendered.visible if self._visible else rendered.thermal
+
+
+class FileSource:
+    """Frames of a file at their own rate, from the first again after the last."""
+
+    def __init__(self, path: str, modality: Modality, default_rate_hz: float) -> None:
+        self._stream = open_stream(Path(path), modality)
+        self._rate = self._stream.rate_hz or default_rate_hz
+        self._frames = self._endless()
+        self._index, self._image = 0, next(self._frames)
+
+    def _endless(self) -> Iterator[np.ndarray]:
+        for _ in itertools.count():
+            for _name, image in self._stream.frames():
+                yield image
+
+    def frame(self, time_s: float) -> np.ndarray:
+        """The frame that is on screen at `time_s`; decodes forward only."""
+        while self._index < int(time_s * self._rate):
+            self._image = next(self._frames)
+            self._index += 1
+        return self._image
+
+
+class SimulatedCamera:
+    """One driver: a node, its timer and its source.
+
+    Args:
+        node: the camera's own node.
+        modality: "visible" or "thermal".
+        settings: of the process.
+    """
+
+    def __init__(self, node: Node, modality: Modality, settings: Settings) -> None:
+        self._node, self._modality, self._settings = node, modality, settings
+        visible = modality == "visible"
+        self._rate = settings.visible_rate if visible else settings.thermal_rate
+        path = settings.visible_file if visible else settings.thermal_file
+        self._source = (
+            FileSource(path, modality, self._rate) if path else DrawnSource(settings, modality)
+        )
+        self._random = np.random.default_rng([settings.seed, visible])
+        qos = QoSProfile(
+            depth=5,
+            reliability=ReliabilityPolicy.RELIABLE
+            if settings.reliability == "reliable"
+            else ReliabilityPolicy.BEST_EFFORT,
+        )
+        self._images = node.create_publisher(Image, f"{modality}/image_raw", qos)
+        self._infos = node.create_publisher(CameraInfo, f"{modality}/camera_info", qos)
+        self._start = node.get_clock().now().nanoseconds * 1e-9
+        self._epoch = settings.epoch or self._start
+        self._count = 0
+        self._timer = node.create_timer(0.5 / self._rate, self._tick, clock=Clock())
+
+    def _tick(self) -> None:
+        """Capture, send, and aim the timer at the next capture."""
+        stamp = self._node.get_clock().now()
+        if self._random.random() >= self._settings.drop:
+            self._send(stamp)
+        self._count += 1
+        now = self._node.get_clock().now().nanoseconds * 1e-9
+        jitter = self._random.normal(0.0, self._settings.jitter) if self._settings.jitter else 0.0
+        due = self._start + self._count / self._rate
+        if due < now - 1.0:  # hours of suspend, or a machine too slow: do not try to catch up
+            self._start = now - self._count / self._rate
+        self._timer.timer_period_ns = int(max(due + jitter - now, 5e-4) * 1e9)
+        self._timer.reset()
+
+    def _send(self, stamp: Time) -> None:
+        image = self._source.frame(max(0.0, stamp.nanoseconds * 1e-9 - self._epoch))
+        encoding = "rgb8"
+        if self._modality == "thermal":
+            stamp = Time(nanoseconds=stamp.nanoseconds + int(self._settings.thermal_offset * 1e9))
+            image, encoding = _thermal_as(image, self._settings.thermal_bits)
+        header = Header(stamp=stamp.to_msg(), frame_id=f"{self._modality}_optical_frame")
+        self._images.publish(to_image(image, encoding, header))
+        self._infos.publish(_camera_info(header, *image.shape[:2]))
+
+
+def _thermal_as(image: np.ndarray, bits: int) -> tuple[np.ndarray, str]:
+    """Thermal pixels in the wanted depth, and their ROS encoding."""
+    if bits == 16:
+        if image.dtype == np.uint8:
+            image = (image.astype(np.uint16) * RAW_STEP + RAW_BASE).astype(np.uint16)
+        return image, "mono16"
+    if image.dtype == np.uint16:
+        low, high = np.percentile(image[::4, ::4], (1, 99.5))
+        scale = 255.0 / max(high - low, 1.0)
+        image = cv2.convertScaleAbs(np.clip(image, low, high), alpha=scale, beta=-low * scale)
+    return image, "mono8"
+
+
+def _camera_info(header: Header, height: int, width: int) -> CameraInfo:
+    """An ideal pinhole with a horizontal field of view of 53 degrees (REP-104)."""
+    f, cx, cy = float(width), width / 2.0, height / 2.0
+    return CameraInfo(
+        header=header, height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5,
+        k=[f, 0.0, cx, 0.0, f, cy, 0.0, 0.0, 1.0], r=[1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0],
+        p=[f, 0.0, cx, 0.0, 0.0, f, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )  # fmt: skip
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    """Spin one camera; a source that cannot be read any further ends the whole program."""
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        try:
+            executor.spin()
+        except SsvifError as error:
+            print(f"simulated_cameras: {error}", file=sys.stderr)
+            rclpy.try_shutdown()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of `ros2 run ssvif_ros simulated_cameras`. Returns the exit status."""
+    use_shared_memory_profile(os.environ)
+    keep_image_buffers()
+    cv2.setNumThreads(1)
+    rclpy.init(args=args)
+    nodes = [Node("simulated_cameras")]
+    try:
+        settings = Settings.declare(nodes[0])
+        wanted = ("visible", "thermal") if settings.cameras == "both" else (settings.cameras,)
+        threads = []
+        for modality in wanted:
+            node = Node(f"simulated_{modality}_camera")
+            nodes.append(node)
+            camera = SimulatedCamera(node, modality, settings)  # noqa: F841 - its timer keeps it
+            executor = SingleThreadedExecutor()
+            executor.add_node(node)
+            threads.append(threading.Thread(target=_spin, args=[executor], daemon=True))
+        for thread in threads:
+            thread.start()
+        rclpy.spin(nodes[0])
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except SsvifError as error:
+        print(f"simulated_cameras: {error}", file=sys.stderr)
+        return 1
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

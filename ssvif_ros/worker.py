@@ -1,0 +1,62 @@
+"""One thread behind a one-slot mailbox: the newest item wins, the older is counted as dropped.
+
+A camera does not wait. If the work takes longer than a frame period, a queue would only add delay,
+so what waits is replaced by what is newer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+__all__ = ["LatestWorker"]
+
+T = TypeVar("T")
+
+
+class LatestWorker(Generic[T]):
+    """Runs `work` on the newest item, in its own thread.
+
+    Args:
+        work: called with each item that is taken.
+        on_error: called with whatever `work` raises; the thread goes on.
+    """
+
+    def __init__(self, work: Callable[[T], None], on_error: Callable[[Exception], None]) -> None:
+        self._work, self._on_error = work, on_error
+        self._ready = threading.Condition()
+        self._slot: list[T] = []
+        self._stopping = False
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
+        self._thread.start()
+
+    def offer(self, item: T) -> None:
+        """Hand over an item; never blocks on the work."""
+        with self._ready:
+            self.dropped += len(self._slot)
+            self._slot = [item]
+            self._ready.notify()
+
+    def stop(self) -> bool:
+        """Finish the item at hand, drop one that waits, end the thread. True if it ended."""
+        with self._ready:
+            self._stopping = True
+            self.dropped += len(self._slot)
+            self._slot = []
+            self._ready.notify()
+        self._thread.join(timeout=10.0)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._ready:
+                self._ready.wait_for(lambda: self._slot or self._stopping)
+                if self._stopping:
+                    return
+                item = self._slot.pop()
+            try:
+                self._work(item)
+            except Exception as error:  # one frame must never end the thread
+                self._on_error(error)

@@ -1,0 +1,60 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ssvif_core.data.scenes import SCENE_KINDS, Scene
+from ssvif_core.imaging.thermal_gain import ThermalGain
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with real camera and thermal data, or a skip that says what was looked for.
+
+    The data may not be redistributed, so it is no part of the repository: it lies beside it in
+    `../shared/data`, or where SSVIF_DATA points.
+    """
+    folder = Path(os.environ.get("SSVIF_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "msrs" / "val" / "labels").is_dir():
+        pytest.skip(f"needs real camera and thermal data in {folder} (or set SSVIF_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Top folder of the source tree."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def frame_pairs() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Simulated frames with ground truth: visible RGB, thermal 8 bit, labels, 160 x 120."""
+    frames = []
+    for kind in SCENE_KINDS:
+        scene = Scene(kind, width=160, height=120, seed=3)
+        for time_s in (0.5, 2.0, 3.5):
+            frame = scene.render(time_s)
+            gain = ThermalGain(mode="percentile")
+            frames.append((frame.visible, gain.apply(frame.thermal, 0.0), frame.labels))
+    return frames
+
+
+@pytest.fixture(scope="session")
+def paired_folder(frame_pairs, tmp_path_factory) -> Path:
+    """Folder with `frames/{visible,thermal,labels}` of simulated scenes."""
+    root = tmp_path_factory.mktemp("data")
+    for part in ("visible", "thermal", "labels"):
+        (root / "frames" / part).mkdir(parents=True)
+    for index, (visible, thermal, labels) in enumerate(frame_pairs):
+        images = {"visible": visible[..., ::-1], "thermal": thermal, "labels": labels}
+        for part, image in images.items():
+            cv2.imwrite(str(root / "frames" / part / f"{index:03d}.png"), image)
+    return root

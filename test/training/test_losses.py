@@ -1,0 +1,70 @@
+"""Losses on cases that can be worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+
+from ssvif_core.training.losses import fusion_losses, segmentation_losses  # noqa: E402
+
+
+def test_the_pixel_maximum_has_no_intensity_loss():
+    torch.manual_seed(0)
+    luma, thermal = torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32)
+    losses = fusion_losses(torch.maximum(luma, thermal), luma, thermal)
+    assert losses["intensity"].item() == 0
+
+
+def test_a_copy_of_two_equal_sources_loses_nothing_but_the_decomposition():
+    image = torch.rand(1, 1, 32, 32)
+    losses = fusion_losses(image, image, image)
+    assert losses["intensity"].item() == 0
+    assert losses["gradient"].item() == 0
+    assert losses["ssim"].item() == pytest.approx(0, abs=1e-5)
+    # F - T and F - Y are zero everywhere: nothing correlates, 1 - 0 = 1.
+    assert losses["decomposition"].item() == pytest.approx(1)
+
+
+def test_the_gradient_loss_wants_the_stronger_edge_with_its_sign():
+    luma = torch.zeros(1, 1, 16, 16)
+    luma[..., 8:] = 0.2  # a step up of 0.2
+    thermal = torch.ones(1, 1, 16, 16)
+    thermal[..., 8:] = 0.5  # a step down of 0.5: the stronger one
+    assert fusion_losses(thermal, luma, thermal)["gradient"].item() == 0
+    # The step of luma differs from the wanted -0.5 by 0.7 in one of 15 horizontal differences.
+    wrong = fusion_losses(luma, luma, thermal)["gradient"].item()
+    assert wrong == pytest.approx(0.7 / 15, rel=1e-5)
+
+
+def test_the_sum_of_both_sources_decomposes_perfectly():
+    torch.manual_seed(0)
+    luma, thermal = torch.rand(1, 1, 64, 64) / 2, torch.rand(1, 1, 64, 64) / 2
+    losses = fusion_losses(luma + thermal, luma, thermal)
+    # F - T = Y and F - Y = T: both correlations are 1.
+    assert losses["decomposition"].item() == pytest.approx(0, abs=1e-3)
+
+
+def test_black_frames_give_finite_gradients():
+    fused = torch.zeros(1, 1, 32, 32, requires_grad=True)
+    zero = torch.zeros(1, 1, 32, 32)
+    sum(fusion_losses(fused, zero, zero).values()).backward()
+    assert torch.isfinite(fused.grad).all()
+
+
+def test_unknown_pixels_do_not_count():
+    logits = torch.zeros(1, 4, 2, 2)
+    logits[:, 1, 0, 0] = 5.0
+    labels = torch.full((1, 2, 2), 255)
+    labels[0, 0, 0] = 1
+    known = segmentation_losses(logits, labels)
+    # One known pixel: -log(e^5 / (e^5 + 3)).
+    p = math.exp(5) / (math.exp(5) + 3)
+    assert known["cross_entropy"].item() == pytest.approx(-math.log(p), rel=1e-5)
+    # Dice of class 1 alone is present: 1 - (2 p + 1) / (p + 1 + 1).
+    assert known["dice"].item() == pytest.approx(1 - (2 * p + 1) / (p + 2), rel=1e-5)
+    nothing = segmentation_losses(logits, torch.full((1, 2, 2), 255))
+    assert nothing["cross_entropy"].item() == 0
+    assert nothing["dice"].item() == 0

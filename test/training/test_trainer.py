@@ -1,0 +1,159 @@
+"""Real training steps on simulated frames: same seed, same result; stop and resume, same result."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+
+import cv2  # noqa: E402
+
+from ssvif_core.data.pairs import list_pairs, read_pair  # noqa: E402
+from ssvif_core.errors import SsvifError  # noqa: E402
+from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
+from ssvif_core.training.config import TrainingConfig, load_config  # noqa: E402
+from ssvif_core.training.trainer import Trainer  # noqa: E402
+
+
+def configuration(root, **changes) -> TrainingConfig:
+    content = {
+        "name": "test",
+        "variant": "tiny",
+        "classes": ["background", "car", "person", "bicycle"],
+        "data_root": root,
+        "sources": [{"folder": "frames", "share": 1, "labels": "labels", "holdout_every": 5}],
+        "steps": 6,
+        "batch_size": 2,
+        "crop": [64, 96],
+        "warmup_steps": 2,
+        "validate_every": 3,
+        "checkpoint_every": 2,
+        "precision": "float32",
+        "threads": 1,
+    }
+    return TrainingConfig.model_validate({**content, **changes})
+
+
+def weights(trainer) -> dict:
+    return {k: v.clone() for k, v in trainer.average.module.state_dict().items()}
+
+
+def test_training_lowers_the_loss_and_writes_checkpoint_and_events(paired_folder, tmp_path):
+    trainer = Trainer(configuration(paired_folder, steps=40), tmp_path / "run")
+    totals = []
+    trainer.run(lambda step, losses: totals.append(losses["total"]))
+    assert len(totals) == 40
+    assert sum(totals[-8:]) < sum(totals[:8])
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == 40
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+
+
+def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(paired_folder, tmp_path):
+    whole = Trainer(configuration(paired_folder), tmp_path / "whole")
+    whole.run()
+
+    class Stop(Exception):
+        pass
+
+    def stop_after_three(step, losses):
+        if step == 3:
+            raise Stop
+
+    config = configuration(paired_folder)
+    with pytest.raises(Stop):
+        Trainer(config, tmp_path / "parts").run(stop_after_three)
+    resumed = Trainer(config, tmp_path / "parts")
+    assert resumed.step == 3
+    resumed.run()
+    expected = weights(whole)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(resumed).items())
+
+
+def test_a_run_folder_of_another_configuration_is_refused(paired_folder, tmp_path):
+    Trainer(configuration(paired_folder), tmp_path).save()
+    with pytest.raises(SsvifError, match="another configuration"):
+        Trainer(configuration(paired_folder, seed=1), tmp_path)
+
+
+def test_batches_are_a_function_of_the_step(paired_folder, tmp_path):
+    first = Trainer(configuration(paired_folder), tmp_path / "a").batches
+    second = Trainer(configuration(paired_folder), tmp_path / "b").batches
+    for a, b in zip(first.at(7), second.at(7), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(first.at(7).visible, first.at(8).visible)
+    batch = first.at(0)
+    assert batch.visible.shape == (2, 3, 64, 96)
+    assert 0 <= batch.visible.min() <= batch.visible.max() <= 1
+    assert set(batch.labels.unique().tolist()) <= {0, 1, 2, 3, 255}
+
+
+def test_a_truncated_checkpoint_is_one_clear_error(paired_folder, tmp_path):
+    Trainer(configuration(paired_folder), tmp_path).save()
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(SsvifError, match="damaged"):
+        Trainer(configuration(paired_folder), tmp_path)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return print, ("this must never run",)
+
+    torch.save({"step": Payload()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(SsvifError):
+        load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: [", "Cannot read"),
+        ("just a word", "mapping"),
+        ("{name: a, variant: base, stepz: 5}", "stepz"),
+        ("{name: a, variant: huge}", "variant"),
+    ],
+)
+def test_a_wrong_configuration_says_which_key(tmp_path, text, message):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(SsvifError, match=message):
+        load_config(path)
+
+
+def test_the_shipped_configurations_are_valid(repository):
+    paths = sorted((repository / "config" / "training").glob("*.yaml"))
+    assert paths
+    for path in paths:
+        assert load_config(path).classes[0] == "background"
+
+
+def test_frames_without_a_partner_are_left_out_and_none_is_an_error(paired_folder, tmp_path):
+    folder = tmp_path / "frames"
+    for part in ("visible", "thermal"):
+        (folder / part).mkdir(parents=True)
+    with pytest.raises(SsvifError, match="No pair"):
+        list_pairs(folder)
+    name, visible, thermal = list_pairs(paired_folder / "frames")[0]
+    (folder / "visible" / f"{name}.png").write_bytes(visible.read_bytes())
+    (folder / "visible" / "alone.png").write_bytes(visible.read_bytes())
+    (folder / "thermal" / f"{name}.png").write_bytes(thermal.read_bytes())
+    assert [pair[0] for pair in list_pairs(folder)] == [name]
+    (folder / "thermal" / f"{name}.png").write_bytes(b"not an image")
+    with pytest.raises(SsvifError, match="damaged"):
+        read_pair(*list_pairs(folder)[0])
+    cv2.imwrite(str(folder / "thermal" / f"{name}.png"), cv2.imread(str(thermal), 0)[:-4])
+    with pytest.raises(SsvifError, match="differ in size"):
+        read_pair(*list_pairs(folder)[0])
+
+
+def test_one_step_on_real_frames(shared_data, tmp_path, repository):
+    config = load_config(
+        repository / "config" / "training" / "fusion.yaml",
+        {"data_root": shared_data, "steps": 1, "batch_size": 2, "variant": "tiny"},
+    )
+    source = config.sources[1].model_copy(update={"holdout_every": 60})
+    trainer = Trainer(config.model_copy(update={"sources": [source]}), tmp_path)
+    losses = {}
+    trainer.run(lambda step, values: losses.update(values))
+    assert all(value == value and value < 100 for value in losses.values())
