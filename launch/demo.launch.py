@@ -3,7 +3,7 @@
     ros2 launch ssvif_ros demo.launch.py scene:=smoke
     ros2 launch ssvif_ros demo.launch.py visible:=day.mp4 thermal:=day_thermal.mp4
 
-It ends when the cameras end or on Ctrl-C. Every argument of fusion.launch.py works here too.
+Files are played again and again; Ctrl-C ends it. Every argument of fusion.launch.py works here too.
 """
 
 from __future__ import annotations
@@ -16,44 +16,51 @@ from launch.actions import (
     DeclareLaunchArgument,
     IncludeLaunchDescription,
     OpaqueFunction,
+    RegisterEventHandler,
     Shutdown,
 )
+from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import PathJoinSubstitution, ThisLaunchFileDir
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-# Launch arguments that become parameters of the cameras: (argument, parameter).
-CAMERA_PARAMETERS = (
-    ("scene", "scene"),
-    ("visible", "visible"),
-    ("thermal", "thermal"),
-)
+# Launch arguments that become parameters of the cameras: name there, and whether it is a path.
+CAMERA_PARAMETERS = {
+    "scene": ("scene", False),
+    "visible": ("visible_file", True),
+    "thermal": ("thermal_file", True),
+}
 
 
 def start_cameras(context: LaunchContext) -> list[Any]:
-    """Two drivers in one process, with what the arguments say and its own defaults else."""
+    """Two drivers in one process; an argument that is left empty leaves their own default."""
     arguments = context.launch_configurations
     if bool(arguments["visible"]) != bool(arguments["thermal"]):
         raise RuntimeError("visible:= and thermal:= belong together; give both files or neither")
-    values = {
-        parameter: arguments[argument]
-        if argument == "scene"
-        else os.path.abspath(os.path.expanduser(arguments[argument]))
-        for argument, parameter in CAMERA_PARAMETERS
+    parameters = {
+        name: ParameterValue(
+            os.path.abspath(os.path.expanduser(arguments[argument]))
+            if is_path
+            else arguments[argument],
+            value_type=str,
+        )
+        for argument, (name, is_path) in CAMERA_PARAMETERS.items()
         if arguments[argument]
     }
-    return [
-        Node(
-            package="ssvif_ros",
-            executable="simulated_cameras",
-            name="cameras",
-            namespace=arguments["namespace"],
-            parameters=[{k: ParameterValue(v, value_type=str) for k, v in values.items()}],
-            output="screen",
-            on_exit=Shutdown(reason="the cameras have ended"),
-        )
-    ]
+    cameras = Node(  # without a name: it holds a node for each camera, and each keeps its own
+        package="ssvif_ros",
+        executable="simulated_cameras",
+        namespace=arguments["namespace"],
+        parameters=[parameters] if parameters else [],
+        output="screen",
+    )
+    return [RegisterEventHandler(OnProcessExit(target_action=cameras, on_exit=end)), cameras]
+
+
+def end(event: Any, context: LaunchContext) -> list[Any]:
+    """Without cameras there is nothing to see; on Ctrl-C everything is ending already."""
+    return [] if context.is_shutdown else [Shutdown(reason="the cameras have ended")]
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -69,7 +76,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "scene",
                 default_value="",
-                description="Scene that is drawn: day, night, glare or smoke.",
+                description="Drawn scene: day, night, glare, smoke, or show for all in turn.",
             ),
             DeclareLaunchArgument(
                 "visible",

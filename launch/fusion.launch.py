@@ -9,12 +9,10 @@ topics and parameter names, and nothing of what the node does with them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -34,14 +32,11 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 from lifecycle_msgs.msg import Transition
 
-# Set by somebody who has chosen transports already: then this file chooses none.
-TRANSPORT_VARIABLES = (
-    "FASTDDS_DEFAULT_PROFILES_FILE",
-    "FASTRTPS_DEFAULT_PROFILES_FILE",  # its name up to jazzy
-    "FASTDDS_BUILTIN_TRANSPORTS",
-)
-PROFILE_VARIABLES = TRANSPORT_VARIABLES[:2]
-RESPAWN_DELAY_S = 2.0
+from ssvif_ros.share import use_shared_memory_profile
+
+# A crashed process is remembered by its peers until its DDS lease ends (Fast DDS 20 s, Cyclone DDS
+# 10 s); a request for a transition that is sent before can reach the dead one and be lost.
+RESPAWN_DELAY_S = 25.0
 
 
 def boolean(text: str) -> bool:
@@ -75,12 +70,19 @@ def read(context: LaunchContext, argument: str, convert: Callable[[str], Any]) -
 
 
 def transport(context: LaunchContext) -> list[SetEnvironmentVariable]:
-    """Large shared-memory segments for Fast DDS, unless the environment says otherwise."""
-    chosen = any(context.environment.get(name) for name in TRANSPORT_VARIABLES)
-    if chosen or not read(context, "fastdds_shm", boolean):
+    """Large shared-memory segments for Fast DDS, unless the environment says otherwise.
+
+    Everything that is launched after this inherits it, camera drivers of an including file too.
+    """
+    if not read(context, "fastdds_shm", boolean):
         return []
-    profile = os.path.join(get_package_share_directory("ssvif_ros"), "config", "fastdds_shm.xml")
-    return [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
+    wanted = dict(context.environment)
+    use_shared_memory_profile(wanted)
+    return [
+        SetEnvironmentVariable(name, value)
+        for name, value in wanted.items()
+        if context.environment.get(name) != value
+    ]
 
 
 def parameters(context: LaunchContext) -> list[Any]:
@@ -233,7 +235,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "respawn",
                 default_value="false",
-                description="Start the node again, up to active, when its process ends.",
+                description="Start the node again, up to active, 25 s after its process ended.",
             ),
             DeclareLaunchArgument(
                 "log_level",

@@ -16,7 +16,7 @@ over prefixes finds the best one (Needleman and Wunsch, J. Mol. Biol. 48, 1970).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 __all__ = ["Alignment", "Settled", "agreed", "proven"]
 
@@ -144,18 +144,31 @@ def agreed(
     first: Sequence[int],
     second: Sequence[int],
     slop: int,
-    futures: Iterable[tuple[Sequence[int], Sequence[int]]],
+    futures: Sequence[tuple[Sequence[int], Sequence[int]]],
 ) -> Settled:
-    """What the best pairings have in common when each of `futures` in turn is what comes next.
+    """Leading pairs that are best when each of `futures` in turn is what comes next.
+
+    A frame without a pair stays open, though none of the futures uses it, until it is out of
+    reach: an expected frame may be lost, and then it is the second best that counts.
 
     Args:
         first: known times, increasing.
         second: known times, increasing.
         slop: greatest |dt| of a pair.
-        futures: at least one (later times of the first list, later times of the second).
+        futures: (later times of the first list, later times of the second); at least one future,
+            and at least one time in each.
     """
+    n, m = len(first), len(second)
     pairings = []
     for later_first, later_second in futures:
         alignment = Alignment([*first, *later_first], [*second, *later_second], slop)
-        pairings.append((alignment.pairs(), len(alignment.first), len(alignment.second)))
-    return _common(pairings, len(first), len(second))
+        pairings.append((alignment.pairs(), n, m))
+    pairs, _, _ = _common(pairings, n, m)
+    i, j = (pairs[-1][0] + 1, pairs[-1][1] + 1) if pairs else (0, 0)
+    next_first = first[i] if i < n else min(later[0] for later, _ in futures)
+    next_second = second[j] if j < m else min(later[0] for _, later in futures)
+    while i < n and first[i] + slop < next_second:
+        i += 1
+    while j < m and second[j] + slop < next_first:
+        j += 1
+    return pairs, i, j

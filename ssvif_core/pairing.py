@@ -21,25 +21,17 @@ more) until the other stream has passed it, or its queue is full.
 from __future__ import annotations
 
 import math
-from collections import deque
-from dataclasses import dataclass, field
-from statistics import median_low
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ssvif_core.alignment import Alignment, Settled, agreed, proven
 from ssvif_core.errors import SsvifError
+from ssvif_core.stamp_stream import StampStream, Verdict, Waiting
 
 __all__ = ["NearestPairing", "Pair", "PairingCounts"]
 
 V = TypeVar("V")
 T = TypeVar("T")
-
-PERIODS_KEPT = 16
-"""Frame periods remembered for a stream: half a second at 30 Hz, 1.8 s at 9 Hz."""
-PERIODS_NEEDED = 2
-"""Fewer than this say nothing about the next frame; until then only proof counts."""
-EXPECTED_MAX = 32
-"""More expected frames than this between the streams: a clock step, so nothing is expected."""
 
 
 @dataclass(frozen=True)
@@ -81,56 +73,6 @@ class PairingCounts:
     resets: int = 0
 
 
-@dataclass
-class _Waiting:
-    """A frame in a queue; `since_ns` is when it first had a partner in the best pairing."""
-
-    stamp_ns: int
-    frame: object
-    since_ns: int | None = None
-
-
-@dataclass
-class _Stream:
-    queue: deque[_Waiting] = field(default_factory=deque)
-    newest_ns: int | None = None
-    periods_ns: deque[int] = field(default_factory=lambda: deque(maxlen=PERIODS_KEPT))
-    jump_expected: bool = False  # the other stream has jumped back, this one not yet
-    received: int = 0
-    unpaired: int = 0
-    overflowed: int = 0
-    late: int = 0
-    duplicate: int = 0
-    unstamped: int = 0
-    stale: int = 0
-
-    def restart(self, jump_expected: bool) -> None:
-        self.stale += len(self.queue)
-        self.queue.clear()
-        self.periods_ns.clear()
-        self.jump_expected = jump_expected and self.newest_ns is not None
-
-    def append(self, stamp_ns: int, frame: object) -> None:
-        if self.newest_ns is not None and self.newest_ns < stamp_ns and not self.jump_expected:
-            self.periods_ns.append(stamp_ns - self.newest_ns)
-        self.newest_ns = stamp_ns
-        self.jump_expected = False
-        self.queue.append(_Waiting(stamp_ns, frame))
-
-    def earliest_next_ns(self) -> int | None:
-        return None if self.newest_ns is None or self.jump_expected else self.newest_ns + 1
-
-    def expected_ns(self, until_ns: int) -> list[list[int]] | None:
-        """Stamps to come: at the usual period, and with the first as early as it ever was."""
-        if self.newest_ns is None or len(self.periods_ns) < PERIODS_NEEDED:
-            return None
-        usual, shortest = median_low(self.periods_ns), min(self.periods_ns)
-        if until_ns - self.newest_ns > EXPECTED_MAX * usual:
-            return None
-        firsts = {self.newest_ns + usual, self.newest_ns + shortest}
-        return [[f, *range(f + usual, until_ns + usual + 1, usual)] for f in sorted(firsts)]
-
-
 class NearestPairing(Generic[V, T]):
     """One-to-one nearest-stamp pairing of two streams, online. Not thread safe.
 
@@ -140,8 +82,10 @@ class NearestPairing(Generic[V, T]):
             pair worse, as in greedy synchronizers, it only lets poorer ones through.
         queue_size: frames kept of each stream, >= 1. 15 is half a second at 30 Hz: the 222 ms gap
             that a lost 9 Hz frame leaves, and 100 ms of transport delay, with some to spare.
-        max_wait_s: how long a frame that has a partner may wait for a better one. 50 ms: one
-            period at 30 Hz, and as much again of half of it for transport jitter.
+        max_wait_s: how long a frame that has a partner may wait for a better one. 100 ms: one
+            period at 30 Hz and transport that takes 60 ms longer for one frame than for another.
+            It seldom runs out: a decision falls when the expected frame, or the one after a lost
+            one, is there (benchmarks/pairing.py: 0 to 7 ms on average at 30 + 9 and 30 + 30 Hz).
         thermal_offset_s: added to thermal stamps before comparing, any sign.
         reset_after_s: a stamp further back than this behind its predecessor is a jump back (bag
             loop, clock step) that restarts the pairing; less far back is a late frame.
@@ -158,7 +102,7 @@ class NearestPairing(Generic[V, T]):
         *,
         slop_s: float = 0.05,
         queue_size: int = 15,
-        max_wait_s: float = 0.05,
+        max_wait_s: float = 0.1,
         thermal_offset_s: float = 0.0,
         reset_after_s: float = 0.5,
         anticipate: bool = True,
@@ -171,8 +115,8 @@ class NearestPairing(Generic[V, T]):
         self.queue_size = queue_size
         self._reset_after_ns = _nanoseconds("reset_after_s", reset_after_s)
         self._anticipate = anticipate
-        self._visible = _Stream()
-        self._thermal = _Stream()
+        self._visible = StampStream()
+        self._thermal = StampStream()
         self._paired = 0
         self._resets = 0
         self._waiting_since_ns: int | None = None
@@ -246,22 +190,28 @@ class NearestPairing(Generic[V, T]):
 
     def reset(self) -> None:
         """Forget both streams; queued frames count as stale, counts are kept."""
-        for stream in (self._visible, self._thermal):
-            stream.restart(jump_expected=False)
-            stream.newest_ns = None
+        self._visible.restart(jump_expected=False)
+        self._thermal.restart(jump_expected=False)
         self._waiting_since_ns = None
 
     def _add(
-        self, stream: _Stream, other: _Stream, stamp_ns: int, frame: object, now_ns: int
+        self, stream: StampStream, other: StampStream, stamp_ns: int, frame: object, now_ns: int
     ) -> list[Pair[V, T]]:
         # A wait that ended before this frame came is decided without it, however late the poll.
-        pairs = self.poll(now_ns - 1) if now_ns else []
+        pairs = self.poll(now_ns - 1)
         self._notice(now_ns)
-        stream.received += 1
-        if self._admit(stream, other, stamp_ns):
-            stream.append(stamp_ns, frame)
-            pairs += self._decide(now_ns)
-        return pairs
+        other_newest_ns = other.newest_ns
+        if other_newest_ns is not None:
+            other_newest_ns += self._offset_ns if stream is self._visible else -self._offset_ns
+        verdict = stream.judge(stamp_ns, other_newest_ns, self._reset_after_ns)
+        if verdict is Verdict.DROP:
+            return pairs
+        if verdict is Verdict.JUMPED_BACK:
+            self._resets += 1
+            stream.restart(jump_expected=False)
+            other.restart(jump_expected=True)
+        stream.append(stamp_ns, frame)
+        return pairs + self._decide(now_ns)
 
     def _notice(self, now_ns: int) -> None:
         """Let a clock that went back (looping simulated time) not prolong a wait."""
@@ -272,39 +222,6 @@ class NearestPairing(Generic[V, T]):
             if self._waiting_since_ns is not None:
                 self._waiting_since_ns = min(self._waiting_since_ns, now_ns)
         self._now_ns = now_ns
-
-    def _admit(self, stream: _Stream, other: _Stream, stamp_ns: int) -> bool:
-        """Count a frame that is no use, or start again where stamps jump back."""
-        newest_ns = stream.newest_ns
-        if stamp_ns <= 0:
-            stream.unstamped += 1
-            return False
-        if newest_ns is None or (stamp_ns > newest_ns and not stream.jump_expected):
-            return True
-        jumped = newest_ns - stamp_ns > self._reset_after_ns
-        if stream.jump_expected:
-            # The two topics of a bag loop at slightly different moments. A frame still far ahead
-            # of the stream that has jumped can pair with nothing now: it must not stay in the
-            # queue, and the jump that follows is the second half of one that was counted.
-            offset_ns = self._offset_ns if stream is self._thermal else -self._offset_ns
-            ahead_ns = stamp_ns + offset_ns - (other.newest_ns or 0)
-            if jumped or ahead_ns <= self._reset_after_ns:
-                return True
-            stream.stale += 1
-            stream.newest_ns = max(newest_ns, stamp_ns)
-            return False
-        if jumped:
-            self._resets += 1
-            stream.restart(jump_expected=False)
-            stream.newest_ns = None
-            other.restart(jump_expected=True)
-            self._waiting_since_ns = None
-            return True
-        if stamp_ns == newest_ns:
-            stream.duplicate += 1
-        else:
-            stream.late += 1
-        return False
 
     def _times(self) -> tuple[list[int], list[int]]:
         """Queued stamps of both streams on the visible camera's clock."""
@@ -381,7 +298,7 @@ class NearestPairing(Generic[V, T]):
         self._thermal.unpaired += thermal_count - len(indices)
         return [self._pair(visible[i], thermal[j]) for i, j in indices]
 
-    def _pair(self, visible: _Waiting, thermal: _Waiting) -> Pair[V, T]:
+    def _pair(self, visible: Waiting, thermal: Waiting) -> Pair[V, T]:
         delta_ns = thermal.stamp_ns + self._offset_ns - visible.stamp_ns
         return Pair(visible.frame, thermal.frame, visible.stamp_ns, thermal.stamp_ns, delta_ns)  # type: ignore[arg-type]
 

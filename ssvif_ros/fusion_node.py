@@ -35,11 +35,11 @@ from ssvif_ros.inputs import Inputs
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings
+from ssvif_ros.synchronizer import POLL_PERIOD_S
 from ssvif_ros.worker import LatestWorker
 
 __all__ = ["FusionNode", "main"]
 
-POLL_PERIOD_S = 0.005
 REPORT_PERIOD_S = 1.0
 #: Seconds between two log lines of the same kind.
 THROTTLE_S = 5.0
@@ -93,7 +93,6 @@ class FusionNode(LifecycleNode):
         engine, why = create_engine(model, s.engine, s.threads)
         engine.warm_up(s.warm_up_height, s.warm_up_width)
         self._pipeline = Pipeline(engine, ThermalGain())
-        self._pairing = NearestPairing(queue_size=s.queue_size)
         self._outputs = Outputs(self, model.card)
         self._health = Health()
         self._apply_live(s)
@@ -107,10 +106,12 @@ class FusionNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._outputs is not None
         result = super().on_activate(state)
-        self._pairing.reset()
+        s = self.settings
+        pairing: NearestPairing[Image, Image] = NearestPairing(queue_size=s.queue_size)
         self._worker = LatestWorker(self._fuse, self._report_bad_frame)
         worker = self._worker
-        self._inputs = Inputs(self, self._pairing, lambda v, t: worker.offer((v, t)))
+        self._inputs = Inputs(self, pairing, lambda v, t: worker.offer((v, t)))
+        self._apply_live(s)
         self._timers = [
             self.create_timer(POLL_PERIOD_S, self._inputs.synchronizer.poll),
             self.create_timer(REPORT_PERIOD_S, self._report),
@@ -212,9 +213,12 @@ class FusionNode(LifecycleNode):
         gain.low_percentile = settings.gain__low_percentile
         gain.high_percentile = settings.gain__high_percentile
         gain.time_constant_s = settings.gain__time_constant
-        self._pairing.slop_s = settings.slop
-        self._pairing.max_wait_s = settings.max_wait
-        self._pairing.thermal_offset_s = settings.thermal_offset
+        if self._inputs is not None:
+            self._inputs.synchronizer.configure(
+                slop_s=settings.slop,
+                max_wait_s=settings.max_wait,
+                thermal_offset_s=settings.thermal_offset,
+            )
 
     # -- health --------------------------------------------------------------------------------
 
@@ -227,7 +231,7 @@ class FusionNode(LifecycleNode):
         now_s = self.get_clock().now().nanoseconds * 1e-9
         values: dict[str, object] = {
             **{f"{c}_rate_hz": r.rate_hz(now_s) for c, r in self._inputs.rates.items()},
-            **vars(self._pairing.counts),
+            **vars(self._inputs.synchronizer.counts),
             "dropped_by_worker": self._dropped + self._worker.dropped,
             **self._health.values(now_s),
             **self._pipeline.engine.describe(),

@@ -58,13 +58,13 @@ class Settings:
     )  # fmt: skip
     warm_up_height: int = _parameter(480, "Expected height, as above.", low=16, high=16384)
     queue_size: int = _parameter(
-        10, "Frames of each camera that wait for a partner at most.", low=1, high=1000
+        15, "Frames of each camera that wait for a partner at most.", low=1, high=1000
     )
     slop: float = _parameter(
         0.05, "Largest time between the two frames of a pair [s].", low=0.0, high=10.0, live=True
     )
     max_wait: float = _parameter(
-        0.04, "How long a pair is held back at most for a better match [s].",
+        0.1, "How long a pair is held back at most for a better match [s].",
         low=0.0, high=10.0, live=True,
     )  # fmt: skip
     thermal_offset: float = _parameter(

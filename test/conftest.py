@@ -58,3 +58,23 @@ def paired_folder(frame_pairs, tmp_path_factory) -> Path:
         for part, image in images.items():
             cv2.imwrite(str(root / "frames" / part / f"{index:03d}.png"), image)
     return root
+
+
+@pytest.fixture
+def ros_domain(tmp_path, monkeypatch):
+    """Rclpy in a domain of its own for one test: (node, executor)."""
+    rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
+    from rclpy.executors import SingleThreadedExecutor
+
+    from ssvif_ros.processes import private_domain
+
+    for name, value in private_domain(tmp_path / "log").items():
+        monkeypatch.setenv(name, value)
+    rclpy.init()
+    node = rclpy.create_node("test")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    yield node, executor
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()

@@ -1,0 +1,221 @@
+"""`ssvif_core.pairing` as a message_filters filter: two image topics in, pairs of messages out.
+
+Works with `message_filters.Subscriber` and every other filter that has `registerCallback`. Where
+message_filters is not installed, a `Subscriber` with the same interface takes its place: always
+`from ssvif_ros.synchronizer import Subscriber`. Knows stamps and nothing else of a message, and
+nothing of what is done with a pair.
+
+    subscribers = [Subscriber(node, Image, "visible/image_raw", qos_profile=qos),
+                   Subscriber(node, Image, "thermal/image_raw", qos_profile=qos)]
+    synchronizer = PairSynchronizer(subscribers, NearestPairing(), clock=node.get_clock())
+    synchronizer.registerCallback(mailbox.put)
+    node.create_timer(POLL_PERIOD_S, synchronizer.poll)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.pairing import NearestPairing, Pair, PairingCounts
+
+__all__ = ["POLL_PERIOD_S", "PairSynchronizer", "Subscriber", "header_stamp_ns"]
+
+POLL_PERIOD_S = 0.01
+"""Timer period for `poll`: a wait that runs out is noticed this much late at the most."""
+
+
+class _Filter(Protocol):
+    def registerCallback(self, callback: Callable[..., None], *args: Any) -> Any: ...
+
+
+class _Instant(Protocol):
+    @property
+    def nanoseconds(self) -> int: ...
+
+
+class _Clock(Protocol):
+    def now(self) -> _Instant: ...
+
+
+class LocalSimpleFilter:
+    """message_filters.SimpleFilter in little."""
+
+    def __init__(self) -> None:
+        self.callbacks: dict[int, tuple[Callable[..., None], tuple[Any, ...]]] = {}
+
+    def registerCallback(self, callback: Callable[..., None], *args: Any) -> int:
+        """Call `callback(*messages, *args)` for every output of this filter."""
+        connection = len(self.callbacks)
+        self.callbacks[connection] = (callback, args)
+        return connection
+
+    def signalMessage(self, *messages: Any) -> None:
+        """Hand an output to all callbacks."""
+        for callback, args in tuple(self.callbacks.values()):
+            callback(*messages, *args)
+
+
+class LocalSubscriber(LocalSimpleFilter):
+    """message_filters.Subscriber in little: a topic as the source of a filter chain.
+
+    Args:
+        node: rclpy Node or LifecycleNode.
+        msg_type: message class.
+        topic: topic name.
+        qos_profile: QoSProfile or depth; 10 as in message_filters.
+        kwargs: passed on to `node.create_subscription` (`event_callbacks`, `callback_group`,
+            `qos_overriding_options`, ...).
+
+    `sub` is the subscription; `node.destroy_subscription(subscriber.sub)` ends it.
+    """
+
+    def __init__(
+        self, node: Any, msg_type: Any, topic: str, qos_profile: Any = 10, **kwargs: Any
+    ) -> None:
+        super().__init__()
+        self.node = node
+        self.topic = topic
+        self.sub = node.create_subscription(
+            msg_type, topic, self.callback, qos_profile=qos_profile, **kwargs
+        )
+
+    def callback(self, message: Any) -> None:
+        """Pass a received message on."""
+        self.signalMessage(message)
+
+    def getTopic(self) -> str:
+        """The topic's name as it was given."""
+        return self.topic
+
+
+try:
+    from message_filters import SimpleFilter, Subscriber
+except ImportError:
+    SimpleFilter, Subscriber = LocalSimpleFilter, LocalSubscriber  # type: ignore[misc]
+
+
+def header_stamp_ns(message: Any) -> int:
+    """`message.header.stamp` in nanoseconds.
+
+    Raises:
+        SsvifError: the message has no such field.
+    """
+    stamp = getattr(getattr(message, "header", None), "stamp", None)
+    if stamp is None:
+        raise SsvifError(
+            f"a {type(message).__name__} has no header.stamp, so it cannot be paired: "
+            "subscribe to a type with a std_msgs/Header, such as sensor_msgs/Image"
+        )
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+class PairSynchronizer(SimpleFilter):  # type: ignore[misc, valid-type]
+    """Filter whose output is `callback(visible_message, thermal_message, *args)`.
+
+    Inputs may be called from different threads. Callbacks are run one at a time and in order, in
+    the thread whose message (or poll) decided the pair or in one that is just delivering, and
+    never under the lock that inputs need: a slow callback holds up no topic, an exception in it
+    reaches its caller (the executor) and leaves nothing locked; later pairs are delivered with
+    the next message or poll. All the same, do no more in it than to enqueue.
+
+    Args:
+        filters: the visible and the thermal source.
+        pairing: decides; from here on only this object may touch it.
+        clock: `node.get_clock()`; its time at receipt is what waits are measured by.
+
+    Raises:
+        SsvifError: not exactly two filters.
+    """
+
+    def __init__(
+        self, filters: Sequence[_Filter], pairing: NearestPairing[Any, Any], *, clock: _Clock
+    ) -> None:
+        super().__init__()
+        if len(filters) != 2:
+            raise SsvifError(f"got {len(filters)} filters: pass [visible, thermal]")
+        self._pairing = pairing
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._delivering = threading.Lock()
+        self._outbox: deque[Pair[Any, Any]] = deque()
+        visible, thermal = filters
+        self.input_connections = [
+            visible.registerCallback(self._add, pairing.add_visible),
+            thermal.registerCallback(self._add, pairing.add_thermal),
+        ]
+
+    @property
+    def counts(self) -> PairingCounts:
+        """Where all frames went so far."""
+        with self._lock:
+            return self._pairing.counts
+
+    @property
+    def pending(self) -> tuple[int, int]:
+        """Visible and thermal messages that wait for a partner."""
+        with self._lock:
+            return self._pairing.pending
+
+    def configure(
+        self,
+        *,
+        slop_s: float | None = None,
+        max_wait_s: float | None = None,
+        thermal_offset_s: float | None = None,
+    ) -> None:
+        """Change settings while running; None leaves one as it is.
+
+        Raises:
+            SsvifError: a value out of its range.
+        """
+        with self._lock:
+            if slop_s is not None:
+                self._pairing.slop_s = slop_s
+            if max_wait_s is not None:
+                self._pairing.max_wait_s = max_wait_s
+            if thermal_offset_s is not None:
+                self._pairing.thermal_offset_s = thermal_offset_s
+
+    def poll(self) -> None:
+        """Deliver the pairs whose wait has ended; for a timer of the node."""
+        with self._lock:
+            self._outbox.extend(self._pairing.poll(self._clock.now().nanoseconds))
+        self._deliver()
+
+    def flush(self) -> None:
+        """Decide and deliver everything that is queued."""
+        with self._lock:
+            self._outbox.extend(self._pairing.flush())
+        self._deliver()
+
+    def reset(self) -> None:
+        """Forget all queued messages (deactivation, another bag)."""
+        with self._lock:
+            self._pairing.reset()
+            self._outbox.clear()
+
+    def _add(self, message: Any, add: Callable[[int, Any, int], list[Pair[Any, Any]]]) -> None:
+        stamp_ns = header_stamp_ns(message)
+        with self._lock:
+            self._outbox.extend(add(stamp_ns, message, self._clock.now().nanoseconds))
+        self._deliver()
+
+    def _deliver(self) -> None:
+        # Whoever finds another thread delivering leaves its pairs to that one. The outer loop
+        # looks again after the release: a pair put in just before it would be nobody's otherwise.
+        while self._outbox:
+            if not self._delivering.acquire(blocking=False):
+                return
+            try:
+                while (pair := self._next()) is not None:
+                    self.signalMessage(pair.visible, pair.thermal)
+            finally:
+                self._delivering.release()
+
+    def _next(self) -> Pair[Any, Any] | None:
+        with self._lock:
+            return self._outbox.popleft() if self._outbox else None

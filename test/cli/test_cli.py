@@ -1,0 +1,128 @@
+"""The `ssvif` command as a user calls it: a separate process, real files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from ssvif_core.data.scenes import Scene
+from ssvif_core.imaging.thermal_gain import ThermalGain
+
+
+def ssvif(*arguments, cwd=None):
+    command = [sys.executable, "-m", "ssvif_core.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=110)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """A second of a simulated scene as two video files."""
+    folder = tmp_path_factory.mktemp("videos")
+    scene, gain = Scene("night", width=160, height=128, seed=1), ThermalGain(mode="percentile")
+    paths = folder / "visible.mp4", folder / "thermal.mp4"
+    code = cv2.VideoWriter.fourcc(*"mp4v")
+    writers = [cv2.VideoWriter(str(path), code, 10.0, (160, 128)) for path in paths]
+    for index in range(10):
+        frame = scene.render(index / 10)
+        thermal = gain.apply(frame.thermal, index / 10)
+        writers[0].write(cv2.cvtColor(frame.visible, cv2.COLOR_RGB2BGR))
+        writers[1].write(cv2.cvtColor(thermal, cv2.COLOR_GRAY2BGR))
+    for writer in writers:
+        writer.release()
+    return paths
+
+
+def test_help_lists_the_verbs():
+    answer = ssvif("--help")
+    assert answer.returncode == 0
+    for verb in ("train", "export", "fuse", "doctor"):
+        assert verb in answer.stdout
+
+
+def test_doctor_finds_the_engine_and_exits_well():
+    answer = ssvif("doctor")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "onnxruntime" in answer.stdout
+    assert "works" in answer.stdout
+
+
+def test_a_folder_of_pairs_is_fused_into_images(paired_folder, tmp_path):
+    frames = paired_folder / "frames"
+    answer = ssvif(
+        "fuse", frames / "visible", frames / "thermal", "-o", tmp_path, "--model", "tiny"
+    )
+    assert answer.returncode == 0, answer.stderr
+    names = {path.name for path in (frames / "visible").iterdir()}
+    for part in ("fused", "labels", "overlay"):
+        assert {path.name for path in (tmp_path / part).iterdir()} == names
+    labels = cv2.imread(str(tmp_path / "labels" / "000.png"), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == (120, 160)
+    assert labels.max() <= 3
+
+
+def test_two_videos_are_fused_into_a_video(videos, tmp_path):
+    answer = ssvif("fuse", *videos, "-o", tmp_path, "--model", "tiny")
+    assert answer.returncode == 0, answer.stderr
+    for name in ("fused.mp4", "panels.mp4"):
+        capture = cv2.VideoCapture(str(tmp_path / name))
+        count = sum(1 for _ in iter(lambda capture=capture: capture.read()[0], False))
+        assert count == 10
+
+
+def test_a_16_bit_frame_is_fused_through_the_gain(tmp_path):
+    frame = Scene("night", width=160, height=128, seed=1).render(1.0)
+    cv2.imwrite(str(tmp_path / "v.png"), cv2.cvtColor(frame.visible, cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(tmp_path / "t.png"), frame.thermal)
+    answer = ssvif("fuse", tmp_path / "v.png", tmp_path / "t.png", "-o", tmp_path / "out")
+    assert answer.returncode == 0, answer.stderr
+    fused = cv2.imread(str(tmp_path / "out" / "fused" / "v.png"))
+    assert fused.shape == (128, 160, 3)
+    assert np.ptp(fused) > 50
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video at all" * 100])
+def test_a_video_that_cannot_be_read_is_one_line_without_a_traceback(content, videos, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(content)
+    answer = ssvif("fuse", broken, videos[1], "-o", tmp_path / "out")
+    assert answer.returncode == 1
+    assert "broken.mp4" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_missing_model_is_one_line(videos, tmp_path):
+    answer = ssvif("fuse", *videos, "-o", tmp_path, "--model", "nowhere.onnx")
+    assert answer.returncode == 1
+    assert "nowhere.onnx" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.slow
+def test_train_and_export_make_a_model_that_fuse_runs(paired_folder, tmp_path):
+    pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+    (tmp_path / "run.yaml").write_text(
+        f"""
+name: short
+variant: tiny
+classes: [background, car, person, bicycle]
+data_root: {paired_folder}
+sources: [{{folder: frames, share: 1, labels: labels}}]
+steps: 5
+batch_size: 2
+crop: [64, 96]
+precision: float32
+"""
+    )
+    trained = ssvif("train", "run.yaml", "--run", "run", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    frames = paired_folder / "frames"
+    exported = ssvif("export", "run/checkpoint.pt", "m.onnx", "--frames", frames, cwd=tmp_path)
+    assert exported.returncode == 0, exported.stderr
+    files = frames / "visible" / "000.png", frames / "thermal" / "000.png"
+    fused = ssvif("fuse", *files, "--model", "m.onnx", "-o", "out", cwd=tmp_path)
+    assert fused.returncode == 0, fused.stderr
+    assert (tmp_path / "out" / "fused" / "000.png").is_file()

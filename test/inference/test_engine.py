@@ -1,0 +1,238 @@
+"""Engines and the pipeline on the shipped models: the real files, the real runtime."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.inference.engine import create_engine
+from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
+from ssvif_core.inference.pipeline import Pipeline
+from ssvif_core.models import FOLDER, open_model, shipped_models
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    engine, _ = create_engine(open_model("tiny"), threads=1)
+    yield engine
+    engine.close()
+
+
+def copy_of_tiny(folder):
+    """The shipped tiny model with its card, in `folder`."""
+    for suffix in (".onnx", ".json"):
+        shutil.copy(FOLDER / f"tiny{suffix}", folder / f"mine{suffix}")
+    return folder / "mine.onnx"
+
+
+def test_base_and_tiny_are_shipped_with_cards_that_describe_them():
+    assert shipped_models() == ["base", "tiny"]
+    for name in shipped_models():
+        card = open_model(name).card
+        assert card.mode == "finetuned"
+        assert [c.name for c in card.classes] == ["background", "car", "person", "bicycle"]
+        assert card.palette.shape == (256, 3)
+        assert len({c.color for c in card.classes}) == 4
+        for section in ("contract", "training", "metrics", "parity"):
+            assert card.content[section], section
+
+
+@pytest.mark.parametrize("name", ["base", "tiny"])
+@pytest.mark.parametrize("size", [(480, 640), (121, 163), (16, 16), (1, 1)])
+def test_any_size_gives_a_fused_image_and_labels_of_that_size(name, size):
+    engine, why = create_engine(open_model(name), "auto", 1)
+    rng = np.random.default_rng(0)
+    visible = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    thermal = rng.integers(0, 256, size, dtype=np.uint8)
+    fused, labels = engine.infer(visible, thermal)
+    assert fused.shape == (*size, 3)
+    assert labels.shape == size
+    assert fused.dtype == labels.dtype == np.uint8
+    assert labels.max() <= 3
+    assert "onnxruntime" in why
+
+
+def test_a_hot_body_that_the_camera_cannot_see_is_bright_in_the_fused_image(tiny):
+    visible = np.full((128, 160, 3), 110, np.uint8)
+    thermal = np.full((128, 160), 40, np.uint8)
+    cv2.ellipse(thermal, (80, 64), (14, 40), 0, 0, 360, 230, -1)
+    fused, _ = tiny.infer(visible, thermal)
+    luma = cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY)
+    assert luma[64, 80] > luma[10, 10] + 50
+
+
+def test_fusion_moves_all_channels_alike(tiny):
+    rng = np.random.default_rng(1)
+    visible = rng.integers(90, 160, (64, 80, 3), dtype=np.uint8)  # far from clipping
+    thermal = rng.integers(90, 160, (64, 80), dtype=np.uint8)
+    fused, _ = tiny.infer(visible, thermal)
+    shift = fused.astype(int) - visible
+    inside = (fused > 0).all(2) & (fused < 255).all(2)
+    assert inside.mean() > 0.5
+    assert np.ptp(shift, axis=2)[inside].max() <= 1  # rounding
+
+
+def test_output_buffers_are_reused_and_a_new_size_makes_new_ones(tiny):
+    frame = np.zeros((32, 48, 3), np.uint8)
+    first, _ = tiny.infer(frame, frame[..., 0].copy())
+    second, _ = tiny.infer(frame + 200, frame[..., 0].copy())
+    assert np.shares_memory(first, second)
+    third, _ = tiny.infer(np.zeros((48, 48, 3), np.uint8), np.zeros((48, 48), np.uint8))
+    assert third.shape == (48, 48, 3)
+    assert not np.shares_memory(first, third)
+
+
+def test_a_closed_engine_says_so():
+    engine, _ = create_engine(open_model("tiny"), threads=1)
+    engine.warm_up(32, 32)
+    engine.close()
+    with pytest.raises(SsvifError, match="closed"):
+        engine.infer(np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8))
+
+
+def test_a_missing_model_names_the_shipped_ones(tmp_path):
+    with pytest.raises(SsvifError, match="tiny"):
+        open_model(tmp_path / "nothing.onnx")
+
+
+def test_a_model_without_a_card_is_refused(tmp_path):
+    path = copy_of_tiny(tmp_path)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(SsvifError, match="no card"):
+        open_model(path)
+
+
+def test_a_model_whose_bytes_changed_is_refused(tmp_path):
+    path = copy_of_tiny(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(SsvifError, match="sha256"):
+        open_model(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mode": "guessed"}, "guessed"),
+        ({"format": 99}, "99"),
+        ({"classes": [{"id": 0, "name": "a", "color": [0, 0, 300]}]}, "300"),
+        ({"classes": "none"}, "not valid"),
+    ],
+)
+def test_a_card_with_a_wrong_value_says_which(tmp_path, change, message):
+    path = copy_of_tiny(tmp_path)
+    card = path.with_suffix(".json")
+    card.write_text(json.dumps({**json.loads(card.read_text()), **change}))
+    with pytest.raises(SsvifError, match=message):
+        open_model(path)
+
+
+def with_hash(path):
+    """Make the card fit the file, so that loading gets past the hash."""
+    from ssvif_core.models import sha256_of
+
+    card = path.with_suffix(".json")
+    card.write_text(json.dumps({**json.loads(card.read_text()), "sha256": sha256_of(path)}))
+    return open_model(path)
+
+
+def test_a_file_that_is_no_onnx_model_is_refused(tmp_path):
+    path = copy_of_tiny(tmp_path)
+    path.write_bytes(b"this is not a network")
+    with pytest.raises(SsvifError, match="cannot load"):
+        OnnxRuntimeEngine(with_hash(path))
+
+
+def test_an_onnx_model_with_other_inputs_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs the extra `train` (onnx) to make the file")
+    path = copy_of_tiny(tmp_path)
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["image"], ["same"])],
+        "other",
+        [value("image", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+        [value("same", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
+    with pytest.raises(SsvifError, match="image"):
+        OnnxRuntimeEngine(with_hash(path))
+
+
+def test_an_unknown_engine_names_the_known_ones():
+    with pytest.raises(SsvifError, match="onnxruntime"):
+        create_engine(open_model("tiny"), "abacus")
+
+
+def test_the_pipeline_resizes_thermal_and_says_it_once(tiny, caplog):
+    pipeline = Pipeline(tiny, ThermalGain(mode="auto"))
+    visible, thermal = np.zeros((96, 128, 3), np.uint8), np.zeros((48, 64), np.uint8)
+    thermal[:, 32:] = 200
+    with caplog.at_level(logging.WARNING, "ssvif"):
+        for _ in range(3):
+            result = pipeline.process(visible, thermal, 0.0)
+    assert result.thermal.shape == (96, 128)
+    assert result.fused.shape == (96, 128, 3)
+    assert result.thermal[50, 100] == 200
+    assert len([r for r in caplog.records if "resized" in r.getMessage()]) == 1
+
+
+def test_the_pipeline_takes_raw_counts(tiny):
+    pipeline = Pipeline(tiny, ThermalGain(mode="auto"))
+    thermal = np.full((96, 128), 6800, np.uint16)
+    thermal[30:60, 40:80] = 7100
+    result = pipeline.process(np.zeros((96, 128, 3), np.uint8), thermal, 1.0)
+    assert result.thermal[45, 60] > 200
+    assert result.thermal[5, 5] < 30
+    assert result.times.engine_ms > 0
+
+
+@pytest.mark.parametrize(
+    ("visible", "thermal"),
+    [
+        (np.zeros((0, 0, 3), np.uint8), np.zeros((8, 8), np.uint8)),
+        (np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8), np.uint8)),
+        (np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)),
+        (np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8)),
+        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32)),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(tiny, visible, thermal):
+    with pytest.raises(SsvifError):
+        Pipeline(tiny, ThermalGain(mode="auto")).process(visible, thermal, 0.0)
+
+
+@pytest.mark.parametrize("name", ["base", "tiny"])
+def test_people_in_smoke_that_the_camera_cannot_see_are_in_the_fused_image(name, shared_data):
+    """The smoke clip: where thermal is hot, fused has far more contrast than visible."""
+    from ssvif_core.data.streams import open_stream
+
+    clips = shared_data / "clips"
+    streams = [open_stream(clips / m / "0117_1605.mp4", m) for m in ("visible", "thermal")]
+    engine, _ = create_engine(open_model(name), threads=0)
+    gains = []
+    for index, ((_, visible), (_, thermal)) in enumerate(
+        zip(streams[0].frames(), streams[1].frames(), strict=True)
+    ):
+        if index % 60:
+            continue
+        hot = thermal > np.percentile(thermal, 97)
+        near = cv2.dilate(hot.astype(np.uint8), np.ones((41, 41))).astype(bool) & ~hot
+        fused, _ = engine.infer(visible, thermal)
+        contrast = [
+            float(image[hot].mean()) - float(image[near].mean())
+            for image in (
+                cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY).astype(float),
+                cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY).astype(float),
+            )
+        ]
+        gains.append(contrast[1] - contrast[0])
+    assert np.mean(gains) > 15
