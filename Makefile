@@ -25,25 +25,26 @@ PACKAGING := setup.py setup.cfg pyproject.toml constraints.txt
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed-ros ## Fuse two simulated cameras live; VISIBLE= THERMAL= DURATION= OUTPUT=
-	$(IN_VENV) python -m ssvif_ros.demo --duration $(DURATION) --output "$(OUTPUT)" \
-		$(if $(VISIBLE),--visible "$(VISIBLE)") $(if $(THERMAL),--thermal "$(THERMAL)")
+demo: $(VENV)/.installed-ros ## Fuse two simulated cameras live; VISIBLE= THERMAL= SCENE= MODEL= DURATION= OUTPUT=
+	@$(IN_VENV) python -m ssvif_ros.demo --duration $(DURATION) --output "$(OUTPUT)" \
+		$(if $(VISIBLE),--visible "$(VISIBLE)") $(if $(THERMAL),--thermal "$(THERMAL)") \
+		$(if $(SCENE),--scene "$(SCENE)") $(if $(MODEL),--model "$(MODEL)")
 
 test: $(VENV)/.installed-dev ## Run all tests; PYTEST_ARGS= goes to pytest
-	$(IN_VENV) python -m pytest $(PYTEST_ARGS)
+	@$(IN_VENV) python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style and types
-	$(IN_VENV) ruff check .
-	$(IN_VENV) ruff format --check .
-	$(IN_VENV) mypy
+	@$(IN_VENV) ruff check .
+	@$(IN_VENV) ruff format --check .
+	@$(IN_VENV) mypy
 
 format: $(VENV)/.installed-dev ## Put every file into the common format
-	$(IN_VENV) ruff check --fix .
-	$(IN_VENV) ruff format .
+	@$(IN_VENV) ruff check --fix .
+	@$(IN_VENV) ruff format .
 
 colcon: $(VENV)/.installed-dev ## Build and test as on a robot, into build/ and install/
-	$(IN_VENV) colcon build
-	$(IN_VENV) colcon test --event-handlers console_direct+ --return-code-on-test-failure \
+	@$(IN_VENV) colcon build
+	@$(IN_VENV) colcon test --event-handlers console_direct+ --return-code-on-test-failure \
 		--pytest-args $(COLCON_TESTS)
 
 clean: ## Remove what was built and written, the environment included
@@ -59,12 +60,12 @@ $(VENV)/.installed-ros: $(PACKAGING) | $(VENV)/bin/python
 		sys.exit(0 if ok else "The ROS 2 wheels exist for Linux on x86-64 with Python 3.10 to 3.13. " \
 		"With another Python on the machine: make clean, then make PYTHON=python3.12 ...; on another " \
 		"machine: use its own ROS 2 and colcon (see README.md).")'
-	$(PIP_INSTALL) --editable '.[ros]'
+	@$(PIP_INSTALL) --editable '.[ros]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-ros
 	@echo "Installing torch and the development tools into $(VENV) (once; large)"
-	$(PIP_INSTALL) --editable '.[ros,train,dev]'
+	@$(PIP_INSTALL) --editable '.[ros,train,dev]'
 	@touch $@
 
 $(VENV)/bin/python:

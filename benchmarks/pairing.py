@@ -125,7 +125,9 @@ def summary(made: list[Made], received: dict[tuple[int, int], int]) -> dict[str,
     }
 
 
-def measure(scene: tuple[Camera, Camera], run: Callable[..., tuple[list[Made], float]] = ours):
+def measure(
+    scene: tuple[Camera, Camera], run: Callable[[list[Event]], tuple[list[Made], float]] = ours
+) -> dict[str, dict[str, float]]:
     rng = np.random.default_rng(0)
     events = sorted((r, k, s) for k, camera in enumerate(scene) for r, s in camera.frames(rng))
     received = {(k, s): r for r, k, s in events}

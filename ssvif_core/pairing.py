@@ -88,7 +88,8 @@ class NearestPairing(Generic[V, T]):
             one, is there (benchmarks/pairing.py: 0 to 7 ms on average at 30 + 9 and 30 + 30 Hz).
         thermal_offset_s: added to thermal stamps before comparing, any sign.
         reset_after_s: a stamp further back than this behind its predecessor is a jump back (bag
-            loop, clock step) that restarts the pairing; less far back is a late frame.
+            loop, clock step) that restarts the pairing; less far back is a late frame. 0.5 s:
+            shorter than any bag, longer than a transport reorders.
         anticipate: expect the next frames at the streams' own periods (module docstring).
 
     `slop_s`, `max_wait_s` and `thermal_offset_s` may be set at any time.

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import asdict
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssvif_core.alignment import Alignment
@@ -120,53 +120,54 @@ def test_a_lost_frame_on_each_side_does_not_shift_the_pairs_between_them():
 
 odd_events = st.lists(
     st.tuples(
-        st.sampled_from(["v", "t", "poll", "flush", "slop", "offset", "wait"]),
-        st.integers(-30, 3000),
-        st.integers(0, 60),
+        st.sampled_from("vvvvttttpf") | st.sampled_from(["jump", "slop", "offset", "wait"]),
+        st.integers(-60, 60),
+        st.integers(0, 40),
     ),
-    max_size=60,
+    max_size=80,
 )
 
 
-@given(odd_events, st.booleans(), st.integers(1, 4))
+@given(odd_events, st.booleans(), st.integers(1, 6))
 @settings(max_examples=400)
 def test_any_stream_is_paired_once_within_slop_forward_and_accounted_for(
     events, anticipate, queue_size
 ):
-    pairing = NearestPairing(
-        slop_s=0.03, queue_size=queue_size, reset_after_s=0.5, anticipate=anticipate
-    )
-    now, seen, last, resets = 0, set(), (0, 0), 0
+    pairing = NearestPairing(queue_size=queue_size, reset_after_s=0.2, anticipate=anticipate)
+    scene, now, resets = 2000, 0, 0
+    seen: set[int] = set()
+    last = (-1, -1)
     for serial, (kind, value, step) in enumerate(events):
-        now += step * MS
-        if kind in "vt":
+        scene, now = scene + step, now + step * MS
+        pairs = []
+        if kind in ("v", "t"):
             add = pairing.add_visible if kind == "v" else pairing.add_thermal
-            pairs = add(value * MS, serial, now)
-        elif kind == "poll":
+            pairs = add((scene + value) * MS, serial, now)
+        elif kind == "p":
             pairs = pairing.poll(now)
-        elif kind == "flush":
+        elif kind == "f":
             pairs = pairing.flush()
+        elif kind == "jump":
+            scene = max(0, scene + 30 * value)
+        elif kind == "slop":
+            pairing.slop_s = step / 1e3
+        elif kind == "offset":
+            pairing.thermal_offset_s = value / 1e3
         else:
-            pairs = []
-            if kind == "slop":
-                pairing.slop_s = step / 1e3
-            elif kind == "offset":
-                pairing.thermal_offset_s = value / 1e4
-            else:
-                pairing.max_wait_s = step / 1e3
-        # A reset clears both queues before anything new is paired, but a wait that ended before
-        # the frame came is decided first, so a batch may straddle the reset.
-        resets_now = pairing.counts.resets
+            pairing.max_wait_s = step / 1e3
+        restarted = pairing.counts.resets != resets
+        resets = pairing.counts.resets
         for pair in pairs:
             assert pair.visible not in seen and pair.thermal not in seen
             seen |= {pair.visible, pair.thermal}
             offset_ns = round(pairing.thermal_offset_s * 1e9)
             assert pair.delta_ns == pair.thermal_stamp_ns + offset_ns - pair.visible_stamp_ns
             assert abs(pair.delta_ns) <= round(pairing.slop_s * 1e9)
-            if resets_now == resets:
-                assert (pair.visible_stamp_ns > last[0]) and (pair.thermal_stamp_ns > last[1])
+            # The call that restarts may first emit pairs whose wait ended before it: still forward.
+            assert pair.visible_stamp_ns > last[0] and pair.thermal_stamp_ns > last[1]
             last = (pair.visible_stamp_ns, pair.thermal_stamp_ns)
-        resets = resets_now
+        if restarted:
+            last = (-1, -1)
         assert max(pairing.pending) <= queue_size
         check_accounts(pairing)
     pairing.flush()
@@ -183,9 +184,9 @@ def test_no_frame_that_had_a_partner_waits_longer_than_max_wait(events, wait):
         due_ns = pairing.due_ns
         assert due_ns is None or now * MS < due_ns <= (now + wait) * MS
     due_ns = pairing.due_ns
-    assume(due_ns is not None)
-    assert pairing.poll(due_ns - 1) == []
-    assert pairing.poll(due_ns) != []
+    if due_ns is not None:
+        assert pairing.poll(due_ns - 1) == []
+        assert pairing.poll(due_ns) != []
 
 
 @given(interleavings(long_stamps), st.lists(st.integers(0, 40), max_size=20))
@@ -320,9 +321,8 @@ def test_frames_from_before_the_jump_neither_stay_nor_reset_again():
     pairing.flush()
     play(pairing, [("v", 1000), ("t", 9100), ("t", 9200)])  # the visible topic loops first
     assert (pairing.counts.resets, pairing.counts.stale_thermal) == (1, 2)
-    play(pairing, [("t", 1002), ("v", 1033)])
+    assert play(pairing, [("t", 1002), ("v", 1033)]) == [(1000, 1002)]
     assert pairing.counts.resets == 1
-    assert milliseconds(pairing.flush()) == [(1000, 1002)]
 
 
 def test_one_camera_whose_clock_is_set_back_to_the_others_pairs_on_at_once():
@@ -331,8 +331,8 @@ def test_one_camera_whose_clock_is_set_back_to_the_others_pairs_on_at_once():
     play(pairing, [("v", 1100), ("t", 1101), ("v", 1133)])  # thermal was set right
     assert pairing.counts.resets == 1
     play(pairing, [("t", 1134)])
-    assert (1133, 1134) in milliseconds(pairing.flush())
-    assert pairing.counts.stale_visible == 1  # 1100, queued when thermal was set back
+    assert milliseconds(pairing.flush()) == [(1133, 1134)]
+    assert pairing.counts.unpaired_visible == 2  # 1000 and 1100: thermal was far ahead of them
 
 
 @pytest.mark.parametrize("anticipate", [False, True])

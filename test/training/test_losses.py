@@ -43,8 +43,9 @@ def test_the_sum_of_both_sources_decomposes_perfectly():
     torch.manual_seed(0)
     luma, thermal = torch.rand(1, 1, 64, 64) / 2, torch.rand(1, 1, 64, 64) / 2
     losses = fusion_losses(luma + thermal, luma, thermal)
-    # F - T = Y and F - Y = T: both correlations are 1.
-    assert losses["decomposition"].item() == pytest.approx(0, abs=1e-3)
+    # F - T = Y and F - Y = T: both correlations are 1, but for the constant under the root: with
+    # variances of 1/48 it makes sqrt(v^2 + 1e-6) / v - 1 = 0.1 %.
+    assert losses["decomposition"].item() == pytest.approx(0, abs=2e-3)
 
 
 def test_black_frames_give_finite_gradients():
