@@ -22,8 +22,8 @@ RUNTIME = [
     "onnxruntime>=1.20,<1.33",
     "opencv-python-headless>=4.10,<5",  # 5 renumbers the type constants
     "PyYAML>=6.0,<7",
-    "rich>=13.7,<16",
-    "typer>=0.12,<0.30",
+    "rich>=15,<16",
+    "typer>=0.29,<0.30",
 ]
 
 TEST = [

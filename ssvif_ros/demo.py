@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ssvif_core.data.streams import open_stream
+from ssvif_core.data.streams import MODALITIES, open_stream
 from ssvif_core.errors import SsvifError
 from ssvif_core.models import shipped_models
 from ssvif_ros.demo_recorder import DemoRecorder
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> dict[str, object]:
     """Start everything, record, stop everything; returns the summary."""
-    for path, modality in ((options.visible, "visible"), (options.thermal, "thermal")):
+    for path, modality in zip((options.visible, options.thermal), MODALITIES, strict=True):
         if path:
             open_stream(Path(path), modality)  # a file that cannot be read is said at once
     options.output.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ class FusionNode(LifecycleNode):
         self._worker: LatestWorker[tuple[Image, Image]] | None = None
         self._dropped = 0
         self._timers: list[Any] = []
-        self._parameters = ParameterServer(
+        self._parameter_server = ParameterServer(
             self, lambda: self._pipeline is not None, self._apply_live
         )
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -82,7 +82,7 @@ class FusionNode(LifecycleNode):
 
     @property
     def settings(self) -> Settings:
-        return self._parameters.settings
+        return self._parameter_server.settings
 
     # -- transitions ---------------------------------------------------------------------------
 

@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.client import Client
 from rclpy.executors import Executor
 from rclpy.node import Node
 
@@ -132,8 +134,8 @@ class LifecycleClient:
 
     def __init__(self, node: Node, executor: Executor, name: str) -> None:
         self._executor, self._name = executor, name
-        self._change = node.create_client(ChangeState, f"{name}/change_state")
-        self._state = node.create_client(GetState, f"{name}/get_state")
+        self._change: Client[Any, Any] = node.create_client(ChangeState, f"{name}/change_state")
+        self._state: Client[Any, Any] = node.create_client(GetState, f"{name}/get_state")
 
     def wait(self, timeout_s: float = 30.0) -> None:
         """Wait for the node to be there. Raises SsvifError if it never is."""
@@ -147,12 +149,13 @@ class LifecycleClient:
         future = self._change.call_async(request)
         if not spin_until(self._executor, future.done, timeout_s):
             raise SsvifError(f"{self._name} did not answer '{transition}' in {timeout_s:.0f} s.")
-        return bool(future.result().success)
+        answer = future.result()
+        return bool(answer is not None and answer.success)
 
     def state(self, timeout_s: float = 10.0) -> str:
         """Label of the present state, such as "inactive"."""
         future = self._state.call_async(GetState.Request())
         if not spin_until(self._executor, future.done, timeout_s):
             raise SsvifError(f"{self._name} did not say its state in {timeout_s:.0f} s.")
-        current: State = future.result().current_state
-        return str(current.label)
+        answer = future.result()
+        return str(answer.current_state.label) if answer is not None else "unknown"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import MutableMapping
 from pathlib import Path
 
 from ssvif_core.errors import SsvifError
@@ -31,7 +32,7 @@ def share_file(relative: str) -> Path:
     raise SsvifError(f"{relative} is in none of {[str(p) for p in places]}: install the package.")
 
 
-def use_shared_memory_profile(environment: dict[str, str]) -> None:
+def use_shared_memory_profile(environment: MutableMapping[str, str]) -> None:
     """Point Fast DDS at the shipped profile, unless the user has chosen one already."""
     if not any(variable in environment for variable in PROFILE_VARIABLES):
         for variable in PROFILE_VARIABLES:

@@ -30,7 +30,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from ssvif_core.data.scenes import SCENE_KINDS, Scene, SceneShow
-from ssvif_core.data.streams import Modality, open_stream
+from ssvif_core.data.streams import MODALITIES, Modality, open_stream
 from ssvif_core.errors import SsvifError
 from ssvif_ros.images import to_image
 from ssvif_ros.memory import keep_image_buffers
@@ -238,7 +238,7 @@ def main(args: list[str] | None = None) -> int:
     nodes = [Node("simulated_cameras")]
     try:
         settings = Settings.declare(nodes[0])
-        wanted = ("visible", "thermal") if settings.cameras == "both" else (settings.cameras,)
+        wanted = [m for m in MODALITIES if settings.cameras in ("both", m)]
         threads = []
         for modality in wanted:
             node = Node(f"simulated_{modality}_camera")

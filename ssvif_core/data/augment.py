@@ -58,11 +58,11 @@ def random_crop(
     if rng.random() < BLUR:
         thermal = cv2.GaussianBlur(thermal, (0, 0), rng.uniform(0.5, 1.5))
     if pair.labels is None:
-        labels = np.full(size, UNKNOWN, np.uint8)
+        labels: np.ndarray = np.full(size, UNKNOWN, np.uint8)
     else:
         labels = cv2.resize(pair.labels[window], target, interpolation=cv2.INTER_NEAREST)
     if rng.random() < 0.5:
-        visible, thermal, labels = visible[:, ::-1], thermal[:, ::-1], labels[:, ::-1]
+        return visible[:, ::-1], thermal[:, ::-1], labels[:, ::-1]
     return visible, thermal, labels
 
 

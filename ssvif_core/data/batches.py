@@ -100,12 +100,12 @@ class BatchMaker:
             return random_crop(
                 pairs[index], self.crop, rng, tuple(points[rng.integers(len(points))])
             )
-        return random_crop(pairs[rng.integers(len(pairs))], self.crop, rng)
+        return random_crop(pairs[int(rng.integers(len(pairs)))], self.crop, rng)
 
     def _cutmix(self, crop: Crop, crops: Sequence[Crop], rng: np.random.Generator) -> Crop:
         if rng.random() >= CUTMIX:
             return crop
-        other = crops[rng.integers(len(crops))]
+        other = crops[int(rng.integers(len(crops)))]
         rows, columns = (int(n * rng.uniform(0.25, 0.6)) for n in self.crop)
         top, left = (
             rng.integers(0, n - k) for n, k in zip(self.crop, (rows, columns), strict=True)

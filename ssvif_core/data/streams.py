@@ -16,9 +16,10 @@ import numpy as np
 from ssvif_core.data.pairs import IMAGE_SUFFIXES, read_thermal, read_visible
 from ssvif_core.errors import SsvifError
 
-__all__ = ["FrameStream", "ImageStream", "Modality", "VideoStream", "open_stream"]
+__all__ = ["MODALITIES", "FrameStream", "ImageStream", "Modality", "VideoStream", "open_stream"]
 
 Modality = Literal["visible", "thermal"]
+MODALITIES: tuple[Modality, Modality] = ("visible", "thermal")
 
 
 class FrameStream(Protocol):
@@ -37,7 +38,7 @@ class FrameStream(Protocol):
 class ImageStream:
     """Image files in the order of their names. Raises SsvifError for one that cannot be read."""
 
-    rate_hz = None
+    rate_hz: float | None = None
 
     def __init__(self, files: list[Path], modality: Modality) -> None:
         self.files = files

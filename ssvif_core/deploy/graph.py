@@ -38,13 +38,16 @@ class DeployedGraph(nn.Module):
         -> fused (1, H, W, 3) uint8 RGB, labels (1, H, W) uint8.
     """
 
+    luma: Tensor
+
     def __init__(self, network: FusionNetwork) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).eval().cpu()
         fuse_for_deployment(self.network)
         with torch.no_grad():
             for stem in (self.network.visible_stem, self.network.thermal_stem):
-                stem[0].weight /= FULL_SCALE
+                kernel = stem.get_parameter("0.weight")  # merged: no longer a RepConv
+                kernel.div_(FULL_SCALE)
         self.register_buffer("luma", torch.tensor([LUMA_WEIGHTS]))
 
     def forward(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:

@@ -139,6 +139,7 @@ class FusionNetwork(nn.Module):
         self.fuse_half = RepConv(v.stem, v.stem)
         self.coefficients = nn.Conv2d(v.stem, 2, 1)
         nn.init.zeros_(self.coefficients.weight)
+        assert self.coefficients.bias is not None
         nn.init.zeros_(self.coefficients.bias)
 
     def forward(self, visible: Tensor, thermal: Tensor) -> FusionOutput:

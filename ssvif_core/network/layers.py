@@ -29,6 +29,8 @@ class RepConv(nn.Module):
     Shapes: (B, c_in, H, W) float -> (B, c_out, ceil(H/stride), ceil(W/stride)) float >= 0.
     """
 
+    identity: Tensor
+
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
@@ -57,10 +59,12 @@ class RepConv(nn.Module):
     def deployed(self) -> nn.Sequential:
         """Plain convolution with bias + ReLU that computes the same in evaluation mode."""
         norm = self.norm
+        assert norm.running_var is not None and norm.running_mean is not None
         gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         kernel = self.effective_kernel()
         conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, self.stride, 1)
         conv.weight.data.copy_(kernel * gain[:, None, None, None])
+        assert conv.bias is not None
         conv.bias.data.copy_(norm.bias - norm.running_mean * gain)
         return nn.Sequential(conv, nn.ReLU())
 

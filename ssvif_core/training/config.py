@@ -36,7 +36,7 @@ class LossWeights(_Strict):
     decomposition: float = 0.3
     cross_entropy: float = 1.0
     dice: float = 0.5
-    fusion: float = Field(1.0, description="scale of the four fusion terms against segmentation")
+    fusion: float = Field(default=1.0, description="scale of the four fusion terms")
 
 
 class TrainingConfig(_Strict):
@@ -58,7 +58,7 @@ class TrainingConfig(_Strict):
     gradient_clip: float = Field(5.0, gt=0)
     ema_decay: float = Field(0.998, ge=0, lt=1)
     class_weights: list[float] | None = None
-    loss: LossWeights = LossWeights()
+    loss: LossWeights = Field(default_factory=LossWeights)
     validate_every: int = Field(500, gt=0)
     checkpoint_every: int = Field(250, gt=0)
     precision: Literal["float32", "bfloat16"] = "bfloat16"

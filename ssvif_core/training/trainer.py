@@ -84,7 +84,7 @@ class Trainer:
             sources, config.batch_size, config.crop, config.object_crops, config.seed
         )
         network = FusionNetwork(config.variant, len(config.classes)).to(self.device)
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network: FusionNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)
         )
@@ -191,6 +191,7 @@ class Trainer:
         last = self.step == self.config.steps
         if self.held_out and (self.step % self.config.validate_every == 0 or last):
             network = self.average.module
+            assert isinstance(network, FusionNetwork)
             scores, pictures = validate(network, self.held_out, self.config.classes, self.device)
             for name, value in scores.items():
                 board.add_scalar(f"validation/{name}", value, self.step)

@@ -48,7 +48,7 @@ def validate(
     network.eval()
     matrix = np.zeros((len(classes), len(classes)))
     sums: dict[str, float] = {}
-    rows = []
+    rows: list[np.ndarray] = []
     for pair in pairs:
         fused, labels = predict_pair(network, pair, device)
         visible, thermal = as_tensors(pair, device)
