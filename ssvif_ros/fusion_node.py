@@ -198,6 +198,8 @@ class FusionNode(LifecycleNode):
             raise SsvifError(f"bad {camera} frame: {error}") from error
 
     def _report_bad_frame(self, error: Exception) -> None:
+        if not self.context.ok():  # a signal took ROS away while this frame was being fused
+            return
         expected = isinstance(error, SsvifError)
         text = str(error) if expected else "".join(traceback.format_exception(error))
         self._health.bad_frame(text)

@@ -12,8 +12,10 @@ from ssvif_core.errors import SsvifError
 __all__ = ["share_file", "use_shared_memory_profile"]
 
 PACKAGE = "ssvif_ros"
-#: Fast DDS reads the first since ROS 2 Kilted and the second before.
+#: Where Fast DDS looks for its profile: the first since ROS 2 kilted (which warns of the second),
+#: the second before.
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+BEFORE_KILTED = ("humble", "iron", "jazzy")
 
 
 def share_file(relative: str) -> Path:
@@ -35,5 +37,5 @@ def share_file(relative: str) -> Path:
 def use_shared_memory_profile(environment: MutableMapping[str, str]) -> None:
     """Point Fast DDS at the shipped profile, unless the user has chosen one already."""
     if not any(variable in environment for variable in PROFILE_VARIABLES):
-        for variable in PROFILE_VARIABLES:
-            environment[variable] = str(share_file("config/fastdds_shm.xml"))
+        older = os.environ.get("ROS_DISTRO") in BEFORE_KILTED
+        environment[PROFILE_VARIABLES[older]] = str(share_file("config/fastdds_shm.xml"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +23,7 @@ def export(
     mode: Annotated[
         str, typer.Option(help="What the masks are: finetuned, distilled, clusters.")
     ] = "finetuned",
+    command: Annotated[str, typer.Option(help="How it was trained, for the card.")] = "ssvif train",
     limit: Annotated[int, typer.Option(min=1, help="Pairs to compare at most.")] = 8,
 ) -> None:
     """Export a trained network: bytes in, bytes out, any size, everything in the graph.
@@ -47,7 +50,7 @@ def export(
         state["classes"],
         [read_pair(*pair) for pair in chosen],
         mode=mode,
-        notes={"training": {"steps": state["step"], "configuration": state["config"]}},
+        notes={"training": training_section(command, json.loads(state["config"]), state["step"])},
     )
     parity = model.card.content["parity"]
     typer.echo(
@@ -55,3 +58,18 @@ def export(
         f"frames fused within {parity['fused_max_difference']} grey levels of torch, labels equal "
         f"on {parity['label_agreement']:.3%}"
     )
+
+
+def training_section(command: str, config: dict[str, Any], steps: int) -> dict[str, Any]:
+    """What the card says of the training: enough to repeat it."""
+    keys = ("seed", "batch_size", "crop", "learning_rate", "precision", "loss")
+    return {
+        "command": command,
+        "exported": date.today().isoformat(),
+        "steps": steps,
+        **{key: config[key] for key in keys},
+        "data": [
+            {key: source.get(key) for key in ("folder", "origin", "labels", "share")}
+            for source in config["sources"]
+        ],
+    }

@@ -17,11 +17,15 @@ def train(
     config: Annotated[Path, typer.Argument(help="Training YAML, see config/training/.")],
     run: Annotated[
         Optional[Path],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
-        typer.Option(help="Run folder; default runs/NAME. A run found there is resumed."),
+        typer.Option(help="Run folder; default runs/NAME-VARIANT. A run found there is resumed."),
     ] = None,
     data: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Folder that the sources are relative to; replaces data_root."),
+    ] = None,
+    variant: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="base or tiny; replaces that of the file."),
     ] = None,
     steps: Annotated[
         Optional[int],  # noqa: UP045
@@ -42,11 +46,12 @@ def train(
     except ImportError as error:
         raise SsvifError(f"Training needs the extra: pip install '.[train]' ({error}).") from error
 
-    overrides = {"data_root": data, "steps": steps}
+    overrides = {"data_root": data, "variant": variant, "steps": steps}
     settings = load_config(config, {k: v for k, v in overrides.items() if v is not None})
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    trainer = Trainer(settings, run or Path("runs") / settings.name, device)
+    folder = run or Path("runs") / f"{settings.name}-{settings.variant}"
+    trainer = Trainer(settings, folder, device)
     begun = f", resumed at step {trainer.step}" if trainer.step else ""
     typer.echo(f"{settings.name}: {settings.steps} steps on {device}, in {trainer.folder}{begun}")
     with progress_bar("loss") as bar:

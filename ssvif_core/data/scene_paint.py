@@ -12,7 +12,17 @@ import numpy as np
 
 from ssvif_core.data.scene_physics import Weather, expose
 
-__all__ = ["Camera", "Figure", "Glow", "HeatScale", "Materials", "capsules", "paint"]
+__all__ = [
+    "Camera",
+    "Figure",
+    "Glow",
+    "HeatScale",
+    "Materials",
+    "capsules",
+    "fill",
+    "fixed_point",
+    "paint",
+]
 
 #: Outlines are in 1/16 pixel, so that slow movement does not jump (OpenCV's `shift`).
 _SHIFT = 4
@@ -47,6 +57,47 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """What every figure needs to know: who looks, and what light there is.
+
+    Attributes:
+        camera: both modalities share it (a co-registered pair).
+        weather: light and temperatures.
+        lamps: (N, 3) places of the street lamps [m].
+        lamp_rgb: light of one lamp straight under it at 1 m, linear.
+    """
+
+    camera: Camera
+    weather: Weather
+    lamps: np.ndarray
+    lamp_rgb: np.ndarray
+
+    def light_at(self, x: float, y: float, z: float) -> tuple[np.ndarray, np.ndarray]:
+        """Linear RGB (3,) at a place: what comes from all around, and what the sun adds."""
+        around = np.array(self.weather.ambient)
+        if self.weather.dark:
+            away = self.lamps - (x, y, z)
+            around = around + self.lamp_rgb * (1.0 / (away * away).sum(axis=1)).sum()
+        return around, np.array(self.weather.sun)
+
+    def shadows_of(self, points: np.ndarray, radius_m: float) -> list[np.ndarray]:
+        """Outlines on the ground of the shadow of points (N, 3): by the sun and by contact."""
+        x, z = points[:, 0].mean(), points[:, 2].mean()
+        spread = radius_m + 0.5 * np.ptp(points[:, [0, 2]], axis=0)
+        turn = np.linspace(0.0, 2.0 * np.pi, 13)[:-1]
+        ring = np.zeros((12, 3))
+        ring[:, 0], ring[:, 2] = x + spread[0] * np.cos(turn), z + spread[1] * np.sin(turn)
+        shadows = [fixed_point(self.camera.project(ring))]
+        if any(self.weather.sun):
+            sun = np.array(self.weather.sun_to)
+            cast = points - points[:, 1:2] / sun[1] * sun
+            cast[:, 2] = np.maximum(cast[:, 2], 1.0)
+            hull = cv2.convexHull(self.camera.project(cast).astype(np.float32))[:, 0]
+            shadows.append(fixed_point(hull))
+        return shadows
+
+
+@dataclass(frozen=True)
 class Materials:
     """Surfaces of K outlines.
 
@@ -77,12 +128,12 @@ class Figure:
     """One thing at one moment, ready to be painted; outlines are painted in their order.
 
     Attributes:
-        outlines: convex polygons, (n, 2) float pixels.
+        outlines: convex polygons, (n, 2) int32 as `fixed_point` makes them.
         widths: line width in pixels for each; 0 is filled.
         light: (K, 3) linear light that falls on each.
         materials: of each.
         depth_m: distance along Z: far figures are painted first.
-        shadows: polygons on the ground, (n, 2) float pixels.
+        shadows: polygons on the ground, (n, 2) int32 likewise.
         glows: lights that bloom.
     """
 
@@ -133,12 +184,9 @@ def fixed_point(outline: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(outline, -4000, 8000) * (1 << _SHIFT)).astype(np.int32)
 
 
-def fill(image: np.ndarray, outline: np.ndarray, color: tuple, line: int, width: int = 0) -> None:
-    """Fill one convex outline, or draw it as a closed line of `width` pixels."""
-    if width:
-        cv2.polylines(image, [fixed_point(outline)], True, color, width, line, _SHIFT)
-    else:
-        cv2.fillConvexPoly(image, fixed_point(outline), color, line, _SHIFT)
+def fill(image: np.ndarray, outline: np.ndarray, color: int) -> None:
+    """Fill one convex `fixed_point` outline on a one-channel image, without smooth edges."""
+    cv2.fillConvexPoly(image, outline, color, cv2.LINE_8, _SHIFT)
 
 
 def paint(
@@ -150,7 +198,7 @@ def paint(
     labels: np.ndarray | None,
 ) -> None:
     """Paint one figure on the planes that are given: RGB, 8-bit heat, labels."""
-    points = [fixed_point(outline) for outline in figure.outlines]
+    points = figure.outlines
     m = figure.materials
     if visible is not None:
         light = m.reflectance * figure.light + m.emission
@@ -160,7 +208,7 @@ def paint(
         _strokes(heat, points, figure.widths, levels.tolist())
     if labels is not None:
         for outline, label in zip(points, m.labels.tolist(), strict=True):
-            cv2.fillConvexPoly(labels, outline, label, cv2.LINE_8, _SHIFT)
+            fill(labels, outline, label)
 
 
 def _strokes(image: np.ndarray, points: list[np.ndarray], widths: list[int], colors: list) -> None:

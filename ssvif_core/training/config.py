@@ -21,6 +21,7 @@ class DataSource(_Strict):
     """A paired folder (`visible/ thermal/`) and how much of each batch comes from it."""
 
     folder: Path
+    origin: str = Field("", description="where the data comes from, for the model card")
     share: float = Field(gt=0, description="part of every batch that is drawn from this source")
     labels: str | None = Field(None, description="sub-folder of label images, if any")
     label_map: dict[int, int] | None = Field(None, description="ids in the file -> class ids")
