@@ -78,4 +78,4 @@ $(VENV)/bin/python:
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make virtual environments: install its venv module" \
 		"(on Debian and Ubuntu: sudo apt install python3-venv)" >&2; exit 1; }
-	"$(PYTHON)" -m venv "$(VENV)"
+	@"$(PYTHON)" -m venv "$(VENV)"

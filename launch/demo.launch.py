@@ -33,11 +33,16 @@ CAMERA_PARAMETERS = {
 }
 
 
-def start_cameras(context: LaunchContext) -> list[Any]:
-    """Two drivers in one process; an argument that is left empty leaves their own default."""
+def check(context: LaunchContext) -> None:
+    """Refuses half a pair of files while nothing runs: an error later would leave orphans."""
     arguments = context.launch_configurations
     if bool(arguments["visible"]) != bool(arguments["thermal"]):
         raise RuntimeError("visible:= and thermal:= belong together; give both files or neither")
+
+
+def start_cameras(context: LaunchContext) -> list[Any]:
+    """Two drivers in one process; an argument that is left empty leaves their own default."""
+    arguments = context.launch_configurations
     parameters = {
         name: ParameterValue(
             os.path.abspath(os.path.expanduser(arguments[argument]))
@@ -88,6 +93,7 @@ def generate_launch_description() -> LaunchDescription:
                 default_value="",
                 description="The thermal camera's video file or folder that belongs to it.",
             ),
+            OpaqueFunction(function=check),
             IncludeLaunchDescription(PythonLaunchDescriptionSource(fusion)),
             OpaqueFunction(function=start_cameras),
         ]

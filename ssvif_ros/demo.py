@@ -17,6 +17,7 @@ import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -53,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         summary = run(options, console)
     except SsvifError as error:
-        console.print(f"[bold red]demo failed:[/] {error}", soft_wrap=True, highlight=False)
+        console.print(
+            f"[bold red]demo failed:[/] {escape(str(error))}", soft_wrap=True, highlight=False
+        )
         return 1
     show(summary, options.output, console)
     return 0

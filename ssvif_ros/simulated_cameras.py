@@ -7,7 +7,6 @@ agree when they run in two processes with the same `epoch`.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import sys
@@ -21,6 +20,7 @@ import cv2
 import numpy as np
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -29,9 +29,9 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from ssvif_core.data.scenes import SCENE_KINDS, Scene, SceneShow
 from ssvif_core.data.streams import MODALITIES, Modality, open_stream
 from ssvif_core.errors import SsvifError
+from ssvif_core.simulation.scenes import SCENE_KINDS, Scene, SceneShow
 from ssvif_ros.images import to_image
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.share import use_shared_memory_profile
@@ -41,6 +41,7 @@ __all__ = ["SimulatedCamera", "main"]
 #: An 8-bit thermal file becomes raw counts like those of an uncooled core without gain control:
 #: a narrow band in the middle of the range (FLIR Boson, indoor scene: 6743 to 7077).
 RAW_BASE, RAW_STEP = 6700, 4
+_failed = threading.Event()
 
 _DEFAULTS: dict[str, tuple[Any, str]] = {
     "cameras": ("both", "Which cameras this process plays: both, visible or thermal."),
@@ -114,7 +115,8 @@ class DrawnSource:
         self._visible = modality == "visible"
 
     def frame(self, time_s: float) -> np.ndarray:
-        rendered = self._scene.render(time_s, visible=self._visible, thermal=not self._visible)
+        visible = self._visible
+        rendered = self._scene.render(time_s, visible=visible, thermal=not visible, labels=False)
         return rendered.visible if self._visible else rendered.thermal
 
 
@@ -221,12 +223,17 @@ def _camera_info(header: Header, height: int, width: int) -> CameraInfo:
 
 def _spin(executor: SingleThreadedExecutor) -> None:
     """Spin one camera; a source that cannot be read any further ends the whole program."""
-    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
-        try:
-            executor.spin()
-        except SsvifError as error:
-            print(f"simulated_cameras: {error}", file=sys.stderr)
-            rclpy.try_shutdown()
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except SsvifError as error:
+        print(f"simulated_cameras: {error}", file=sys.stderr)
+        _failed.set()
+        rclpy.try_shutdown()
+    except RCLError:
+        if rclpy.ok():  # else a signal took the context away in the middle of a call
+            raise
 
 
 def main(args: list[str] | None = None) -> int:
@@ -236,17 +243,17 @@ def main(args: list[str] | None = None) -> int:
     cv2.setNumThreads(1)
     rclpy.init(args=args)
     nodes = [Node("simulated_cameras")]
+    threads: list[threading.Thread] = []
     try:
         settings = Settings.declare(nodes[0])
         wanted = [m for m in MODALITIES if settings.cameras in ("both", m)]
-        threads = []
         for modality in wanted:
             node = Node(f"simulated_{modality}_camera")
             nodes.append(node)
             camera = SimulatedCamera(node, modality, settings)  # noqa: F841 - its timer keeps it
             executor = SingleThreadedExecutor()
             executor.add_node(node)
-            threads.append(threading.Thread(target=_spin, args=[executor], daemon=True))
+            threads.append(threading.Thread(target=_spin, args=[executor]))
         for thread in threads:
             thread.start()
         rclpy.spin(nodes[0])
@@ -256,8 +263,12 @@ def main(args: list[str] | None = None) -> int:
         print(f"simulated_cameras: {error}", file=sys.stderr)
         return 1
     finally:
+        # The threads end with the context; leaving before they do would abort inside the middleware
+        # and leave its shared memory behind.
         rclpy.try_shutdown()
-    return 0
+        for thread in threads:
+            thread.join()
+    return 1 if _failed.is_set() else 0
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ssvif_core.data.scenes import SCENE_KINDS, Scene
 from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.simulation.scenes import SCENE_KINDS, Scene
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -176,10 +176,22 @@ def test_only_autostart_asks_the_node_for_transitions(context: Any, autostart: s
     assert len(handlers) == (3 if autostart == "true" else 0)
 
 
-def test_the_demo_sets_the_transport_before_it_starts_the_cameras(prefix: Path) -> None:
+def test_the_demo_checks_its_files_then_sets_the_transport_then_starts_the_cameras(
+    prefix: Path,
+) -> None:
     module = load("demo.launch.py")
     from launch.actions import IncludeLaunchDescription, OpaqueFunction
 
     entities = module.generate_launch_description().entities
-    kinds = [type(entity) for entity in entities]
-    assert kinds.index(IncludeLaunchDescription) < kinds.index(OpaqueFunction)
+    order = [e for e in entities if isinstance(e, (IncludeLaunchDescription, OpaqueFunction))]
+    assert [type(e) for e in order] == [OpaqueFunction, IncludeLaunchDescription, OpaqueFunction]
+
+
+def test_the_demo_refuses_one_file_without_the_other(prefix: Path) -> None:
+    module = load("demo.launch.py")
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    context.launch_configurations.update(visible="day.mp4", thermal="")
+    with pytest.raises(RuntimeError, match="belong together"):
+        module.check(context)

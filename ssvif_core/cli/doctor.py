@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ssvif_core import __version__
@@ -58,7 +59,7 @@ def doctor() -> None:
     table = Table("package", "for", "state", title="Packages", title_justify="left")
     for part in PARTS:
         version = _version(part.module)
-        state = f"[green]{version}[/]" if version else f"[yellow]missing[/]: {part.remedy}"
+        state = f"[green]{version}[/]" if version else f"[yellow]missing[/]: {escape(part.remedy)}"
         table.add_row(part.module, part.purpose, state)
     console.print(table)
     if not _check_engines(console):
@@ -90,7 +91,7 @@ def _check_engines(console: Console) -> bool:
                 described = engine.describe()
                 engine.close()
             except SsvifError as error:
-                table.add_row(name, engine_name, f"[red]{error}[/]")
+                table.add_row(name, engine_name, f"[red]{escape(str(error))}[/]")
                 continue
             working = True
             table.add_row(name, engine_name, f"[green]works[/] ({described['device']})")

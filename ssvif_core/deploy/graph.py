@@ -55,14 +55,14 @@ class DeployedGraph(nn.Module):
         hot = thermal.float().unsqueeze(1)
         height, width = rgb.shape[-2:]
         maps, logits = self.network.predict(pad_to_stride(rgb), pad_to_stride(hot))
-        weight, residual = maps.split(1, 1)
+        gain_y, gain_t, offset = maps.split(1, 1)
         # Adding one half here turns the truncating cast at the end into rounding.
-        maps = torch.cat([weight, residual * FULL_SCALE + 0.5], 1)
-        weight, residual = upsample(maps)[..., :height, :width].reshape(2, -1).split(1, 0)
+        maps = torch.cat([gain_y - 1.0, gain_t, offset * FULL_SCALE + 0.5], 1)
+        gain_y, gain_t, offset = upsample(maps)[..., :height, :width].reshape(3, -1).split(1, 0)
         # Planes are flattened to rows: ONNX Runtime moves the transposes of an (H, W, 3) image
         # through element-wise operations otherwise, which makes those five times slower.
         planes = rgb.reshape(3, -1)
-        delta = weight * (hot.reshape(1, -1) - self.luma @ planes) + residual
+        delta = gain_y * (self.luma @ planes) + gain_t * hot.reshape(1, -1) + offset
         fused = (planes + delta).clamp(0.0, FULL_SCALE).reshape(1, 3, height, width)
-        labels = labels_from_logits(logits, height, width)
+        labels = labels_from_logits(logits, height, width).reshape(1, height, width)
         return fused.permute(0, 2, 3, 1).to(torch.uint8), labels

@@ -1,12 +1,15 @@
 """The network that is deployed: two cameras in, one fused image and one label mask out.
 
 Knows tensors only. Each camera has its own stem down to 1/4 of the resolution; from there one
-trunk sees both. Segmentation is read off the decoder at 1/8 and refined at 1/4; fusion predicts two
-coefficients for each pixel at 1/2 and never draws a pixel from features alone, so what is seen in
-the fused image was seen by one of the cameras:
+trunk sees both. Segmentation is read off the decoder at 1/8 and refined at 1/4; fusion predicts a
+local affine model of the two luminances, smooth like that of a guided filter (He et al. 2013), and
+never draws a pixel from features alone, so what is seen in the fused image was seen by a camera:
 
-    Y_f   = Y + w * (T - Y) + r        w in (0, 1) blends, r in (-0.5, 0.5) sharpens
+    Y_f   = a * Y + b * T + r          a, b in (0, 1.5), r in (-1, 1), predicted at 1/2
     fused = clip(visible + (Y_f - Y))  every channel moves alike, so chroma is kept
+
+a + b may exceed 1, with r taking the surplus brightness back: detail of both cameras is then kept
+in the same place, which a blend (a + b = 1) cannot do.
 
 Predicting at 1/2 and upsampling bilinearly was measured against pixel shuffle (checkerboard in flat
 sky) and against 1/4 (dark halos at silhouettes).
@@ -14,6 +17,7 @@ sky) and against 1/4 (dark halos at silhouettes).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,7 +44,7 @@ __all__ = [
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 #: The deepest features are at 1/16: inputs are padded to a multiple of it.
 STRIDE = 16
-MAX_RESIDUAL = 0.5
+MAX_GAIN = 1.5
 
 
 @dataclass(frozen=True)
@@ -137,10 +141,11 @@ class FusionNetwork(nn.Module):
         self.labels_quarter = nn.Conv2d(v.quarter, classes, 1)
         self.fuse_half_top = nn.Conv2d(v.quarter, v.stem, 1)
         self.fuse_half = RepConv(v.stem, v.stem)
-        self.coefficients = nn.Conv2d(v.stem, 2, 1)
+        self.coefficients = nn.Conv2d(v.stem, 3, 1)
         nn.init.zeros_(self.coefficients.weight)
         assert self.coefficients.bias is not None
-        nn.init.zeros_(self.coefficients.bias)
+        with torch.no_grad():  # a = b = 1.5 * sigmoid(-ln 2) = 1/2: training starts at the average
+            self.coefficients.bias.copy_(torch.tensor([-math.log(2), -math.log(2), 0.0]))
 
     def forward(self, visible: Tensor, thermal: Tensor) -> FusionOutput:
         """Fuse a batch.
@@ -152,15 +157,15 @@ class FusionNetwork(nn.Module):
         height, width = visible.shape[-2:]
         maps, logits = self.predict(pad_to_stride(visible), pad_to_stride(thermal))
         # In full precision even under autocast: bfloat16 resolves only 256 grey levels near white.
-        weight, residual = upsample(maps.float())[..., :height, :width].split(1, 1)
-        delta = weight * (thermal - luminance(visible)) + residual
+        gain_y, gain_t, offset = upsample(maps.float())[..., :height, :width].split(1, 1)
+        delta = (gain_y - 1) * luminance(visible) + gain_t * thermal + offset
         return FusionOutput((visible + delta).clamp(0.0, 1.0), logits)
 
     def predict(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
         """Everything that is learnt, on sizes that are multiples of 16.
 
         Returns:
-            maps: (B, 2, H/2, W/2), the blend weight w in (0, 1) and the residual r.
+            maps: (B, 3, H/2, W/2), the coefficients a, b and r.
             logits: (B, classes, H/4, W/4).
         """
         v2, t2 = self.visible_stem(visible), self.thermal_stem(thermal)
@@ -173,5 +178,5 @@ class FusionNetwork(nn.Module):
         logits = self.labels_quarter(d4) + upsample(self.labels_eighth(d8))
         d2 = self.fuse_half(F.relu(upsample(self.fuse_half_top(d4)) + v2 + t2))
         raw = self.coefficients(d2)
-        maps = torch.cat([raw[:, :1].sigmoid(), MAX_RESIDUAL * raw[:, 1:].tanh()], 1)
+        maps = torch.cat([MAX_GAIN * raw[:, :2].sigmoid(), raw[:, 2:].tanh()], 1)
         return maps, logits

@@ -32,7 +32,9 @@ class LossWeights(_Strict):
     """Weights of the loss terms; see `ssvif_core.training.losses`."""
 
     intensity: float = 4.0
+    contrast: float = Field(1.0, ge=0.5, le=2, description="contrast asked for, over the sources'")
     gradient: float = 10.0
+    sharpness: float = Field(1.0, ge=0.5, le=2, description="edges asked for, over the sources'")
     ssim: float = 1.0
     decomposition: float = 0.3
     cross_entropy: float = 1.0
@@ -48,6 +50,8 @@ class TrainingConfig(_Strict):
     classes: list[str] = Field(min_length=2)
     data_root: Path
     sources: list[DataSource] = Field(min_length=1)
+    initialise_from: Path | None = Field(None, description="checkpoint whose weights to start from")
+    train_only: list[str] = Field([], description="parts of the network to train; empty: all")
     seed: int = 0
     steps: int = Field(gt=0)
     batch_size: int = Field(8, gt=0)

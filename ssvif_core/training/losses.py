@@ -2,15 +2,19 @@
 
 Fusion terms, with Y visible luminance, T thermal, F fused luminance, all (B, 1, H, W) in [0, 1]:
 
-    intensity      mean |F - max(Y, T)|                        hot stays hot, bright stays bright
-    gradient       mean |dF - d*|, d* the stronger of dY, dT   signed, so that edges keep polarity
+    intensity      mean |m(F) - c max(m(Y), m(T))|, m local    hot stays hot, bright stays bright;
+                   mean, c a gain about the frame's mean       contrast c, slightly above 1
+    gradient       mean |dF - k d*|, d* the stronger of dY, dT signed, so that edges keep polarity;
+                                                               sharpness k, slightly above 1
     ssim           1 - sum_s w_s SSIM(F, s), w_s by local variance of source s
     decomposition  1 - (corr(F - T, Y) + corr(F - Y, T)) / 2   what one camera adds is the other's
 
-The first three are the usual terms (PIAFusion, SeAFusion); the variance weights follow U2Fusion's
-information measure, the last is the sum of correlations of differences (Aslantas & Bendes 2015)
-made a loss. Windows are boxes and gradients are slices: on a CPU both train several times faster
-than Gaussian windows and Sobel convolutions, to the same result.
+Intensity is asked of local means, not of pixels: a pixel-wise maximum erases dark detail (a cable
+before the sky) wherever the other camera is brighter. Intensity, gradient and SSIM are the usual
+terms (PIAFusion, SeAFusion), the variance weights follow U2Fusion's information measure, the last
+is the sum of correlations of differences (Aslantas & Bendes 2015) made a loss. Windows are boxes
+and gradients are slices: on a CPU both train several times faster than Gaussian windows and Sobel
+convolutions, to the same result.
 """
 
 from __future__ import annotations
@@ -36,14 +40,22 @@ def _moments(*maps: Tensor) -> tuple[Tensor, ...]:
     return F.avg_pool2d(torch.cat(maps, 1), SSIM_WINDOW, SSIM_STRIDE).unbind(1)
 
 
+def _intensity(fused: Tensor, luma: Tensor, thermal: Tensor, contrast: float) -> Tensor:
+    mean_f, mean_y, mean_t = _moments(fused, luma, thermal)
+    target = torch.maximum(mean_y, mean_t)
+    middle = target.mean((1, 2), keepdim=True)
+    target = (middle + contrast * (target - middle)).clamp(0.0, 1.0)
+    return (mean_f - target).abs().mean()
+
+
 def _stronger(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(first.abs() >= second.abs(), first, second)
 
 
-def _gradient(fused: Tensor, luma: Tensor, thermal: Tensor) -> Tensor:
+def _gradient(fused: Tensor, luma: Tensor, thermal: Tensor, sharpness: float) -> Tensor:
     loss = fused.new_zeros(())
     for dim in (2, 3):
-        target = _stronger(luma.diff(dim=dim), thermal.diff(dim=dim))
+        target = sharpness * _stronger(luma.diff(dim=dim), thermal.diff(dim=dim))
         loss = loss + (fused.diff(dim=dim) - target).abs().mean()
     return loss
 
@@ -69,12 +81,14 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     return ((a * b).mean(1) / ((a * a).mean(1) * (b * b).mean(1) + 1e-6).sqrt()).mean()
 
 
-def fusion_losses(fused: Tensor, luma: Tensor, thermal: Tensor) -> dict[str, Tensor]:
+def fusion_losses(
+    fused: Tensor, luma: Tensor, thermal: Tensor, sharpness: float = 1.0, contrast: float = 1.0
+) -> dict[str, Tensor]:
     """The four fusion terms, unweighted, as scalars; equations in the module's docstring."""
     difference = _correlation(fused - thermal, luma) + _correlation(fused - luma, thermal)
     return {
-        "intensity": (fused - torch.maximum(luma, thermal)).abs().mean(),
-        "gradient": _gradient(fused, luma, thermal),
+        "intensity": _intensity(fused, luma, thermal, contrast),
+        "gradient": _gradient(fused, luma, thermal, sharpness),
         "ssim": _ssim(fused, luma, thermal),
         "decomposition": 1 - difference / 2,
     }

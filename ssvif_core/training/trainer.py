@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -84,6 +85,8 @@ class Trainer:
             sources, config.batch_size, config.crop, config.object_crops, config.seed
         )
         network = FusionNetwork(config.variant, len(config.classes)).to(self.device)
+        if config.initialise_from is not None:
+            _initialise(network, load_checkpoint(config.initialise_from))
         self.network: FusionNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)
@@ -115,11 +118,11 @@ class Trainer:
         """One optimiser step; returns every loss term, unweighted, and their weighted `total`."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
-        self.network.train()
+        self._training_mode()
         terms = self.losses(batch)
         weights = self.config.loss.model_dump()
         total = sum(
-            (weights[name] * term * (weights["fusion"] if name in _FUSION_TERMS else 1.0))
+            weights[name] * term * (weights["fusion"] if name in _FUSION_TERMS else 1.0)
             for name, term in terms.items()
         )
         assert isinstance(total, Tensor)
@@ -131,6 +134,15 @@ class Trainer:
         self.step += 1
         return {name: float(term.detach()) for name, term in {**terms, "total": total}.items()}
 
+    def _training_mode(self) -> None:
+        """Everything in training mode, but parts that are kept as they are in evaluation mode."""
+        self.network.train()
+        if not self.config.train_only:
+            return
+        for name, part in self.network.named_children():
+            trained = name in self.config.train_only
+            part.train(trained).requires_grad_(trained)
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """All loss terms of a batch, unweighted."""
         visible, thermal, labels = (part.to(self.device, non_blocking=True) for part in batch)
@@ -141,7 +153,13 @@ class Trainer:
         # Logits at half size against every second label: as sharp as masks get, at a quarter cost.
         logits = upsample(output.logits.float())
         return {
-            **fusion_losses(luminance(output.fused), luminance(visible), thermal),
+            **fusion_losses(
+                luminance(output.fused),
+                luminance(visible),
+                thermal,
+                self.config.loss.sharpness,
+                self.config.loss.contrast,
+            ),
             **segmentation_losses(logits, labels[:, ::2, ::2], self.class_weights),
         }
 
@@ -201,6 +219,13 @@ class Trainer:
 
 
 _FUSION_TERMS = {"intensity", "gradient", "ssim", "decomposition"}
+
+
+def _initialise(network: FusionNetwork, state: dict[str, Any]) -> None:
+    """Take over the averaged weights whose names and shapes agree; the rest stays fresh."""
+    own = network.state_dict()
+    fitting = {k: v for k, v in state["average"].items() if k in own and v.shape == own[k].shape}
+    network.load_state_dict(fitting, strict=False)
 
 
 def _parameter_groups(network: nn.Module, decay: float) -> list[dict[str, object]]:

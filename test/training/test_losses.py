@@ -11,11 +11,14 @@ torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 from ssvif_core.training.losses import fusion_losses, segmentation_losses  # noqa: E402
 
 
-def test_the_pixel_maximum_has_no_intensity_loss():
-    torch.manual_seed(0)
-    luma, thermal = torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32)
-    losses = fusion_losses(torch.maximum(luma, thermal), luma, thermal)
-    assert losses["intensity"].item() == 0
+def test_intensity_wants_the_brighter_of_the_local_means_and_leaves_detail_alone():
+    luma = torch.full((1, 1, 32, 32), 0.6)
+    thermal = torch.full((1, 1, 32, 32), 0.2)
+    detail = torch.tensor([0.1, -0.1]).repeat(16)  # averages to 0 over any even window
+    assert fusion_losses(luma + detail, luma, thermal)["intensity"].item() < 1e-6
+    # Half way between the two, F is 0.2 below the brighter one everywhere.
+    half = fusion_losses((luma + thermal) / 2, luma, thermal)["intensity"].item()
+    assert half == pytest.approx(0.2, rel=1e-5)
 
 
 def test_a_copy_of_two_equal_sources_loses_nothing_but_the_decomposition():

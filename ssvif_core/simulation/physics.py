@@ -113,25 +113,25 @@ def _towards(azimuth_deg: float, elevation_deg: float) -> Color:
 
 WEATHER: dict[str, Weather] = {
     "day": Weather(
-        air_c=17.0, sky_c=-22.0, road_c=21.0, wall_c=19.5, leaf_c=16.0, sun_heating_k=5.0,
+        air_c=17.0, sky_c=-9.0, road_c=21.0, wall_c=19.5, leaf_c=16.0, sun_heating_k=5.0,
         sun_to=_towards(-128.0, 46.0), sun=(2.1, 1.95, 1.7), ambient=(0.62, 0.7, 0.82),
         sky_top=(0.42, 0.72, 1.35), sky_horizon=(1.5, 1.6, 1.75),
         exposure=0.95, haze_per_m=0.003, noise_levels=1.6, shadow=0.62,
     ),
     "night": Weather(
-        air_c=9.0, sky_c=-32.0, road_c=11.5, wall_c=11.0, leaf_c=8.0, sun_heating_k=-1.5,
-        sun_to=_towards(0.0, 60.0), sun=(0.0, 0.0, 0.0), ambient=(0.012, 0.014, 0.017),
+        air_c=9.0, sky_c=-15.0, road_c=11.5, wall_c=11.0, leaf_c=8.0, sun_heating_k=-1.5,
+        sun_to=_towards(0.0, 60.0), sun=(0.0, 0.0, 0.0), ambient=(0.007, 0.008, 0.010),
         sky_top=(0.003, 0.004, 0.007), sky_horizon=(0.02, 0.019, 0.018),
-        exposure=0.8, haze_per_m=0.002, noise_levels=4.5, dark=True, shadow=0.5,
+        exposure=0.8, haze_per_m=0.002, noise_levels=5.5, dark=True, shadow=0.5,
     ),
     "glare": Weather(
-        air_c=15.0, sky_c=-25.0, road_c=17.0, wall_c=16.5, leaf_c=14.0, sun_heating_k=3.0,
+        air_c=15.0, sky_c=-10.0, road_c=17.0, wall_c=16.5, leaf_c=14.0, sun_heating_k=3.0,
         sun_to=_towards(-2.5, 8.5), sun=(2.6, 1.9, 1.1), ambient=(0.34, 0.33, 0.36),
         sky_top=(0.5, 0.66, 0.95), sky_horizon=(2.6, 2.0, 1.3),
         exposure=0.85, haze_per_m=0.006, noise_levels=1.8, shadow=0.6,
     ),
     "smoke": Weather(
-        air_c=14.0, sky_c=-6.0, road_c=15.5, wall_c=15.0, leaf_c=13.5, sun_heating_k=1.0,
+        air_c=14.0, sky_c=0.0, road_c=15.5, wall_c=15.0, leaf_c=13.5, sun_heating_k=1.0,
         sun_to=_towards(0.0, 80.0), sun=(0.0, 0.0, 0.0), ambient=(1.0, 1.02, 1.05),
         sky_top=(1.3, 1.33, 1.38), sky_horizon=(1.45, 1.46, 1.48),
         exposure=0.9, haze_per_m=0.006, noise_levels=1.8, shadow=0.5,

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssvif_core.data.scene_maps import (
-    CENTRE_LINE, END_M, GROUND, HEDGE, LEAF, LEFT_KERB, RIGHT_KERB, Maps,
+from ssvif_core.simulation.maps import (
+    CENTRE_LINE,
+    END_M,
+    GROUND,
+    HEDGE,
+    LEAF,
+    LEFT_KERB,
+    RIGHT_KERB,
+    SKY,
+    Maps,
 )  # fmt: skip
-from ssvif_core.data.scene_paint import Camera
-from ssvif_core.data.scene_physics import Weather
-from ssvif_core.data.scene_props import build_props
-from ssvif_core.data.scene_walls import build_walls
+from ssvif_core.simulation.paint import Camera
+from ssvif_core.simulation.physics import Weather
+from ssvif_core.simulation.props import build_props
+from ssvif_core.simulation.walls import build_walls
 
 __all__ = ["build_street"]
 
@@ -40,7 +48,7 @@ def _sky(maps: Maps) -> None:
     top, low = np.array(weather.sky_top), np.array(weather.sky_horizon)
     clear = low + (top - low) * height[..., None]
     maps.emission[:rows] = clear + cloud[..., None] * 0.75 * (low * 1.05 - clear)
-    cold = weather.sky_c + (weather.air_c - 4.0 - weather.sky_c) * np.exp(-up / 0.14)
+    cold = weather.sky_c + (weather.air_c - 4.0 - weather.sky_c) * np.exp(-up / 0.2)
     maps.celsius[:rows] = cold + cloud * 0.3 * (weather.air_c - 8.0 - cold)
     maps.emissivity[:rows] = 1.0
 
@@ -55,17 +63,18 @@ def _ground(maps: Maps) -> None:
     grey = 0.12 * (1.0 + near * 0.2 * fine + 0.13 * coarse)
     for lane in (-1.75, -5.5):  # wheels polish the asphalt
         grey += 0.012 * np.exp(-(((np.abs(x - lane) - 0.75) / 0.25) ** 2))
-    heat = weather.road_c + 0.5 * coarse + 0.25 * near * fine
+    heat = weather.road_c + 0.9 * coarse + 0.35 * near * fine
     walk = (x > RIGHT_KERB) | (x < LEFT_KERB)
     slab = ((np.abs(x) % 0.6 < 0.02) | (zz % 0.6 < 0.025)) & (zz < 30)
     grey = np.where(walk, 0.25 * (1.0 + 0.1 * coarse + 0.1 * near * fine) * (1 - 0.4 * slab), grey)
-    heat -= 1.2 * walk
+    heat -= 1.8 * walk
     kerb = ((x - RIGHT_KERB) * (x - RIGHT_KERB - 0.16) < 0) | (
-        (x - LEFT_KERB) * (x - LEFT_KERB + 0.16) < 0)
+        (x - LEFT_KERB) * (x - LEFT_KERB + 0.16) < 0
+    )
     grey = np.where(kerb, 0.36 + 0.03 * fine, grey)
     paint = _markings(x, zz) * np.clip(0.85 + 0.3 * coarse + 0.15 * fine, 0.25, 1.0)
     grey += paint * (0.6 - grey)
-    heat -= 1.0 * paint
+    heat -= 1.5 * paint
     lawn = x > HEDGE - 0.3
     color = grey[..., None] * np.array([1.0, 1.0, 0.99], np.float32)
     color[lawn] = (np.array([0.06, 0.1, 0.03]) * (1 + 0.3 * fine[lawn])[:, None]).clip(0.01)
@@ -96,5 +105,4 @@ def _backdrop(maps: Maps) -> None:
     rough = maps.texture(maps.fine, np.broadcast_to(y, hit.shape)[hit] + 50.0,
                         np.broadcast_to(x, hit.shape)[hit] + 200.0, 4.0)  # fmt: skip
     maps.cover(hit, LEAF, END_M, np.array([0.04, 0.06, 0.025]) * (1 + 0.35 * rough)[:, None],
-              maps.weather.leaf_c - 0.5 + 0.5 * rough)  # fmt: skip
-
+              maps.weather.leaf_c - 0.5 + 0.8 * rough)  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from ssvif_core.data.scene_physics import Weather, expose
+from ssvif_core.simulation.physics import Weather, expose
 
 __all__ = [
     "Camera",
@@ -22,12 +22,17 @@ __all__ = [
     "fill",
     "fixed_point",
     "paint",
+    "silhouette",
 ]
 
 #: Outlines are in 1/16 pixel, so that slow movement does not jump (OpenCV's `shift`).
 _SHIFT = 4
 #: Nothing nearer than this is projected [m]. Exact for edges along the street, see `project`.
 _NEAR_M = 0.6
+#: Beyond this a shadow is a line of a pixel [m].
+_SHADOW_M = 50.0
+_HALF_TURN = np.linspace(-np.pi / 2, np.pi / 2, 6)
+_RING = np.linspace(0.0, 2.0 * np.pi, 13)[:-1]
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,10 @@ class Stage:
         """Outlines on the ground of the shadow of points (N, 3): by the sun and by contact."""
         x, z = points[:, 0].mean(), points[:, 2].mean()
         spread = radius_m + 0.5 * np.ptp(points[:, [0, 2]], axis=0)
-        turn = np.linspace(0.0, 2.0 * np.pi, 13)[:-1]
+        if z > _SHADOW_M:
+            return []
         ring = np.zeros((12, 3))
-        ring[:, 0], ring[:, 2] = x + spread[0] * np.cos(turn), z + spread[1] * np.sin(turn)
+        ring[:, 0], ring[:, 2] = x + spread[0] * np.cos(_RING), z + spread[1] * np.sin(_RING)
         shadows = [fixed_point(self.camera.project(ring))]
         if any(self.weather.sun):
             sun = np.array(self.weather.sun_to)
@@ -151,8 +157,8 @@ class HeatScale:
     """Counts <-> levels of the 8-bit plane that figures are painted on.
 
     OpenCV smooths edges on 8-bit images only, so heat is painted on an 8-bit copy of the still
-    background; what the copy lost is added back afterwards (see `Scene`). One level is 32 counts,
-    0.4 K: finer steps drown in noise.
+    background; what the copy lost is added back afterwards (see `scene_sensor`). One level is 32
+    counts, 0.4 K: finer steps drown in noise.
     """
 
     base: float = 2200.0
@@ -162,6 +168,10 @@ class HeatScale:
         """Levels (float, 0 to 255) of counts."""
         return np.clip((counts - self.base) / self.step, 0.0, 255.0)
 
+    def counts(self, levels: np.ndarray) -> np.ndarray:
+        """Counts (float) of levels."""
+        return self.base + float(self.step) * levels
+
 
 def capsules(
     starts: np.ndarray, ends: np.ndarray, start_radii: np.ndarray, end_radii: np.ndarray
@@ -169,8 +179,7 @@ def capsules(
     """Outlines (K, 12, 2) of limbs: two round ends (K, 2) with radii (K,), and what is between."""
     along = ends - starts
     angle = np.arctan2(along[:, 1], along[:, 0])[:, None]
-    half_turn = np.linspace(-np.pi / 2, np.pi / 2, 6)
-    front, back = angle + half_turn, angle + np.pi + half_turn
+    front, back = angle + _HALF_TURN, angle + np.pi + _HALF_TURN
     outline = np.empty((len(starts), 12, 2))
     outline[:, :6, 0] = ends[:, :1] + end_radii[:, None] * np.cos(front)
     outline[:, :6, 1] = ends[:, 1:] + end_radii[:, None] * np.sin(front)
@@ -181,12 +190,23 @@ def capsules(
 
 def fixed_point(outline: np.ndarray) -> np.ndarray:
     """Pixels to OpenCV's fixed point; far outside is cut to what it can hold."""
-    return np.rint(np.clip(outline, -4000, 8000) * (1 << _SHIFT)).astype(np.int32)
+    return np.rint(np.minimum(np.maximum(outline, -4000), 8000) * (1 << _SHIFT)).astype(np.int32)
 
 
 def fill(image: np.ndarray, outline: np.ndarray, color: int) -> None:
     """Fill one convex `fixed_point` outline on a one-channel image, without smooth edges."""
     cv2.fillConvexPoly(image, outline, color, cv2.LINE_8, _SHIFT)
+
+
+def silhouette(figure: Figure, height: int, width: int) -> np.ndarray:
+    """What a figure hides: uint8 (height, width), 1 or 0."""
+    mask = np.zeros((height, width), np.uint8)
+    for outline, line in zip(figure.outlines, figure.widths, strict=True):
+        if line:
+            cv2.polylines(mask, [outline], True, 1, line, cv2.LINE_8, _SHIFT)
+        else:
+            fill(mask, outline, 1)
+    return mask
 
 
 def paint(

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ssvif_core.data.scene_maps import GROUND, LEFT_WALL, NORMALS, RIGHT_WALL, SKY, Maps
-from ssvif_core.data.scene_physics import expose
+from ssvif_core.simulation.maps import GROUND, LEFT_WALL, NORMALS, RIGHT_WALL, SKY, Maps
+from ssvif_core.simulation.physics import expose
 
 __all__ = ["Plate", "make_plate"]
 
@@ -46,25 +46,38 @@ def make_plate(maps: Maps, lamps: np.ndarray, lamp_rgb: np.ndarray) -> Plate:
     if any(weather.sun):
         sun = np.array(weather.sun, np.float32)
         light = around + _sunlight(maps, normals)[..., None] * sun
-    shade = np.where((maps.surface == GROUND)[..., None], around * weather.shadow, light)
+    linear = _picture(maps, light)
+    visible = _to_bytes(expose(linear, weather.exposure))
+    first = maps.camera.height // 2  # no ground over the horizon
+    ground = (maps.surface[2 * first :] == GROUND)[..., None]
+    shade = np.where(ground, around[2 * first :] * weather.shadow, light[2 * first :])
+    shadowed = visible.copy()
+    shadowed[first:] = _to_bytes(expose(_picture(maps, shade, first), weather.exposure))
     size = (maps.camera.width, maps.camera.height)
-
-    def picture(falling: np.ndarray) -> np.ndarray:
-        out = maps.reflectance * falling + maps.emission
-        haze = np.exp(-weather.haze_per_m * maps.depth)[..., None]
-        haze[maps.surface == SKY] = 1.0
-        out = out * haze + (1.0 - haze) * np.array(weather.sky_horizon, np.float32) * 0.8
-        return cv2.resize(out, size, interpolation=cv2.INTER_AREA)
-
-    linear = picture(light)
-    to_bytes = np.rint
     counts = weather.through_air(weather.apparent_counts(maps.celsius, maps.emissivity), maps.depth)
     return Plate(
-        to_bytes(expose(linear, weather.exposure)).astype(np.uint8),
-        to_bytes(expose(picture(shade), weather.exposure)).astype(np.uint8),
+        visible,
+        shadowed,
         _veil(maps, linear),
         cv2.resize(counts.astype(np.float32), size, interpolation=cv2.INTER_AREA),
     )
+
+
+def _to_bytes(levels: np.ndarray) -> np.ndarray:
+    return np.rint(levels).astype(np.uint8)
+
+
+def _picture(maps: Maps, light: np.ndarray, first: int = 0) -> np.ndarray:
+    """Linear light at the camera's size, from row `first`: reflected, emitted, and haze."""
+    part, weather = slice(2 * first, None), maps.weather
+    haze = np.exp(-weather.haze_per_m * maps.depth[part])
+    haze[maps.surface[part] == SKY] = 1.0
+    out = maps.reflectance[part] * light
+    out += maps.emission[part]
+    out *= haze[..., None]
+    out = cv2.resize(out, (maps.camera.width, out.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    clear = cv2.resize(haze, (out.shape[1], out.shape[0]), interpolation=cv2.INTER_AREA)
+    return out + (1.0 - clear)[..., None] * np.array(weather.sky_horizon, np.float32) * 0.8
 
 
 def _lamp_light(maps: Maps, lamps: np.ndarray, normals: np.ndarray) -> np.ndarray:
@@ -75,7 +88,9 @@ def _lamp_light(maps: Maps, lamps: np.ndarray, normals: np.ndarray) -> np.ndarra
     for lamp in lamps.astype(np.float32):
         ax, ay, az = lamp[0] - x, lamp[1] - y, lamp[2] - maps.depth
         square = ax * ax + ay * ay + az * az + 0.3
-        cosine = (ax * normals[..., 0] + ay * normals[..., 1] + az * normals[..., 2]) / np.sqrt(square)
+        cosine = (ax * normals[..., 0] + ay * normals[..., 1] + az * normals[..., 2]) / np.sqrt(
+            square
+        )
         total += np.where(flat, 0.5, np.maximum(cosine, 0.0)) / square * (ay > -0.3)
     total[maps.surface == SKY] = 0.0
     return total
@@ -99,7 +114,7 @@ def _sunlight(maps: Maps, normals: np.ndarray) -> np.ndarray:
 
 
 def _veil(maps: Maps, linear: np.ndarray) -> np.ndarray:
-    """What scatters in the lens: a narrow and a wide bloom of everything over white, and the sun."""
+    """What scatters in the lens: blooms of everything over white, and the sun."""
     weather = maps.weather
     h, w = linear.shape[:2]
     small = cv2.resize(linear, (max(w // 4, 1), max(h // 4, 1)), interpolation=cv2.INTER_AREA)

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssvif_core.data.scene_paint import Camera
-from ssvif_core.data.scene_physics import Weather
+from ssvif_core.simulation.paint import Camera
+from ssvif_core.simulation.physics import Weather
 
-__all__ = ["FACING", "GROUND", "LEAF", "LEFT", "NORMALS", "RIGHT", "SKY", "Maps", "Prop", "fractal"]
+__all__ = ["NORMALS", "Maps", "Prop", "fractal", "prop_of"]
 
 SKY, GROUND, FACING, LEFT, RIGHT, LEAF = range(6)
 #: Outward normals of the surfaces, in that order; leaves have none.
-NORMALS = np.array(
-    [(0, 0, 0), (0, 1, 0), (0, 0, -1), (1, 0, 0), (-1, 0, 0), (0, 0, 0)], np.float32
-)
+NORMALS = np.array([(0, 0, 0), (0, 1, 0), (0, 0, -1), (1, 0, 0), (-1, 0, 0), (0, 0, 0)], np.float32)
 #: The street across [m]: left walls, left kerb, right kerb, hedge, right walls.
 LEFT_WALL, LEFT_KERB, RIGHT_KERB, HEDGE, RIGHT_WALL = -12.0, -7.5, 2.0, 5.4, 7.4
 CENTRE_LINE = -3.65
@@ -44,6 +42,15 @@ class Prop:
     box: tuple[slice, slice]
     mask: np.ndarray
     depth_m: float
+
+
+def prop_of(mask: np.ndarray, depth_m: float) -> Prop | None:
+    """The prop of a uint8 mask (H, W), cut to what is set in it."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return None
+    box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+    return Prop(box, mask[box].copy(), depth_m)
 
 
 class Maps:
@@ -84,10 +91,10 @@ class Maps:
         return tile[rows, (b * per_m).astype(np.int32) & (_TILE - 1)]
 
     def cover(
-        self, where: np.ndarray, surface: int, depth: np.ndarray | float,
+        self, where: np.ndarray | tuple, surface: int, depth: np.ndarray | float,
         reflectance: np.ndarray, celsius: np.ndarray, emissivity: float = 0.95,
     ) -> None:  # fmt: skip
-        """Put a surface that gives off no light on the pixels `where` (H2, W2)."""
+        """Put a surface that gives off no light on the pixels `where` (mask or indices)."""
         self.surface[where], self.depth[where] = surface, depth
         self.reflectance[where], self.celsius[where] = np.maximum(reflectance, 0.005), celsius
         self.emission[where], self.emissivity[where] = 0.0, emissivity

@@ -6,9 +6,10 @@ Knows the maps of a `Maps` and fills them; nothing of light or of what moves.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import numpy as np
 
-from ssvif_core.data.scene_maps import FACING, HEDGE, LEAF, LEFT, LEFT_WALL, RIGHT, RIGHT_WALL, Maps
+from ssvif_core.simulation.maps import FACING, HEDGE, LEAF, LEFT, LEFT_WALL, RIGHT, RIGHT_WALL, Maps
 
 __all__ = ["build_walls"]
 
@@ -36,7 +37,9 @@ def build_walls(maps: Maps) -> None:
         z += float(random.uniform(0.0, 3.0))
         while z < 115.0:
             length, height = float(random.uniform(10.0, 22.0)), float(random.uniform(6.5, 13.0))
-            walls.append(_Wall(side, x, z, z + length, height, False, int(random.integers(1 << 30))))
+            walls.append(
+                _Wall(side, x, z, z + length, height, False, int(random.integers(1 << 30)))
+            )
             maps.heights[side].append((z, z + length, height))
             z += length + (float(random.uniform(3.0, 9.0)) if random.random() < 0.6 else 0.0)
     z = 9.5
@@ -79,22 +82,21 @@ def _cover(
 ) -> None:  # fmt: skip
     """Material of one plane: `along` and `y` are metres on it, `depth` (columns,) is along Z."""
     distance = np.broadcast_to(depth, hit.shape)
-    maps = [m[:, part] for m in (maps.surface, maps.depth, maps.reflectance, maps.celsius,
+    targets = [m[:, part] for m in (maps.surface, maps.depth, maps.reflectance, maps.celsius,
                                  maps.emission, maps.emissivity)]  # fmt: skip
-    hit = hit & (distance <= maps[1])
+    hit = hit & (distance <= targets[1])
     a, b, d = along[hit], y[hit], distance[hit]
     near = np.clip(25.0 / d, 0.1, 1.0)
     fine, coarse = maps.texture(maps.fine, b, a, 30.0), maps.texture(maps.coarse, b, a, 14.0)
     if wall.hedge:
         leaf = maps.texture(maps.fine, b, a, 55.0) + 0.6 * coarse
         color = np.array([0.055, 0.095, 0.025]) * (1.0 + 0.45 * leaf + 0.3 * (b - 0.4))[:, None]
-        heat, glow = maps.weather.leaf_c + 0.5 * leaf, np.zeros((len(a), 3))
+        heat, glow = maps.weather.leaf_c + 0.9 * leaf, np.zeros((len(a), 3))
         emissivity = np.full(len(a), 0.97)
     else:
         color, heat, glow, emissivity = _facade(maps, wall, a, b, near, fine, coarse)
-    for target, value in zip(
-        maps, (surface, d, np.maximum(color, 0.006), heat, glow, emissivity), strict=True
-    ):
+    values: tuple = (surface, d, np.maximum(color, 0.006), heat, glow, emissivity)
+    for target, value in zip(targets, values, strict=True):
         target[hit] = value
 
 
@@ -108,8 +110,8 @@ def _facade(
     pitch, wide, floor = random.uniform(2.0, 3.2), random.uniform(1.0, 1.5), 3.1
     shade = 1.0 + 0.08 * coarse + 0.08 * near * fine
     if base[0] > 1.6 * base[2]:  # bricks
-        course = np.floor(b / 0.12)
-        shade = shade * (1.0 - 0.3 * near * ((b % 0.12 < 0.02) | ((a + 0.13 * course) % 0.26 < 0.02)))
+        joint = (b % 0.12 < 0.02) | ((a + 0.13 * np.floor(b / 0.12)) % 0.26 < 0.02)
+        shade = shade * (1.0 - 0.3 * near * joint)
     color = base * shade[:, None]
     column, row = np.floor(a / pitch).astype(np.int64), np.floor((b - 0.5) / floor).astype(np.int64)
     u, v = a - column * pitch - 0.5 * (pitch - wide), b - 0.5 - row * floor
@@ -117,18 +119,20 @@ def _facade(
     low = np.where(row == 0, 0.25, 0.75)
     fits = (row >= 0) & (b < wall.height_m - 0.6)
     frame = fits & (u > -0.08) & (u < wide + 0.08) & (v > low - 0.1) & (v < low + high + 0.08)
-    glass = fits & (u > 0) & (u < wide) & (v > low) & (v < low + high) & (np.abs(u - wide / 2) > 0.03)
+    glass = fits & (u > 0) & (u < wide) & (v > low) & (v < low + high)
+    glass &= np.abs(u - wide / 2) > 0.03  # the bar in the middle
     chance = np.modf(np.sin((column * 127.1 + row * 311.7 + wall.seed % 997) * 0.731) * 43758.5)[0]
     chance = np.abs(chance)
     color[frame] = (0.55, 0.54, 0.52)
     color[glass] = np.array([0.05, 0.06, 0.07]) + 0.25 * (chance[glass, None] > 0.7) * (
-        v[glass, None] > 1.2)
+        v[glass, None] > 1.2
+    )
     cornice = b > wall.height_m - 0.35
     color[cornice] *= 0.7
-    heat = weather.wall_c + 0.6 * coarse + 0.2 * near * fine + 0.02 * b
+    heat = weather.wall_c + random.normal(0, 0.8) + 1.0 * coarse + 0.3 * near * fine + 0.05 * b
     heat[frame] += 1.2
-    heat[glass] += np.where(chance[glass] < 0.3, 2.5, -0.5)
-    emissivity = np.where(glass, 0.83, 0.94)
+    heat[glass] += np.where(chance[glass] < 0.3, 2.5, -1.5)
+    emissivity = np.where(glass, 0.8, 0.94)
     glow = np.zeros_like(color)
     if weather.dark:
         lit = glass & (chance < np.where(row == 0, 0.32, 0.16))
