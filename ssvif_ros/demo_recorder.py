@@ -24,7 +24,7 @@ CAPTIONS = ("visible", "thermal", "fused", "labels on fused")
 #: Height of a panel in the video; four of them side by side fit a laptop's screen.
 PANEL_HEIGHT = 360
 VIDEO_RATE_HZ = 10.0
-SHEET_ROWS = 8
+SHEET_ROWS, SHEET_WIDTH = 8, 1280
 #: Frames kept while their fused image is on its way.
 KEPT = 60
 
@@ -93,7 +93,8 @@ class DemoRecorder:
         self._write(row)
         if stamp_ns >= self._next_row_ns:
             self._next_row_ns = stamp_ns + self._row_period_ns
-            self._rows.append(row)
+            size = (SHEET_WIDTH, round(row.shape[0] * SHEET_WIDTH / row.shape[1]))
+            self._rows.append(cv2.resize(row, size, interpolation=cv2.INTER_AREA))
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

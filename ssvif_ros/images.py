@@ -2,7 +2,7 @@
 
 Knows messages and pixels, nothing of topics or nodes. Encodings that are not in `LAYOUTS` go
 through cv_bridge where it is installed. `step` (bytes from one row to the next) and `is_bigendian`
-are honoured, and a message whose numbers do not fit together is refused before anything is allocated.
+are honoured, and a message whose numbers do not fit together is refused before memory is taken.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ from std_msgs.msg import Header
 
 from ssvif_core.data.streams import MODALITIES, Modality, open_stream
 from ssvif_core.errors import SsvifError
-from ssvif_core.simulation.scenes import SCENE_KINDS, Scene, SceneShow
+from ssvif_core.simulation.scenes import SCENE_KINDS, Scene, SceneKind, SceneShow
 from ssvif_ros.images import to_image
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.share import use_shared_memory_profile
@@ -110,7 +110,9 @@ class DrawnSource:
     def __init__(self, settings: Settings, modality: Modality) -> None:
         size = {"width": settings.width, "height": settings.height, "seed": settings.seed}
         self._scene = (
-            SceneShow(**size) if settings.scene == "show" else Scene(settings.scene, **size)
+            SceneShow(**size)
+            if settings.scene == "show"
+            else Scene(cast(SceneKind, settings.scene), **size)
         )
         self._visible = modality == "visible"
 

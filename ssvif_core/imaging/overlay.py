@@ -28,9 +28,8 @@ def draw_overlay(
     """
     colors = colorize_labels(labels, palette)
     tinted = cv2.addWeighted(image, 1.0 - alpha, colors, alpha, 0.0)
-    inside = cv2.compare(labels, 0, cv2.CMP_GT)
     result = image.copy()
-    cv2.copyTo(tinted, inside, result)
+    cv2.copyTo(tinted, labels, result)  # the mask is whatever is not 0
     border = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, _CROSS)
-    cv2.copyTo(colors, cv2.bitwise_and(border, inside), result)
+    cv2.copyTo(colors, cv2.min(border, labels), result)
     return result

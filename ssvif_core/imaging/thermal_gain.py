@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import cv2
 import numpy as np
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["GAIN_MODES", "GainMode", "ThermalGain"]
+__all__ = ["GAIN_MODES", "ThermalGain"]
 
-GainMode = Literal["auto", "none", "fixed", "percentile"]
-GAIN_MODES: tuple[GainMode, ...] = get_args(GainMode)
+GAIN_MODES = ("auto", "none", "fixed", "percentile")
 
 #: Every 4th pixel in both directions: 19,200 of 640x480 give percentiles to about 0.1 of a percent.
 SAMPLE_STEP = 4
@@ -48,7 +46,7 @@ class ThermalGain:
     All may be changed between frames. Not thread safe.
     """
 
-    mode: GainMode = "auto"
+    mode: str = "auto"
     low: float = 0.0
     high: float = 65535.0
     low_percentile: float = 1.0
@@ -88,7 +86,7 @@ class ThermalGain:
             self._limits = self._follow(self._percentiles(thermal), stamp_s)
         return _stretch(thermal, *self._limits)
 
-    def _mode_for(self, dtype: np.dtype) -> GainMode:
+    def _mode_for(self, dtype: np.dtype) -> str:
         if self.mode not in GAIN_MODES:
             raise SsvifError(f"Unknown thermal gain '{self.mode}': use one of {list(GAIN_MODES)}.")
         if dtype not in MIN_SPAN_COUNTS:
@@ -123,5 +121,5 @@ def _stretch(thermal: np.ndarray, low: float, high: float) -> np.ndarray:
     scale = 255.0 / (high - low)
     first = math.ceil(low)
     # The subtraction saturates at 0, so that convertScaleAbs never sees a negative value.
-    above = cv2.subtract(thermal, (float(first), 0.0, 0.0, 0.0))
+    above = cv2.subtract(thermal, (float(first), 0.0, 0.0, 0.0))  # type: ignore[call-overload]
     return cv2.convertScaleAbs(above, alpha=scale, beta=(first - low) * scale)

@@ -63,7 +63,7 @@ class TrainingConfig(_Strict):
     gradient_clip: float = Field(5.0, gt=0)
     ema_decay: float = Field(0.998, ge=0, lt=1)
     class_weights: list[float] | None = None
-    loss: LossWeights = Field(default_factory=LossWeights)
+    loss: LossWeights = LossWeights.model_validate({})
     validate_every: int = Field(500, gt=0)
     checkpoint_every: int = Field(250, gt=0)
     precision: Literal["float32", "bfloat16"] = "bfloat16"

@@ -2,19 +2,19 @@
 
 Fusion terms, with Y visible luminance, T thermal, F fused luminance, all (B, 1, H, W) in [0, 1]:
 
-    intensity      mean |m(F) - c max(m(Y), m(T))|, m local    hot stays hot, bright stays bright;
-                   mean, c a gain about the frame's mean       contrast c, slightly above 1
+    intensity      (mean |F - c max(Y, T)| + mean |m(F) - c max(m(Y), m(T))|) / 2, m the local
+                   mean, c a gain about the frame's mean: hot stays hot, bright stays bright
     gradient       mean |dF - k d*|, d* the stronger of dY, dT signed, so that edges keep polarity;
                                                                sharpness k, slightly above 1
     ssim           1 - sum_s w_s SSIM(F, s), w_s by local variance of source s
     decomposition  1 - (corr(F - T, Y) + corr(F - Y, T)) / 2   what one camera adds is the other's
 
-Intensity is asked of local means, not of pixels: a pixel-wise maximum erases dark detail (a cable
-before the sky) wherever the other camera is brighter. Intensity, gradient and SSIM are the usual
-terms (PIAFusion, SeAFusion), the variance weights follow U2Fusion's information measure, the last
-is the sum of correlations of differences (Aslantas & Bendes 2015) made a loss. Windows are boxes
-and gradients are slices: on a CPU both train several times faster than Gaussian windows and Sobel
-convolutions, to the same result.
+Half of the intensity term asks local means, not pixels: a pixel-wise maximum alone erases dark
+detail (a cable before the sky) wherever the other camera is brighter. Intensity, gradient and SSIM
+are the usual terms (PIAFusion, SeAFusion), the variance weights follow U2Fusion's information
+measure, the last is the sum of correlations of differences (Aslantas & Bendes 2015) made a loss.
+Windows are boxes and gradients are slices: on a CPU both train several times faster than Gaussian
+windows and Sobel convolutions, to the same result.
 """
 
 from __future__ import annotations
@@ -41,11 +41,14 @@ def _moments(*maps: Tensor) -> tuple[Tensor, ...]:
 
 
 def _intensity(fused: Tensor, luma: Tensor, thermal: Tensor, contrast: float) -> Tensor:
-    mean_f, mean_y, mean_t = _moments(fused, luma, thermal)
-    target = torch.maximum(mean_y, mean_t)
-    middle = target.mean((1, 2), keepdim=True)
-    target = (middle + contrast * (target - middle)).clamp(0.0, 1.0)
-    return (mean_f - target).abs().mean()
+    means = _moments(fused, luma, thermal)
+    loss = fused.new_zeros(())
+    for f, y, t in ((fused, luma, thermal), means):
+        target = torch.maximum(y, t)
+        middle = target.flatten(1).mean(1).reshape(-1, *[1] * (target.ndim - 1))
+        target = (middle + contrast * (target - middle)).clamp(0.0, 1.0)
+        loss = loss + (f - target).abs().mean() / 2
+    return loss
 
 
 def _stronger(first: Tensor, second: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssvif_core.data.pairs import UNKNOWN, FramePair
+from ssvif_core.data.pairs import FramePair
+from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix
 from ssvif_core.network.fusion_network import FusionNetwork, labels_from_logits, luminance
 from ssvif_core.training.losses import fusion_losses
 
@@ -46,7 +47,7 @@ def validate(
         uint8 with visible, thermal, fused and labels of the first pairs.
     """
     network.eval()
-    matrix = np.zeros((len(classes), len(classes)))
+    matrix = ConfusionMatrix(len(classes))
     sums: dict[str, float] = {}
     rows: list[np.ndarray] = []
     for pair in pairs:
@@ -55,13 +56,10 @@ def validate(
         for name, loss in fusion_losses(luminance(fused), luminance(visible), thermal).items():
             sums[name] = sums.get(name, 0.0) + float(loss) / len(pairs)
         if pair.labels is not None:
-            known = pair.labels != UNKNOWN
-            index = pair.labels[known].astype(int) * len(classes) + labels[known]
-            matrix += np.bincount(index, minlength=len(classes) ** 2).reshape(matrix.shape)
+            matrix.update(pair.labels, labels)
         if len(rows) < PICTURES:
             rows.append(_picture(pair, fused, labels))
-    union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
-    iou = np.diag(matrix) / np.maximum(union, 1)
+    iou = np.nan_to_num(matrix.iou())
     scores = {f"iou/{name}": float(value) for name, value in zip(classes, iou, strict=True)}
     scores["iou/mean_objects"] = float(iou[1:].mean())
     return scores | {f"fusion/{name}": value for name, value in sums.items()}, np.vstack(rows)
