@@ -228,8 +228,9 @@ class FusionNode(LifecycleNode):
         """Once a second: warn of silent cameras, publish /diagnostics."""
         assert self._inputs is not None and self._worker is not None and self._pipeline is not None
         silent = self._inputs.silent(self.settings.warn_after)
-        for camera, text in silent.items():
-            self.get_logger().warning(f"{camera} camera: {text}", throttle_duration_sec=THROTTLE_S)
+        if silent:  # in one line: rclpy throttles by the place of the call, not by the text
+            text = " ".join(f"{camera} camera: {reason}" for camera, reason in silent.items())
+            self.get_logger().warning(text, throttle_duration_sec=THROTTLE_S)
         now_s = self.get_clock().now().nanoseconds * 1e-9
         values: dict[str, object] = {
             **{f"{c}_rate_hz": r.rate_hz(now_s) for c, r in self._inputs.rates.items()},

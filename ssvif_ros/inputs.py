@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -13,6 +12,11 @@ from sensor_msgs.msg import CameraInfo, Image
 from ssvif_core.pairing import NearestPairing
 from ssvif_ros.diagnostics import InputRate
 from ssvif_ros.synchronizer import PairSynchronizer, Subscriber
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 __all__ = ["Inputs"]
 

@@ -134,7 +134,10 @@ class ParameterServer:
             "", [(name, field.default, _descriptor(field)) for name, field in _FIELDS.items()]
         )
         self._take(declared)
-        node.add_post_set_parameters_callback(self._apply)
+        if hasattr(node, "add_post_set_parameters_callback"):
+            node.add_post_set_parameters_callback(self._apply)
+        else:  # humble knows only the callback that checks
+            node.add_on_set_parameters_callback(self._apply_checked)
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
@@ -149,6 +152,12 @@ class ParameterServer:
                 reason = f"{parameter.name} applies at configure: clean the node up, set it, and "
                 return SetParametersResult(successful=False, reason=reason + "configure again")
         return SetParametersResult(successful=True)
+
+    def _apply_checked(self, parameters: list[Parameter]) -> SetParametersResult:
+        result = self._check(parameters)
+        if result.successful:
+            self._apply(parameters)
+        return result
 
     def _apply(self, parameters: list[Parameter]) -> None:
         if self._take(parameters):

@@ -324,6 +324,28 @@ def test_parameters_are_described_bad_values_refused_and_live_ones_applied(start
     assert rig.fuse(3)
 
 
+def test_qos_is_best_effort_by_default_and_can_be_overridden(start):
+    override = "qos_overrides./thermal/image_raw.subscription.reliability"
+    _, _, rig = activated(start, **{override: "reliable"})
+    found = {
+        camera: rig.node.get_subscriptions_info_by_topic(f"/{camera}/image_raw")[0].qos_profile
+        for camera in ("visible", "thermal")
+    }
+    assert found["visible"].reliability == ReliabilityPolicy.BEST_EFFORT
+    assert found["thermal"].reliability == ReliabilityPolicy.RELIABLE
+
+
+def test_the_overlay_comes_only_while_somebody_listens(start):
+    _, _, rig = activated(start)
+    assert rig.fuse(2)
+    overlays = []
+    subscription = rig.node.create_subscription(Image, "fusion/overlay", overlays.append, 10)
+    assert rig.until(lambda: (rig.send(), overlays)[1])
+    assert (overlays[0].encoding, overlays[0].width) == ("rgb8", WIDTH)
+    rig.node.destroy_subscription(subscription)
+    assert rig.fuse(2)
+
+
 def test_a_bad_value_at_start_ends_the_process_with_its_reason(start):
     process, _, _ = start(engine="abacus")
     assert process.process.wait(30) == 1

@@ -27,6 +27,10 @@ def train(
         Optional[str],  # noqa: UP045
         typer.Option(help="base or tiny; replaces that of the file."),
     ] = None,
+    initialise_from: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Checkpoint to take the weights of; replaces that of the file."),
+    ] = None,
     steps: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Number of steps; replaces that of the file."),
@@ -46,7 +50,12 @@ def train(
     except ImportError as error:
         raise SsvifError(f"Training needs the extra: pip install '.[train]' ({error}).") from error
 
-    overrides = {"data_root": data, "variant": variant, "steps": steps}
+    overrides = {
+        "data_root": data,
+        "variant": variant,
+        "initialise_from": initialise_from,
+        "steps": steps,
+    }
     settings = load_config(config, {k: v for k, v in overrides.items() if v is not None})
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,38 @@
+"""The parameters and the file that documents them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
+
+from ssvif_ros.parameters import Settings, ros_name  # noqa: E402
+
+
+def flattened(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def test_the_shipped_file_has_every_parameter_with_its_default(repository):
+    content = yaml.safe_load((repository / "config" / "fusion.yaml").read_text())
+    in_file = dict(flattened(content["/**"]["ros__parameters"]))
+    declared = {ros_name(f.name): f.default for f in dataclasses.fields(Settings)}
+    assert in_file == declared
+    assert {k: type(v) for k, v in in_file.items()} == {k: type(v) for k, v in declared.items()}
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
+def test_every_parameter_says_what_it_is_and_numbers_have_a_range(field):
+    about = field.metadata
+    assert len(about["description"]) > 20
+    if isinstance(field.default, (int, float)):
+        assert about["low"] <= field.default <= about["high"]
+    if about["choices"]:
+        assert field.default in about["choices"]
