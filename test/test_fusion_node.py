@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 
@@ -19,6 +20,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
 
+from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
 from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa: E402
 
@@ -364,6 +366,7 @@ def test_it_ends_with_status_0_on_a_signal_while_fusing(start, number):
 def test_an_invalid_transition_is_refused_and_the_node_lives(start):
     process, lifecycle, _ = start()
     lifecycle.wait()
-    assert not lifecycle.change("activate")
+    with contextlib.suppress(SsvifError):  # rclpy of jazzy raises in the node and never answers
+        assert not lifecycle.change("activate", timeout_s=5.0)
     assert lifecycle.state() == "unconfigured"
     assert lifecycle.change("configure"), process.output
