@@ -50,7 +50,7 @@ def export(
         state["classes"],
         [read_pair(*pair) for pair in chosen],
         mode=mode,
-        notes={"training": training_section(command, json.loads(state["config"]), state["step"])},
+        notes={"training": training_section(command, state)},
     )
     parity = model.card.content["parity"]
     typer.echo(
@@ -60,16 +60,24 @@ def export(
     )
 
 
-def training_section(command: str, config: dict[str, Any], steps: int) -> dict[str, Any]:
-    """What the card says of the training: enough to repeat it."""
-    keys = ("seed", "batch_size", "crop", "learning_rate", "precision", "loss")
+def training_section(command: str, state: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of the training: enough to repeat it, run by run."""
+    runs = [*state.get("history", []), {"config": state["config"], "step": state["step"]}]
     return {
         "command": command,
         "exported": date.today().isoformat(),
+        "runs": [_run_section(json.loads(run["config"]), run["step"]) for run in runs],
+    }
+
+
+def _run_section(config: dict[str, Any], steps: int) -> dict[str, Any]:
+    keys = ("name", "seed", "batch_size", "crop", "learning_rate", "precision", "train_only")
+    return {
+        **{key: config[key] for key in keys if config.get(key)},
         "steps": steps,
-        **{key: config[key] for key in keys},
+        "loss": config["loss"],
         "data": [
-            {key: source.get(key) for key in ("folder", "origin", "labels", "share")}
+            {key: source[key] for key in ("folder", "origin", "labels", "share") if source.get(key)}
             for source in config["sources"]
         ],
     }

@@ -85,8 +85,11 @@ class Trainer:
             sources, config.batch_size, config.crop, config.object_crops, config.seed
         )
         network = FusionNetwork(config.variant, len(config.classes)).to(self.device)
+        self.history: list[dict[str, Any]] = []
         if config.initialise_from is not None:
-            _initialise(network, load_checkpoint(config.initialise_from))
+            parent = load_checkpoint(config.initialise_from)
+            _initialise(network, parent)
+            self.history = [*parent.get("history", []), {k: parent[k] for k in ("config", "step")}]
         self.network: FusionNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)
@@ -179,6 +182,7 @@ class Trainer:
                 "variant": self.config.variant,
                 "classes": self.config.classes,
                 "step": self.step,
+                "history": self.history,
                 "network": self.network.state_dict(),
                 "average": self.average.module.state_dict(),
                 "averaged": self.average.n_averaged,

@@ -1,0 +1,65 @@
+"""Starting from another run's weights, and training only a part of the network."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+
+from ssvif_core.cli.export import training_section  # noqa: E402
+from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
+from ssvif_core.training.config import TrainingConfig  # noqa: E402
+from ssvif_core.training.trainer import Trainer  # noqa: E402
+
+HEAD = ["fuse_half_top", "fuse_half", "coefficients"]
+
+
+def configuration(root, **changes):
+    content = {
+        "name": "test",
+        "variant": "tiny",
+        "classes": ["background", "car", "person", "bicycle"],
+        "data_root": root,
+        "sources": [{"folder": "frames", "share": 1, "labels": "labels", "origin": "drawn"}],
+        "steps": 3,
+        "batch_size": 2,
+        "crop": [64, 96],
+        "warmup_steps": 1,
+        "ema_decay": 0.0,
+        "precision": "float32",
+        "threads": 1,
+    }
+    return TrainingConfig.model_validate({**content, **changes})
+
+
+def test_only_the_named_parts_change_and_the_checkpoint_remembers_its_parent(
+    paired_folder, tmp_path
+):
+    Trainer(configuration(paired_folder), tmp_path / "first").run()
+    parent = tmp_path / "first" / "checkpoint.pt"
+    config = configuration(paired_folder, name="head", initialise_from=parent, train_only=HEAD)
+    Trainer(config, tmp_path / "second").run()
+    before = load_checkpoint(parent)["average"]
+    state = load_checkpoint(tmp_path / "second" / "checkpoint.pt")
+    changed = {name for name, value in state["average"].items() if not value.equal(before[name])}
+    assert changed
+    assert all(name.split(".")[0] in HEAD for name in changed)
+    assert [json.loads(run["config"])["name"] for run in state["history"]] == ["test"]
+    section = training_section("ssvif train ...", state)
+    assert [(run["name"], run["steps"]) for run in section["runs"]] == [("test", 3), ("head", 3)]
+    assert section["runs"][0]["data"][0]["origin"] == "drawn"
+
+
+def test_weights_that_do_not_fit_stay_fresh(paired_folder, tmp_path):
+    Trainer(configuration(paired_folder), tmp_path / "first").save()
+    parent = tmp_path / "first" / "checkpoint.pt"
+    config = configuration(
+        paired_folder, classes=["background", "car"], initialise_from=parent, steps=1
+    )
+    network = Trainer(config, tmp_path / "second").network
+    before = load_checkpoint(parent)["average"]
+    own = network.state_dict()
+    assert own["labels_eighth.weight"].shape[0] == 2
+    assert own["eighth.0.kernel3"].equal(before["eighth.0.kernel3"])
