@@ -83,8 +83,10 @@ def work_of(case: str, width: int, height: int, threads: int) -> Callable[[], ob
     return lambda: engine.infer(visible, thermal)
 
 
-def run_case(case: str, size: str, threads: int, frames: int) -> dict[str, float]:
-    """Time one case in this process: milliseconds, wall and CPU."""
+def run_case(
+    case: str, size: str, threads: int, frames: int, rate_hz: float = 0.0
+) -> dict[str, float]:
+    """Time one case in this process: milliseconds, wall and CPU; back to back, or at a rate."""
     work = work_of(case, *map(int, size.split("x")), threads)
     for _ in range(WARM_UP):
         work()
@@ -93,6 +95,8 @@ def run_case(case: str, size: str, threads: int, frames: int) -> dict[str, float
         start = time.perf_counter()
         work()
         wall.append((time.perf_counter() - start) * 1e3)
+        if rate_hz:
+            time.sleep(max(0.0, 1 / rate_hz - wall[-1] * 1e-3))
     return {
         "p50_ms": statistics.median(wall),
         "p99_ms": float(np.percentile(wall, 99)),
@@ -100,9 +104,11 @@ def run_case(case: str, size: str, threads: int, frames: int) -> dict[str, float
     }
 
 
-def in_own_process(case: str, size: str, threads: int, frames: int) -> dict[str, float]:
+def in_own_process(
+    case: str, size: str, threads: int, frames: int, rate_hz: float = 0.0
+) -> dict[str, float]:
     """`run_case` in a fresh Python."""
-    command = [sys.executable, __file__, "--case", case, "--size", size]
+    command = [sys.executable, __file__, "--case", case, "--size", size, "--rate", str(rate_hz)]
     command += ["--threads", str(threads), "--frames", str(frames)]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(answer.stdout)
@@ -137,10 +143,12 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--size", default="640x480", help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=float, default=0.0, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
-        print(json.dumps(run_case(options.case, options.size, options.threads, options.frames)))
+        case = options.case, options.size, options.threads, options.frames, options.rate
+        print(json.dumps(run_case(*case)))
         return
     rows = measure(options.rounds, options.frames)
     bars = {}

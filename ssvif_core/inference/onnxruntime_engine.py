@@ -51,6 +51,9 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = ERRORS_ONLY
+        # Threads spin while a frame is computed and stop when it is done; by default they go on
+        # spinning, and take the cores from the callbacks that bring the next frame.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         for dimension, size in sizes.items():
             options.add_free_dimension_override_by_name(dimension, size)
         try:
