@@ -26,8 +26,12 @@ RUNTIME = [
     "typer>=0.29,<0.30",
 ]
 
+BAGS = ["rosbags>=0.11.9,<0.12"]
+
 TEST = [
+    *BAGS,
     "hypothesis>=6.168,<6.171",
+    "pillow>=12.3,<14",
     "pytest>=9.2,<9.3",
     "pytest-timeout>=2.4,<2.5",
     "scikit-image>=0.25,<0.27",
@@ -44,9 +48,15 @@ EXTRAS = {
         "ros-kilted-lifecycle-msgs==2.3.0",
         "PyYAML>=6.0,<7",  # rclpy imports it, but its wheel does not say so
     ],
+    # Recordings without an installed ROS.
+    "bags": BAGS,
     "train": [
+        *BAGS,
+        "matplotlib>=3.10,<3.12",
         "onnx>=1.23,<1.24",
+        "pillow>=12.3,<14",
         "pydantic>=2.14,<2.15",
+        "scipy>=1.15,<1.18",
         "tensorboard>=2.21,<2.22",
         "torch>=2.13,<2.14",
     ],

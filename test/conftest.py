@@ -60,6 +60,37 @@ def paired_folder(frame_pairs, tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def recording(frame_pairs, tmp_path_factory) -> Path:
+    """An MCAP recording of the simulated scenes: a camera and a raw 16-bit thermal core."""
+    rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="needs the extra `bags` (rosbags)")
+    from rosbags.typesys import Stores, get_typestore
+
+    path = tmp_path_factory.mktemp("recording") / "drive"
+    store, kind = get_typestore(Stores.ROS2_HUMBLE), "sensor_msgs/msg/Image"
+    types = store.types
+    plugin = rosbag2.StoragePlugin.MCAP
+    with rosbag2.Writer(path, version=9, storage_plugin=plugin) as writer:
+        topics = {
+            topic: writer.add_connection(topic, kind, typestore=store)
+            for topic in ("/camera/image_raw", "/thermal/image_raw")
+        }
+        for index, (visible, thermal, _) in enumerate(frame_pairs):
+            counts = 7000 + 3 * thermal.astype(np.uint16)
+            frames = (visible, "rgb8", 3), (counts, "mono16", 2)
+            for (topic, connection), (pixels, encoding, size) in zip(
+                topics.items(), frames, strict=True
+            ):
+                stamp = types["builtin_interfaces/msg/Time"](1000, index * 33_000_000)
+                header = types["std_msgs/msg/Header"](stamp, topic)
+                height, width = pixels.shape[:2]
+                data = np.frombuffer(pixels.tobytes(), np.uint8)
+                message = types[kind](header, height, width, encoding, 0, width * size, data)
+                now_ns = 1_000_000_000_000 + index * 33_000_000
+                writer.write(connection, now_ns, store.serialize_cdr(message, kind))
+    return path
+
+
 @pytest.fixture
 def ros_domain(tmp_path, monkeypatch):
     """Rclpy in a domain of its own for one test: (node, executor)."""

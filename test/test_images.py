@@ -141,7 +141,7 @@ def test_an_encoding_that_needs_cv_bridge_says_so_where_it_is_missing():
         pytest.skip("cv_bridge is installed here: its absence cannot be tested")
     for read in (visible_rgb, thermal_array):
         with pytest.raises(ImageError, match="cv_bridge"):
-            read(message_of(np.zeros((4, 4), np.uint8), "bayer_rggb8"))
+            read(message_of(np.zeros((4, 4), np.uint8), "bayer_rggb16"))
 
 
 def test_a_16_bit_image_on_the_visible_topic_asks_whether_topics_are_swapped():

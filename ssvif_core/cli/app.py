@@ -11,7 +11,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from ssvif_core import __version__
-from ssvif_core.cli import doctor, export, fuse, train
+from ssvif_core.cli import doctor, evaluate, export, fuse, train
 from ssvif_core.errors import SsvifError
 
 __all__ = ["main"]
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command()(fuse.fuse)
 app.command()(train.train)
 app.command()(export.export)
+app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 
 

@@ -43,6 +43,8 @@ PARTS = [
     Part("launch_ros", "ros2 launch", "apt install ros-$ROS_DISTRO-launch-ros"),
     Part("torch", "training, export", "pip install '.[train]'"),
     Part("onnx", "export", "pip install '.[train]'"),
+    Part("matplotlib", "reports of training runs", "pip install '.[train]'"),
+    Part("rosbags", "recordings", "pip install '.[bags]'"),
 ]
 
 

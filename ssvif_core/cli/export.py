@@ -20,9 +20,6 @@ def export(
     frames: Annotated[
         Path, typer.Option(help="Real pairs (visible/ thermal/) to check the file against torch.")
     ],
-    mode: Annotated[
-        str, typer.Option(help="What the masks are: finetuned, distilled, clusters.")
-    ] = "finetuned",
     command: Annotated[str, typer.Option(help="How it was trained, for the card.")] = "ssvif train",
     limit: Annotated[int, typer.Option(min=1, help="Pairs to compare at most.")] = 8,
 ) -> None:
@@ -37,10 +34,7 @@ def export(
     except ImportError as error:
         raise SsvifError(f"Export needs the extra: pip install '.[train]' ({error}).") from error
     from ssvif_core.data.pairs import list_pairs, read_pair
-    from ssvif_core.models import MODES
 
-    if mode not in MODES:
-        raise SsvifError(f"Unknown mode '{mode}': use one of {list(MODES)}.")
     state = load_checkpoint(checkpoint)
     pairs = list_pairs(frames)
     chosen = pairs[:: max(1, len(pairs) // limit)][:limit]
@@ -49,7 +43,7 @@ def export(
         output,
         state["classes"],
         [read_pair(*pair) for pair in chosen],
-        mode=mode,
+        mode=state["mode"],
         notes={"training": training_section(command, state)},
     )
     parity = model.card.content["parity"]
@@ -66,12 +60,16 @@ def training_section(command: str, state: dict[str, Any]) -> dict[str, Any]:
     return {
         "command": command,
         "exported": date.today().isoformat(),
-        "runs": [_run_section(json.loads(run["config"]), run["step"]) for run in runs],
+        # What a deployed model that was trained further brought along is a section already.
+        "runs": [
+            _run_section(json.loads(run["config"]), run["step"]) if "config" in run else run
+            for run in runs
+        ],
     }
 
 
 def _run_section(config: dict[str, Any], steps: int) -> dict[str, Any]:
-    keys = ("name", "seed", "batch_size", "crop", "learning_rate", "precision", "train_only")
+    keys = ("name", "seed", "batch_size", "crop", "precision", "stages", "consistency", "weighting")
     return {
         **{key: config[key] for key in keys if config.get(key)},
         "steps": steps,

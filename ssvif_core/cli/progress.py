@@ -15,7 +15,7 @@ from rich.progress import (
 __all__ = ["progress_bar"]
 
 
-def progress_bar(*columns: str) -> Progress:
+def progress_bar(*columns: str, disable: bool = False) -> Progress:
     """A bar with count, elapsed and remaining time; `columns` are task fields shown at its end."""
     return Progress(
         TextColumn("{task.description}"),
@@ -25,4 +25,5 @@ def progress_bar(*columns: str) -> Progress:
         TimeRemainingColumn(),
         *(TextColumn(f"{{task.fields[{name}]}}") for name in columns),
         console=Console(stderr=True),
+        disable=disable,
     )

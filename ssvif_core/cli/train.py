@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.errors import SsvifError
+
+if TYPE_CHECKING:
+    from ssvif_core.training.trainer import Trainer
 
 __all__ = ["train"]
 
@@ -28,50 +31,70 @@ def train(
         typer.Option(help="base or tiny; replaces that of the file."),
     ] = None,
     initialise_from: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Checkpoint to take the weights of; replaces that of the file."),
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Checkpoint, ONNX model, or base or tiny, to take the weights of."),
     ] = None,
     steps: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Number of steps; replaces that of the file."),
+        typer.Option(min=1, help="Number of steps of all stages together; each keeps its part."),
+    ] = None,
+    seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Seed of weights and batches; replaces that of the file."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> None:
     """Train a network.
 
     Stop with Ctrl-C at any time: the run is saved, and the same command goes on from there to the
-    same result. Watch it with `tensorboard --logdir runs`.
+    same result. The run folder holds report.html; watch it with `tensorboard --logdir runs`.
+
+    Several GPUs: `torchrun --nproc-per-node 2 -m ssvif_core.cli train CONFIG`.
     """
     try:
-        import torch
-
         from ssvif_core.training.config import load_config
+        from ssvif_core.training.distributed import process_group
         from ssvif_core.training.trainer import Trainer
     except ImportError as error:
         raise SsvifError(f"Training needs the extra: pip install '.[train]' ({error}).") from error
 
-    overrides = {
-        "data_root": data,
-        "variant": variant,
-        "initialise_from": initialise_from,
-        "steps": steps,
-    }
+    overrides: dict[str, object] = {
+        "data_root": data, "variant": variant, "initialise_from": initialise_from, "seed": seed
+    }  # fmt: skip
     settings = load_config(config, {k: v for k, v in overrides.items() if v is not None})
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if steps is not None:
+        settings = settings.with_steps(steps)
     folder = run or Path("runs") / f"{settings.name}-{settings.variant}"
-    trainer = Trainer(settings, folder, device)
-    begun = f", resumed at step {trainer.step}" if trainer.step else ""
-    typer.echo(f"{settings.name}: {settings.steps} steps on {device}, in {trainer.folder}{begun}")
-    with progress_bar("loss") as bar:
-        task = bar.add_task("training", total=settings.steps, completed=trainer.step, loss="")
+    with process_group(device) as processes:
+        trainer = Trainer(settings, folder, processes)
+        _run(trainer, quiet=not processes.first)
 
-        def show(step: int, losses: dict[str, float]) -> None:
-            bar.update(task, completed=step, loss=f"loss {losses['total']:.3f}")
+
+def _run(trainer: Trainer, quiet: bool) -> None:
+    """Train with a progress bar; only one of several processes speaks."""
+    config = trainer.config
+    with progress_bar("stage", "loss", disable=quiet) as bar:
+        begun = f", resumed at step {trainer.step}" if trainer.step else ""
+        skipped = f", {len(trainer.skipped)} pairs skipped" if trainer.skipped else ""
+        about = f"{config.name}: {config.steps} steps on {trainer.device}, in {trainer.folder}"
+        if not quiet:
+            typer.echo(about + begun + skipped)
+        task = bar.add_task(
+            "training", total=config.steps, completed=trainer.step, stage="", loss=""
+        )
+
+        def show(step: int, values: dict[str, float]) -> None:
+            assert trainer.stage is not None
+            stage = trainer.stage.config.kind.replace("_", "-")
+            bar.update(task, completed=step, stage=stage, loss=f"loss {values['loss/total']:.3f}")
 
         try:
             trainer.run(show)
         except KeyboardInterrupt:
             typer.echo(f"stopped and saved at step {trainer.step}; run the same command to go on")
             raise typer.Exit(130) from None
-    typer.echo(f"done: ssvif export {trainer.checkpoint_path} MODEL.onnx --frames FOLDER")
+    if not quiet:
+        typer.echo(
+            f"done, see {trainer.folder / 'report.html'}; next: "
+            f"ssvif export {trainer.checkpoint_path} MODEL.onnx --frames FOLDER"
+        )

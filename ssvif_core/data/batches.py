@@ -23,6 +23,8 @@ __all__ = ["Batch", "BatchMaker", "WeightedPairs", "prefetched"]
 
 #: Label pixels remembered for each class and frame, to centre crops on.
 CENTRES = 64
+#: Frames of a source that are read for them, evenly spaced; a large set is not read whole.
+LABELLED = 600
 #: Part of the crops into which a rectangle of another crop is pasted (CutMix, arXiv 1905.04899).
 CUTMIX = 0.25
 
@@ -56,7 +58,7 @@ class BatchMaker:
         crop: rows and columns.
         object_crops: probability that a crop is centred on a labelled object; the class is drawn
             first, evenly, so that rare classes are seen as often as common ones.
-        seed: of the run.
+        seed: numbers that, with the step, determine a batch: of the run, of the process.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class BatchMaker:
         batch_size: int,
         crop: tuple[int, int],
         object_crops: float,
-        seed: int,
+        seed: Sequence[int],
     ) -> None:
         if crop[0] % 16 or crop[1] % 16:
             raise SsvifError(f"The crop {crop} must be a multiple of 16 in both directions.")
@@ -77,7 +79,7 @@ class BatchMaker:
 
     def at(self, step: int) -> Batch:
         """The batch of step `step`."""
-        rng = np.random.default_rng([self.seed, step])
+        rng = np.random.default_rng([*self.seed, step])
         crops = [self._draw(rng) for _ in range(self.batch_size)]
         crops = [self._cutmix(crop, crops, rng) for crop in crops]
         visible, thermal, labels = (
@@ -121,7 +123,8 @@ def _object_centres(pairs: Sequence[FramePair]) -> dict[int, list[tuple[int, np.
     """For each class but background: (frame index, (n, 2) rows and columns of its pixels)."""
     rng = np.random.default_rng(0)
     centres: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for index, pair in enumerate(pairs):
+    for index in np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), LABELLED)).astype(int)):
+        pair = pairs[int(index)]
         if pair.labels is None:
             continue
         for class_id in np.unique(pair.labels):
@@ -129,7 +132,7 @@ def _object_centres(pairs: Sequence[FramePair]) -> dict[int, list[tuple[int, np.
                 continue
             points = np.argwhere(pair.labels == class_id)
             points = points[rng.permutation(len(points))[:CENTRES]]
-            centres.setdefault(int(class_id), []).append((index, points))
+            centres.setdefault(int(class_id), []).append((int(index), points))
     return centres
 
 

@@ -1,7 +1,7 @@
-"""Folders of paired frames, read once into memory. Knows files and arrays, nothing of training.
+"""One pair of frames and the files that it is read from. Knows arrays, nothing of training.
 
-A folder holds `visible/`, `thermal/` and, optionally, a folder of label images. Frames belong
-together when their file names agree but for the extension.
+`list_pairs` is for the plain folder (`visible/`, `thermal/`; frames belong together when their file
+names agree but for the extension); `sources.py` opens every other kind of paired data.
 """
 
 from __future__ import annotations
@@ -14,11 +14,24 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.thermal_gain import ThermalGain
 
-__all__ = ["FramePair", "list_pairs", "read_labels", "read_pair", "read_thermal", "read_visible"]
+__all__ = [
+    "FramePair",
+    "list_pairs",
+    "make_pair",
+    "read_labels",
+    "read_packed",
+    "read_pair",
+    "read_thermal",
+    "read_visible",
+    "same_shape",
+]
 
 #: Value of label pixels that are not known; ignored by losses and metrics.
 UNKNOWN = 255
+#: Two sizes are the same view at another scale if width / height differs by less than this.
+ASPECT_TOLERANCE = 0.01
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
@@ -39,41 +52,143 @@ class FramePair:
     labels: np.ndarray | None = None
 
 
-def read_visible(path: Path) -> np.ndarray:
-    """Read an image as (H, W, 3) uint8 RGB. Raises SsvifError if it cannot be decoded."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+def _read(path: Path, flags: int) -> np.ndarray:
+    try:
+        image = cv2.imread(str(path), flags)
+    except cv2.error as error:  # a header that promises more pixels than OpenCV allows
+        raise SsvifError(f"Cannot read the image {path}: it is damaged ({error.err}).") from error
     if image is None:
         raise SsvifError(f"Cannot read the image {path}: check that it exists and is not damaged.")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
+
+
+def read_visible(path: Path) -> np.ndarray:
+    """Read an image as (H, W, 3) uint8 RGB. Raises SsvifError if it cannot be decoded."""
+    return cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def read_thermal(path: Path) -> np.ndarray:
     """Read a thermal frame as (H, W), uint8 or uint16 as stored; colour files give luminance."""
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise SsvifError(f"Cannot read the image {path}: check that it exists and is not damaged.")
-    if image.ndim == 3:
-        image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY)
+    image = _read(path, cv2.IMREAD_UNCHANGED)
     if image.dtype not in (np.uint8, np.uint16):
         raise SsvifError(f"{path} holds {image.dtype} pixels: convert it to 8 or 16 bit integers.")
+    if image.ndim == 3:
+        image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY)
     return image
+
+
+def read_packed(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a file that holds both cameras' images: visible in its colours, thermal in its alpha.
+
+    Returns:
+        visible (H, W, 3) uint8 RGB, thermal (H, W) uint8.
+
+    Raises:
+        SsvifError: the file is damaged or has no alpha channel.
+    """
+    image = _read(path, cv2.IMREAD_UNCHANGED)
+    if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
+        raise SsvifError(f"{path} has no 4 channels of 8 bit: there is no thermal image in it.")
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB), np.ascontiguousarray(image[..., 3])
 
 
 def read_labels(path: Path, label_map: Mapping[int, int] | None = None) -> np.ndarray:
     """Read a label image as (H, W) uint8.
 
+    The ids are the values of a one-channel image (or of three equal channels), or the palette
+    indices of a PNG with a palette; colours are never guessed at.
+
     Args:
+        path: label image.
         label_map: ids in the file -> class ids; ids that it does not name become 255 (unknown).
+
+    Raises:
+        SsvifError: the file is damaged, holds colours, or ids that do not fit into 8 bits.
     """
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if labels is None or labels.ndim != 2:
-        raise SsvifError(f"{path} is not a readable one-channel label image.")
+    labels = _read(path, cv2.IMREAD_UNCHANGED)
+    if labels.ndim == 3:
+        gray = (labels[..., :3] == labels[..., :1]).all()
+        labels = labels[..., 0] if gray else _palette_indices(path)
+    if labels.dtype not in (np.uint8, np.uint16):
+        raise SsvifError(f"{path} holds {labels.dtype} pixels: labels are 8 or 16 bit integers.")
     if label_map is None:
+        if labels.max(initial=0) > UNKNOWN:
+            raise SsvifError(f"{path} has label ids above 255: name the wanted ones in label_map.")
         return labels.astype(np.uint8)
-    table = np.full(256, UNKNOWN, np.uint8)
+    table = np.full(65536, UNKNOWN, np.uint8)
     for file_id, class_id in label_map.items():
+        if not (0 <= file_id < len(table) and 0 <= class_id <= UNKNOWN):
+            raise SsvifError(
+                f"label_map has {file_id}: {class_id}; ids in files are 0 to 65535, classes 0 to "
+                "255."
+            )
         table[file_id] = class_id
     return table[labels]
+
+
+def _palette_indices(path: Path) -> np.ndarray:
+    """Indices of a palette image, which OpenCV gives as colours only."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise SsvifError(
+            f"{path} is a colour image; reading palette labels needs `pip install pillow`."
+        ) from error
+    with Image.open(path) as image:
+        if image.mode != "P":
+            raise SsvifError(
+                f"{path} holds colours, not class ids: convert it to one channel of ids, or name "
+                "the folder that has them."
+            )
+        return np.array(image)
+
+
+def same_shape(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    """Whether two (rows, columns) show the same view, if at different scales (within 1 %)."""
+    (rows, columns), (other_rows, other_columns) = first[:2], second[:2]
+    ratio = columns * other_rows / (rows * other_columns)
+    return abs(ratio - 1) <= ASPECT_TOLERANCE
+
+
+def make_pair(
+    name: str,
+    visible: np.ndarray,
+    thermal: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    gain: ThermalGain | None = None,
+    stamp_s: float | None = None,
+) -> FramePair:
+    """Bring both cameras' frames to 8 bit and one size.
+
+    A thermal frame of the same shape but another scale is resized to the visible one.
+
+    Args:
+        name: of the pair.
+        visible: (H, W, 3) uint8 RGB.
+        thermal: (h, w) uint8, or uint16 counts.
+        labels: (H, W) uint8 class ids, or None.
+        gain: maps counts to 8 bit; the same one for all frames of a sequence, so that the picture
+            does not flicker. None: one for this frame, its 1 to 99.5 percentile.
+        stamp_s: time of the thermal frame in its sequence, in seconds.
+
+    Raises:
+        SsvifError: the frames show different views, or the labels are of another size.
+    """
+    size, thermal_size = visible.shape[:2], thermal.shape[:2]
+    if not same_shape(size, thermal_size):
+        raise SsvifError(
+            f"The images of pair '{name}' differ in size: visible {size}, thermal {thermal_size} "
+            "(rows, columns). Crop or register them to the same view first."
+        )
+    if labels is not None and labels.shape != size:
+        raise SsvifError(f"The labels of pair '{name}' are {labels.shape}, the image is {size}.")
+    thermal = (gain or ThermalGain()).apply(thermal, stamp_s)
+    if thermal_size != size:
+        smaller = size[0] < thermal_size[0]
+        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        thermal = cv2.resize(thermal, size[::-1], interpolation=how)
+    return FramePair(name, visible, np.ascontiguousarray(thermal), labels)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

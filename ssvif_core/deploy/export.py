@@ -16,25 +16,15 @@ import torch
 from ssvif_core.data.pairs import FramePair
 from ssvif_core.deploy.graph import DeployedGraph
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.palettes import label_colors
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
 from ssvif_core.models import CARD_FORMAT, Model, ModelCard, sha256_of
 from ssvif_core.network.fusion_network import FusionNetwork
 from ssvif_core.training.validation import predict_pair
 
-__all__ = ["PALETTE", "check_parity", "export_model", "load_trained"]
+__all__ = ["check_parity", "export_model", "load_trained"]
 
 OPSET = 17
-#: Colours of the label ids: black, then the colour-blind safe set of Okabe and Ito (2008).
-PALETTE = [
-    (0, 0, 0),
-    (86, 180, 233),
-    (213, 94, 0),
-    (240, 228, 66),
-    (0, 158, 115),
-    (204, 121, 167),
-    (230, 159, 0),
-    (0, 114, 178),
-]
 #: Largest difference in grey levels, and smallest part of equal labels, between ONNX and torch.
 MAX_FUSED_DIFFERENCE = 2
 MIN_LABEL_AGREEMENT = 0.999
@@ -77,8 +67,8 @@ def export_model(
         "name": path.stem,
         "mode": mode,
         "classes": [
-            {"id": i, "name": name, "color": list(PALETTE[i % len(PALETTE)])}
-            for i, name in enumerate(classes)
+            {"id": i, "name": name, "color": list(color)}
+            for i, (name, color) in enumerate(zip(classes, label_colors(len(classes)), strict=True))
         ],
         "variant": network.variant,
         "parameters": sum(p.numel() for p in DeployedGraph(network).parameters()),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ssvif_core.data.pairs import UNKNOWN
 from ssvif_core.errors import SsvifError
 
-__all__ = ["ConfusionMatrix"]
+__all__ = ["OBJECTS", "SPREAD", "ConfusionMatrix", "named_iou"]
+
+#: Name of the mean IoU over all classes but 0, in tables.
+OBJECTS = "objects"
+#: Name of the standard deviation of that mean over seeds.
+SPREAD = "objects spread"
 
 
 class ConfusionMatrix:
@@ -61,6 +68,17 @@ class ConfusionMatrix:
     def recall(self) -> np.ndarray:
         """(classes,) float; NaN for a class that never occurs."""
         return _ratio(np.diag(self.counts), self.counts.sum(1))
+
+
+def named_iou(matrix: ConfusionMatrix, names: Sequence[str]) -> dict[str, float]:
+    """IoU of each class by its name, and of `objects`: the mean of all classes but 0.
+
+    A class that neither side holds is NaN, and `objects` leaves it out.
+    """
+    iou = matrix.iou()
+    objects = iou[1:][~np.isnan(iou[1:])]
+    mean = float(objects.mean()) if objects.size else float("nan")
+    return {**dict(zip(names, map(float, iou), strict=True)), OBJECTS: mean}
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ from ssvif_core.network.layers import RepConv
 
 __all__ = [
     "LUMA_WEIGHTS",
+    "SEGMENTATION_HEAD",
     "VARIANTS",
     "FusionNetwork",
     "FusionOutput",
@@ -45,6 +46,8 @@ LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 #: The deepest features are at 1/16: inputs are padded to a multiple of it.
 STRIDE = 16
 MAX_GAIN = 1.5
+#: Parts of the network that the labels alone depend on.
+SEGMENTATION_HEAD = ("labels_eighth", "labels_quarter")
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,23 @@ class FusionNetwork(nn.Module):
         delta = (gain_y - 1) * luminance(visible) + gain_t * thermal + offset
         return FusionOutput((visible + delta).clamp(0.0, 1.0), logits)
 
+    def features(self, visible: Tensor, thermal: Tensor) -> Tensor:
+        """What both cameras' features are fused to, and segmentation is read off.
+
+        Shapes: as `forward` -> (B, decoder channels, H/8, W/8) float >= 0, on the padded grid.
+        """
+        return self._decoded(pad_to_stride(visible), pad_to_stride(thermal))[0]
+
+    def _decoded(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Decoder features at 1/8, both cameras' at 1/4, and the sum of the stems at 1/2."""
+        v2, t2 = self.visible_stem(visible), self.thermal_stem(thermal)
+        f4 = torch.cat([self.visible_quarter(v2), self.thermal_quarter(t2)], 1)
+        f8 = self.eighth(f4)
+        f16 = self.sixteenth(f8)
+        f16 = f16 + self.context(f16.mean((2, 3), keepdim=True))
+        d8 = self.decode(F.relu(self.decode_lateral(f8) + upsample(self.decode_sixteenth(f16))))
+        return d8, f4, v2 + t2
+
     def predict(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
         """Everything that is learnt, on sizes that are multiples of 16.
 
@@ -168,15 +188,10 @@ class FusionNetwork(nn.Module):
             maps: (B, 3, H/2, W/2), the coefficients a, b and r.
             logits: (B, classes, H/4, W/4).
         """
-        v2, t2 = self.visible_stem(visible), self.thermal_stem(thermal)
-        f4 = torch.cat([self.visible_quarter(v2), self.thermal_quarter(t2)], 1)
-        f8 = self.eighth(f4)
-        f16 = self.sixteenth(f8)
-        f16 = f16 + self.context(f16.mean((2, 3), keepdim=True))
-        d8 = self.decode(F.relu(self.decode_lateral(f8) + upsample(self.decode_sixteenth(f16))))
+        d8, f4, skip = self._decoded(visible, thermal)
         d4 = self.fuse_quarter(F.relu(self.fuse_lateral(f4) + upsample(self.fuse_top(d8))))
         logits = self.labels_quarter(d4) + upsample(self.labels_eighth(d8))
-        d2 = self.fuse_half(F.relu(upsample(self.fuse_half_top(d4)) + v2 + t2))
+        d2 = self.fuse_half(F.relu(upsample(self.fuse_half_top(d4)) + skip))
         raw = self.coefficients(d2)
         maps = torch.cat([MAX_GAIN * raw[:, :2].sigmoid(), raw[:, 2:].tanh()], 1)
         return maps, logits

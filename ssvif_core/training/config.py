@@ -6,11 +6,20 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["DataSource", "LossWeights", "TrainingConfig", "load_config"]
+__all__ = [
+    "CollapseConfig",
+    "ConsistencyConfig",
+    "DataSource",
+    "LossWeights",
+    "StageConfig",
+    "TrainingConfig",
+    "WeightingConfig",
+    "load_config",
+]
 
 
 class _Strict(BaseModel):
@@ -18,13 +27,23 @@ class _Strict(BaseModel):
 
 
 class DataSource(_Strict):
-    """A paired folder (`visible/ thermal/`) and how much of each batch comes from it."""
+    """Where pairs come from, and how much of each batch comes from there."""
 
-    folder: Path
+    folder: Path = Field(description="folder of a known layout, video of the camera, or rosbag")
+    thermal: Path | None = Field(None, description="the thermal video, if `folder` is a video")
+    layout: str = Field("auto", description="auto, or a name of ssvif_core.data.layouts")
+    split: str = "train"
+    visible_topic: str | None = Field(
+        None, description="of a rosbag; found by content if not given"
+    )
+    thermal_topic: str | None = Field(None, description="of a rosbag, likewise")
+    offset_s: float = Field(0.0, description="rosbag: added to thermal stamps, as in the node")
+    limit: int | None = Field(None, gt=0, description="pairs to use at most")
     origin: str = Field("", description="where the data comes from, for the model card")
     share: float = Field(gt=0, description="part of every batch that is drawn from this source")
     labels: str | None = Field(None, description="sub-folder of label images, if any")
     label_map: dict[int, int] | None = Field(None, description="ids in the file -> class ids")
+    labelled: int | None = Field(None, ge=0, description="frames whose labels are used; all if not")
     holdout_every: int = Field(0, ge=0, description="keep each n-th pair out to validate")
 
 
@@ -40,6 +59,54 @@ class LossWeights(_Strict):
     cross_entropy: float = 1.0
     dice: float = 0.5
     fusion: float = Field(default=1.0, description="scale of the four fusion terms")
+    consistency: float = Field(1.0, ge=0, description="scale of cross-segmentation consistency")
+    anchor: float = Field(1.0, ge=0, description="scale of what holds the masks to their anchor")
+
+
+class StageConfig(_Strict):
+    """One part of a run; see `ssvif_core.training.stages` for what each kind does."""
+
+    kind: Literal["supervised", "fusion", "warm_up", "joint"]
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup_steps: int = Field(200, ge=0, description="steps of rising learning rate")
+    train_only: list[str] = Field([], description="parts of the network to train; empty: all")
+
+
+class ConsistencyConfig(_Strict):
+    """What the two segmentations are held to besides each other."""
+
+    mode: Literal["anchored", "distilled", "clusters"] = "anchored"
+    clusters: int = Field(12, ge=2, le=200, description="anonymous ids, in mode clusters")
+    confidence: float = Field(0.6, ge=0, le=1, description="below it a prediction teaches nothing")
+    assignment: Literal["likely", "balanced"] = Field(
+        "likely", description="how clusters become targets: most likely, or balanced in each image"
+    )
+    margin: float = Field(0.01, ge=0, description="lead in cosine that a prototype needs")
+    balance: float = Field(
+        0.5, ge=0, le=1, description="0: every pixel teaches alike; 1: every class does"
+    )
+
+
+class WeightingConfig(_Strict):
+    """See `ssvif_core.training.weighting`."""
+
+    kind: Literal["fixed", "dwa", "gate"] = "gate"
+    through_image: float = Field(1.0, ge=0, le=1, description="fixed, dwa: factor of the gradient")
+    interval: int = Field(50, gt=0, description="dwa: steps that are averaged")
+    temperature: float = Field(2.0, gt=0, description="dwa")
+    rho: float = Field(0.3, gt=0, description="gate: segmentation's pull over fusion's, at most")
+
+
+class CollapseConfig(_Strict):
+    """When the masks of mode clusters count as collapsed; see `ssvif_core.training.collapse`."""
+
+    every: int = Field(100, gt=0, description="steps between two looks")
+    patience: int = Field(3, gt=0, description="bad looks in a row that end the run")
+    min_perplexity: float = Field(2.5, ge=1)
+    min_image_perplexity: float = Field(1.5, ge=1)
+    max_border: float = Field(0.5, ge=0, le=1)
+    min_stability: float = Field(0.5, ge=0, le=1)
 
 
 class TrainingConfig(_Strict):
@@ -50,24 +117,76 @@ class TrainingConfig(_Strict):
     classes: list[str] = Field(min_length=2)
     data_root: Path
     sources: list[DataSource] = Field(min_length=1)
-    initialise_from: Path | None = Field(None, description="checkpoint whose weights to start from")
-    train_only: list[str] = Field([], description="parts of the network to train; empty: all")
+    stages: list[StageConfig] = Field(min_length=1)
+    initialise_from: str | None = Field(
+        None, description="checkpoint, ONNX model, or shipped model whose weights to start from"
+    )
     seed: int = 0
-    steps: int = Field(gt=0)
     batch_size: int = Field(8, gt=0)
     crop: tuple[int, int] = Field((256, 320), description="rows, columns; multiples of 16")
     object_crops: float = Field(0.6, ge=0, le=1, description="crops centred on a labelled object")
-    learning_rate: float = Field(2e-3, gt=0)
-    warmup_steps: int = Field(200, ge=0)
+    modality_dropout: float = Field(0.0, ge=0, le=1, description="crops with one camera lost")
     weight_decay: float = Field(0.02, ge=0)
     gradient_clip: float = Field(5.0, gt=0)
     ema_decay: float = Field(0.998, ge=0, lt=1)
     class_weights: list[float] | None = None
     loss: LossWeights = LossWeights.model_validate({})
+    consistency: ConsistencyConfig = ConsistencyConfig.model_validate({})
+    weighting: WeightingConfig = WeightingConfig.model_validate({})
+    collapse: CollapseConfig = CollapseConfig.model_validate({})
     validate_every: int = Field(500, gt=0)
     checkpoint_every: int = Field(250, gt=0)
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where the processor computes in it, else float32"
+    )
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch")
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def mask_mode(self) -> str:
+        """What the masks of this run are, one of `ssvif_core.models.MODES`."""
+        if not any(stage.kind in ("warm_up", "joint") for stage in self.stages):
+            return "finetuned"
+        return {"anchored": "finetuned"}.get(self.consistency.mode, self.consistency.mode)
+
+    @model_validator(mode="after")
+    def _classes_are_the_clusters(self) -> TrainingConfig:
+        if self.mask_mode == "clusters" and len(self.classes) != self.consistency.clusters:
+            raise ValueError(
+                "mode clusters: write `classes: clusters`, or as many names as clusters"
+            )
+        if self.class_weights is not None and len(self.class_weights) != len(self.classes):
+            raise ValueError("class_weights needs one number for each of classes")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _anonymous(cls, content: object) -> object:
+        """`classes: clusters` stands for as many anonymous names as there are clusters."""
+        if isinstance(content, dict) and content.get("classes") == "clusters":
+            count = (content.get("consistency") or {}).get("clusters", 12)
+            return {**content, "classes": [f"cluster {i}" for i in range(count)]}
+        return content
+
+    def with_steps(self, steps: int) -> TrainingConfig:
+        """The same run in `steps` steps; each stage keeps its part."""
+        total = self.steps
+        ends = [
+            round(sum(s.steps for s in self.stages[: i + 1]) * steps / total)
+            for i in range(len(self.stages))
+        ]
+        sizes = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        if min(sizes) < 1:
+            raise SsvifError(f"{steps} steps are too few for {len(self.stages)} stages.")
+        stages = [
+            stage.model_copy(update={"steps": size})
+            for stage, size in zip(self.stages, sizes, strict=True)
+        ]
+        return self.model_copy(update={"stages": stages})
 
 
 def load_config(path: Path, overrides: dict[str, object] | None = None) -> TrainingConfig:

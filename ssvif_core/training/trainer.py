@@ -1,7 +1,8 @@
 """The training loop: read from top to bottom, it is what `ssvif train` does.
 
-Everything that varies with time is a function of the step number (batch, learning rate), so a run
-that is stopped and resumed ends with the same weights as one that was not.
+Everything that varies with time is a function of the step number (batch, window, learning rate), so
+a run that is stopped and resumed ends with the same weights as one that was not. What a step asks
+for is the business of its stage (`stages.py`).
 """
 
 from __future__ import annotations
@@ -12,52 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.tensorboard import SummaryWriter
 
-from ssvif_core.data.batches import Batch, BatchMaker, WeightedPairs, prefetched
-from ssvif_core.data.pairs import FramePair, list_pairs, read_pair
+from ssvif_core.data.batches import Batch, BatchMaker, prefetched
+from ssvif_core.data.degrade import drop_modality
 from ssvif_core.errors import SsvifError
-from ssvif_core.network.fusion_network import FusionNetwork, luminance, upsample
+from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
-from ssvif_core.training.config import DataSource, TrainingConfig
-from ssvif_core.training.losses import fusion_losses, segmentation_losses
-from ssvif_core.training.validation import validate
+from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
+from ssvif_core.training.config import StageConfig, TrainingConfig
+from ssvif_core.training.distributed import Processes
+from ssvif_core.training.frames import load_sources
+from ssvif_core.training.initialise import initialise
+from ssvif_core.training.interrupts import between_steps
+from ssvif_core.training.recorder import Recorder
+from ssvif_core.training.stages import STAGES, Inputs, Models, Stage, StageContext
+from ssvif_core.training.weighting import make_weighting
 
-__all__ = ["Trainer", "load_sources"]
+__all__ = ["Trainer"]
 
 Progress = Callable[[int, dict[str, float]], None]
-
-
-def load_sources(config: TrainingConfig) -> tuple[list[WeightedPairs], list[FramePair]]:
-    """Read all training frames into memory.
-
-    Returns:
-        The sources to draw batches from, and the pairs that were kept out for validation.
-    """
-    sources, held_out = [], []
-    for source in config.sources:
-        pairs = _read_source(config.data_root, source)
-        kept = pairs[:: source.holdout_every] if source.holdout_every else []
-        names = {pair.name for pair in kept}
-        held_out += kept
-        sources.append(WeightedPairs([p for p in pairs if p.name not in names], source.share))
-    return sources, held_out
-
-
-def _read_source(root: Path, source: DataSource) -> list[FramePair]:
-    folder = root / source.folder
-    pairs = []
-    for name, visible, thermal in list_pairs(folder):
-        labels = folder / source.labels / f"{name}.png" if source.labels else None
-        if labels is not None and not labels.is_file():
-            labels = None
-        pairs.append(read_pair(name, visible, thermal, labels, source.label_map))
-    if source.labels and all(pair.labels is None for pair in pairs):
-        raise SsvifError(f"No label image in {folder / source.labels} has the name of a frame.")
-    return pairs
 
 
 class Trainer:
@@ -65,8 +43,8 @@ class Trainer:
 
     Args:
         config: what to train.
-        run_folder: receives `checkpoint.pt`, `config.json` and TensorBoard events.
-        device: "cpu", "cuda", ...
+        run_folder: receives `checkpoint.pt`, the journal, pictures, TensorBoard events, a report.
+        processes: this process among those that train together, and its device.
 
     If the folder holds a checkpoint of the same configuration, the run goes on from there.
 
@@ -74,168 +52,233 @@ class Trainer:
         SsvifError: data is missing, or the folder belongs to another configuration.
     """
 
-    def __init__(self, config: TrainingConfig, run_folder: Path, device: str = "cpu") -> None:
+    def __init__(
+        self, config: TrainingConfig, run_folder: Path, processes: Processes | None = None
+    ) -> None:
+        self.processes = processes or Processes(0, 1, torch.device("cpu"))
+        self.device = self.processes.device
         if config.threads:
             torch.set_num_threads(config.threads)
         cv2.setNumThreads(1)
         torch.manual_seed(config.seed)
-        self.config, self.folder, self.device = config, run_folder, torch.device(device)
-        sources, self.held_out = load_sources(config)
+        self.config, self.folder = config, run_folder
+        frames = load_sources(config)
+        self.held_out, self.skipped = frames.held_out, frames.skipped
         self.batches = BatchMaker(
-            sources, config.batch_size, config.crop, config.object_crops, config.seed
+            frames.sources,
+            max(1, config.batch_size // self.processes.world),
+            config.crop,
+            config.object_crops,
+            (config.seed, self.processes.rank),
         )
-        network = FusionNetwork(config.variant, len(config.classes)).to(self.device)
+        models = Models(config).to(self.device)
         self.history: list[dict[str, Any]] = []
         if config.initialise_from is not None:
-            parent = load_checkpoint(config.initialise_from)
-            _initialise(network, parent)
-            self.history = [*parent.get("history", []), {k: parent[k] for k in ("config", "step")}]
-        self.network: FusionNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.history = initialise(models, config.initialise_from, self._first_batches)
+        self.models: Models = models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)
+            self.models, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)
         )
-        self.optimizer = torch.optim.AdamW(_parameter_groups(self.network, config.weight_decay))
-        self.step = 0
         weights = config.class_weights
-        self.class_weights = None if weights is None else torch.tensor(weights, device=self.device)
-        self._resume()
+        class_weights = None if weights is None else torch.tensor(weights, device=self.device)
+        self.context = StageContext(
+            config, self.models, self.processes, make_weighting(config.weighting), class_weights
+        )
+        self.alarm = CollapseAlarm(config.collapse)
+        self.step = 0
+        self.stage: Stage | None = None
+        self._resumed: dict[str, Any] | None = self._resume()
+
+    @property
+    def averaged(self) -> Models:
+        """The moving average of all weights: what is validated and exported."""
+        models = self.average.module
+        assert isinstance(models, Models)
+        return models
 
     @property
     def checkpoint_path(self) -> Path:
         return self.folder / "checkpoint.pt"
 
-    def run(self, progress: Progress = lambda step, losses: None) -> None:
-        """Train to the last step. `progress` is called after each with the losses."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.json").write_text(self.config.model_dump_json(indent=2))
-        with SummaryWriter(str(self.folder), purge_step=self.step) as board:
-            try:
-                for batch in prefetched(self.batches, self.step, self.config.steps):
-                    losses = self.train_step(batch)
-                    self._record(board, losses)
-                    progress(self.step, losses)
-            finally:
-                self.save()
+    def run(self, progress: Progress = lambda step, values: None) -> None:
+        """Train to the last step. `progress` is called after each with its values.
+
+        Raises:
+            KeyboardInterrupt: asked to stop; everything up to the last whole step is saved.
+            CollapseError: label-free masks lost their meaning; saved likewise.
+            SsvifError: a loss is not finite; the last checkpoint is kept.
+        """
+        with Recorder(self) as recorder, between_steps() as stop_if_asked:
+            end = 0
+            for stage in self.config.stages:
+                end += stage.steps
+                if self.step >= end:
+                    continue
+                self._enter(stage, start=end - stage.steps)
+                for batch in prefetched(self.batches, self.step, end):
+                    values = self.train_step(batch)
+                    try:
+                        recorder.record(values)
+                        progress(self.step, values)
+                        stop_if_asked()
+                    except BaseException:
+                        self.save()
+                        raise
+            self.save()
+            recorder.finish()
+
+    def _first_batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Frames for the statistics of batch norm of a model that is trained further."""
+        batches = (self.batches.at(step) for step in range(8))
+        return [(batch.visible, batch.thermal) for batch in batches]
+
+    def _enter(self, config: StageConfig, start: int) -> None:
+        """Begin a stage, or go on in it: freeze, wrap, and make its optimiser."""
+        if config.kind in ("warm_up", "joint") and self.context.anchor is None:
+            self.context.anchor = self._make_anchor()
+        self.stage = STAGES[config.kind](config, self.context)
+        groups = _parameter_groups(self.stage.parameters(), self.config.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups)
+        self._stage_start, self._stage_config = start, config
+        if self._resumed is not None and self.step > start:
+            self.optimizer.load_state_dict(self._resumed["optimizer"])
+        self._resumed = None
+
+    def _make_anchor(self) -> LabelAnchor | PrototypeAnchor:
+        c = self.config
+        if c.consistency.mode != "clusters":
+            if not any(source.labels for source in c.sources):
+                raise SsvifError(
+                    f"consistency.mode {c.consistency.mode} needs a source with labels; without "
+                    "any, use mode clusters."
+                )
+            return LabelAnchor(c.loss, self.context.class_weights)
+        return PrototypeAnchor.found(
+            self.averaged.network,
+            [pair for source in self.batches.sources for pair in source.pairs],
+            c.consistency.clusters,
+            c.consistency.margin,
+            c.seed,
+            self.device,
+        )
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step; returns every loss term, unweighted, and their weighted `total`."""
+        """One optimiser step; returns what `Stage.backward` says, and `learning_rate`."""
+        assert self.stage is not None
+        rate = self.learning_rate()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
-        self._training_mode()
-        terms = self.losses(batch)
-        weights = self.config.loss.model_dump()
-        total = sum(
-            weights[name] * term * (weights["fusion"] if name in _FUSION_TERMS else 1.0)
-            for name, term in terms.items()
-        )
-        assert isinstance(total, Tensor)
+            group["lr"] = rate
+        self.stage.training_mode()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        values = self.stage.backward(self.inputs(batch), self.step)
+        if not math.isfinite(values["loss/total"]):
+            raise SsvifError(
+                f"The loss is not finite at step {self.step}: lower the learning rate, or use "
+                f"precision float32. {self.checkpoint_path} holds the last good state."
+            )
+        trained = [parameter for _, parameter in self.stage.parameters()]
+        nn.utils.clip_grad_norm_(trained, self.config.gradient_clip)
         self.optimizer.step()
-        self.average.update_parameters(self.network)
+        self.average.update_parameters(self.models)
         self.step += 1
-        return {name: float(term.detach()) for name, term in {**terms, "total": total}.items()}
+        return {**values, "learning_rate": rate}
 
-    def _training_mode(self) -> None:
-        """Everything in training mode, but parts that are kept as they are in evaluation mode."""
-        self.network.train()
-        if not self.config.train_only:
-            return
-        for name, part in self.network.named_children():
-            trained = name in self.config.train_only
-            part.train(trained).requires_grad_(trained)
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """All loss terms of a batch, unweighted."""
+    def inputs(self, batch: Batch) -> Inputs:
+        """A batch on the device, in some of its crops with one camera lost."""
         visible, thermal, labels = (part.to(self.device, non_blocking=True) for part in batch)
-        visible = visible.contiguous(memory_format=torch.channels_last)
-        enabled = self.config.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
-            output = self.network(visible, thermal)
-        # Logits at half size against every second label: as sharp as masks get, at a quarter cost.
-        logits = upsample(output.logits.float())
-        return {
-            **fusion_losses(
-                luminance(output.fused),
-                luminance(visible),
-                thermal,
-                self.config.loss.sharpness,
-                self.config.loss.contrast,
-            ),
-            **segmentation_losses(logits, labels[:, ::2, ::2], self.class_weights),
-        }
+        lost = torch.zeros(len(labels), dtype=torch.int8, device=self.device)
+        whole = (visible, thermal)
+        if self.config.modality_dropout > 0:
+            rng = np.random.default_rng([self.config.seed, self.processes.rank, self.step, 2])
+            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            visible, thermal, lost = drop_modality(
+                visible, thermal, generator, self.config.modality_dropout
+            )
+        return Inputs(visible, thermal, labels, lost, *whole)
 
-    def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine to one hundredth."""
-        c = self.config
+    def learning_rate(self) -> float:
+        """Of the next step: linear warm-up, then a cosine to one hundredth, for each stage anew."""
+        c, step = self._stage_config, self.step - self._stage_start
         if step < c.warmup_steps:
             return c.learning_rate * (step + 1) / c.warmup_steps
         done = (step - c.warmup_steps) / max(1, c.steps - c.warmup_steps)
         return c.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
-    def save(self) -> None:
-        save_checkpoint(
-            self.checkpoint_path,
-            {
-                "config": self.config.model_dump_json(),
-                "variant": self.config.variant,
-                "classes": self.config.classes,
-                "step": self.step,
-                "history": self.history,
-                "network": self.network.state_dict(),
-                "average": self.average.module.state_dict(),
-                "averaged": self.average.n_averaged,
-                "optimizer": self.optimizer.state_dict(),
-            },
+    def look_for_collapse(self) -> dict[str, float]:
+        """Figures of label-free masks on a fixed batch; raises CollapseError when they are bad."""
+        batch = self.batches.at(0)
+        network = self.averaged.network.eval()
+        figures = measure(
+            lambda v, t: network(v, t).logits,
+            batch.visible.to(self.device),
+            batch.thermal.to(self.device),
         )
+        values = self.processes.mean({n: float(x) for n, x in vars(figures).items()})
+        self.alarm.look(CollapseFigures(**values))
+        return {f"collapse/{name}": value for name, value in values.items()}
 
-    def _resume(self) -> None:
-        if not self.checkpoint_path.exists():
+    def save(self) -> None:
+        """Write the checkpoint (the first process does)."""
+        if not self.processes.first:
             return
+        average = self.averaged
+        state = {
+            "config": self.config.model_dump_json(),
+            "variant": self.config.variant,
+            "classes": self.config.classes,
+            "mode": self.config.mask_mode,
+            "step": self.step,
+            "history": self.history,
+            "network": self.models.network.state_dict(),
+            "average": average.network.state_dict(),
+            "averaged": self.average.n_averaged,
+            "weighting": self.context.weighting.state_dict(),
+            "bad_looks": self.alarm.bad,
+            "optimizer": None if self.stage is None else self.optimizer.state_dict(),
+        }
+        if self.models.segmenter is not None:
+            assert average.segmenter is not None
+            state["segmenter"] = self.models.segmenter.state_dict()
+            state["segmenter_average"] = average.segmenter.state_dict()
+        if isinstance(self.context.anchor, PrototypeAnchor):
+            state["anchor"] = self.context.anchor.state_dict()
+        save_checkpoint(self.checkpoint_path, state)
+
+    def _resume(self) -> dict[str, Any] | None:
+        if not self.checkpoint_path.exists():
+            return None
         state = load_checkpoint(self.checkpoint_path)
         if state["config"] != self.config.model_dump_json():
             raise SsvifError(
                 f"{self.folder} holds a run of another configuration: name another --run folder, "
                 "or delete this one."
             )
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        self.average.module.load_state_dict(state["average"])
+        self.step, self.history = state["step"], state["history"]
+        average = self.averaged
+        self.models.network.load_state_dict(state["network"])
+        average.network.load_state_dict(state["average"])
+        if self.models.segmenter is not None and average.segmenter is not None:
+            self.models.segmenter.load_state_dict(state["segmenter"])
+            average.segmenter.load_state_dict(state["segmenter_average"])
         self.average.n_averaged.copy_(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-
-    def _record(self, board: SummaryWriter, losses: dict[str, float]) -> None:
-        if self.step % 20 == 0:
-            for name, value in losses.items():
-                board.add_scalar(f"loss/{name}", value, self.step)
-            board.add_scalar("learning_rate", self.learning_rate(self.step - 1), self.step)
-        last = self.step == self.config.steps
-        if self.held_out and (self.step % self.config.validate_every == 0 or last):
-            network = self.average.module
-            assert isinstance(network, FusionNetwork)
-            scores, pictures = validate(network, self.held_out, self.config.classes, self.device)
-            for name, value in scores.items():
-                board.add_scalar(f"validation/{name}", value, self.step)
-            board.add_image("validation/pairs", pictures, self.step, dataformats="HWC")
-        if self.step % self.config.checkpoint_every == 0:
-            self.save()
+        self.context.weighting.load_state_dict(state["weighting"])
+        self.alarm.bad = state["bad_looks"]
+        if "anchor" in state:
+            anchor = PrototypeAnchor(
+                self.models.network, state["anchor"]["centres"].to(self.device),
+                self.config.consistency.margin,
+            )  # fmt: skip
+            anchor.network.load_state_dict(state["anchor"]["network"])
+            self.context.anchor = anchor
+        return state
 
 
-_FUSION_TERMS = {"intensity", "gradient", "ssim", "decomposition"}
-
-
-def _initialise(network: FusionNetwork, state: dict[str, Any]) -> None:
-    """Take over the averaged weights whose names and shapes agree; the rest stays fresh."""
-    own = network.state_dict()
-    fitting = {k: v for k, v in state["average"].items() if k in own and v.shape == own[k].shape}
-    network.load_state_dict(fitting, strict=False)
-
-
-def _parameter_groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
+def _parameter_groups(
+    parameters: list[tuple[str, nn.Parameter]], decay: float
+) -> list[dict[str, object]]:
     """Weight decay for kernels only; norms, biases and branch scales go free."""
-    kernels = [p for p in network.parameters() if p.ndim == 4 and p[0].numel() > 1]
-    others = [p for p in network.parameters() if not (p.ndim == 4 and p[0].numel() > 1)]
+    kernels = [p for _, p in parameters if p.ndim == 4 and p[0].numel() > 1]
+    others = [p for _, p in parameters if not (p.ndim == 4 and p[0].numel() > 1)]
     return [
         {"params": kernels, "weight_decay": decay},
         {"params": others, "weight_decay": 0.0},

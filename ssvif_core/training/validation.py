@@ -10,14 +10,13 @@ from torch import Tensor
 
 from ssvif_core.data.pairs import FramePair
 from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix
+from ssvif_core.imaging.palettes import colorize_labels, label_colors
 from ssvif_core.network.fusion_network import FusionNetwork, labels_from_logits, luminance
 from ssvif_core.training.losses import fusion_losses
 
 __all__ = ["as_tensors", "predict_pair", "validate"]
 
 PICTURES = 4
-#: Grey tints for the label pictures; the deployed palette lives in the model card.
-SHADES = np.array([0, 90, 255, 170], np.uint8)
 
 
 def as_tensors(pair: FramePair, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -38,9 +37,20 @@ def predict_pair(
 
 
 def validate(
-    network: FusionNetwork, pairs: Sequence[FramePair], classes: Sequence[str], device: torch.device
+    network: FusionNetwork,
+    pairs: Sequence[FramePair],
+    classes: Sequence[str],
+    device: torch.device,
+    with_iou: bool = True,
 ) -> tuple[dict[str, float], np.ndarray]:
     """Score the network on whole frames.
+
+    Args:
+        network: in any mode; it is left in evaluation mode.
+        pairs: held-out frames.
+        classes: names of the labels.
+        device: of the network.
+        with_iou: whether the labels of the network and of the frames mean the same.
 
     Returns:
         IoU of each class (`iou/person`, ...) and the fusion losses, and one picture (H, W, 3)
@@ -55,20 +65,25 @@ def validate(
         visible, thermal = as_tensors(pair, device)
         for name, loss in fusion_losses(luminance(fused), luminance(visible), thermal).items():
             sums[name] = sums.get(name, 0.0) + float(loss) / len(pairs)
-        if pair.labels is not None:
+        if with_iou and pair.labels is not None:
             matrix.update(pair.labels, labels)
         if len(rows) < PICTURES:
-            rows.append(_picture(pair, fused, labels))
-    iou = np.nan_to_num(matrix.iou())
-    scores = {f"iou/{name}": float(value) for name, value in zip(classes, iou, strict=True)}
-    scores["iou/mean_objects"] = float(iou[1:].mean())
+            rows.append(_picture(pair, fused, labels, len(classes)))
+    scores: dict[str, float] = {}
+    if matrix.counts.any():
+        iou = np.nan_to_num(matrix.iou())
+        scores = {f"iou/{name}": float(value) for name, value in zip(classes, iou, strict=True)}
+        scores["iou/mean_objects"] = float(iou[1:].mean())
     return scores | {f"fusion/{name}": value for name, value in sums.items()}, np.vstack(rows)
 
 
-def _picture(pair: FramePair, fused: Tensor, labels: np.ndarray) -> np.ndarray:
-    gray = np.stack([pair.thermal, SHADES[labels % len(SHADES)]])[..., None].repeat(3, -1)
+def _picture(pair: FramePair, fused: Tensor, labels: np.ndarray, classes: int) -> np.ndarray:
+    gray = pair.thermal[..., None].repeat(3, -1)
     image = (fused[0].clamp(0, 1) * 255).byte().permute(1, 2, 0).cpu().numpy()
-    row = np.hstack([pair.visible, gray[0], image, gray[1]])
+    palette = np.zeros((256, 3), np.uint8)
+    palette[:classes] = label_colors(classes)
+    tinted = colorize_labels(labels, palette)
+    row = np.hstack([pair.visible, gray, image, tinted])
     height = 240
     step = max(1, row.shape[0] // height)
     row = row[::step, ::step]

@@ -111,7 +111,7 @@ variant: tiny
 classes: [background, car, person, bicycle]
 data_root: {paired_folder}
 sources: [{{folder: frames, share: 1, labels: labels}}]
-steps: 5
+stages: [{{kind: supervised, steps: 5}}]
 batch_size: 2
 crop: [64, 96]
 precision: float32

@@ -7,7 +7,12 @@ import pytest
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.overlay import draw_overlay
-from ssvif_core.imaging.palettes import THERMAL_PALETTES, colorize_labels, colorize_thermal
+from ssvif_core.imaging.palettes import (
+    THERMAL_PALETTES,
+    colorize_labels,
+    colorize_thermal,
+    label_colors,
+)
 from ssvif_core.imaging.panels import contact_sheet, panel_row
 
 PALETTE = np.zeros((256, 3), np.uint8)
@@ -55,3 +60,10 @@ def test_panels_of_different_sizes_and_channels_make_one_row():
     assert row[:, :80].max() > 200  # the caption
     sheet = contact_sheet([row, np.zeros((60, 90, 3), np.uint8)])
     assert sheet.shape == (60 + 120, 180, 3)
+
+
+def test_every_label_has_a_colour_of_its_own_and_the_first_ones_stay():
+    colors = label_colors(60)
+    assert len(set(colors)) == 60
+    assert colors[:4] == [(0, 0, 0), (86, 180, 233), (213, 94, 0), (240, 228, 66)]
+    assert label_colors(4) == colors[:4]

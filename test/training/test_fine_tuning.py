@@ -23,10 +23,9 @@ def configuration(root, **changes):
         "classes": ["background", "car", "person", "bicycle"],
         "data_root": root,
         "sources": [{"folder": "frames", "share": 1, "labels": "labels", "origin": "drawn"}],
-        "steps": 3,
+        "stages": [{"kind": "supervised", "steps": 3, "warmup_steps": 1}],
         "batch_size": 2,
         "crop": [64, 96],
-        "warmup_steps": 1,
         "ema_decay": 0.0,
         "precision": "float32",
         "threads": 1,
@@ -39,7 +38,8 @@ def test_only_the_named_parts_change_and_the_checkpoint_remembers_its_parent(
 ):
     Trainer(configuration(paired_folder), tmp_path / "first").run()
     parent = tmp_path / "first" / "checkpoint.pt"
-    config = configuration(paired_folder, name="head", initialise_from=parent, train_only=HEAD)
+    stage = {"kind": "fusion", "steps": 3, "train_only": HEAD}
+    config = configuration(paired_folder, name="head", initialise_from=str(parent), stages=[stage])
     Trainer(config, tmp_path / "second").run()
     before = load_checkpoint(parent)["average"]
     state = load_checkpoint(tmp_path / "second" / "checkpoint.pt")
@@ -56,9 +56,9 @@ def test_weights_that_do_not_fit_stay_fresh(paired_folder, tmp_path):
     Trainer(configuration(paired_folder), tmp_path / "first").save()
     parent = tmp_path / "first" / "checkpoint.pt"
     config = configuration(
-        paired_folder, classes=["background", "car"], initialise_from=parent, steps=1
+        paired_folder, classes=["background", "car"], initialise_from=str(parent)
     )
-    network = Trainer(config, tmp_path / "second").network
+    network = Trainer(config, tmp_path / "second").models.network
     before = load_checkpoint(parent)["average"]
     own = network.state_dict()
     assert own["labels_eighth.weight"].shape[0] == 2

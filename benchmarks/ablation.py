@@ -1,0 +1,183 @@
+"""What each part of the SSVIF training does: the same small run with parts changed, over seeds.
+
+    python benchmarks/ablation.py [--arms ARM ...] [--seeds 0 1 2] [--steps 1200] [--labelled 20]
+
+Every arm is config/training/ssvif.yaml (or ssvif_clusters.yaml) with `tiny`, smaller crops and
+`--steps` steps in all, so that a CPU can run it; `--variant base --crop 256 320 --steps 9000` is
+the real thing. Scored on msrs/val (46 frames, never trained on, labels are a consensus of two
+networks):
+
+    iou      mean IoU of car, person and bicycle by the network's own masks
+    probe    the same by a linear probe on its frozen features, fitted to the labelled frames of
+             msrs/train: what the features hold, whatever the masks are
+    fusion   sum of the fusion loss terms on msrs/val, weighted as in training (lower is better)
+
+Each finished run is written to benchmarks/results/ablation.json at once, and a run that is there
+with the same settings is not repeated. Runs themselves resume from their checkpoints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from report import RESULTS, write_result
+from rich.console import Console
+from rich.table import Table
+
+from ssvif_core.data.pairs import FramePair, list_pairs, read_pair
+from ssvif_core.evaluation.linear_probe import fit_linear_probe, network_features
+from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix
+from ssvif_core.network.fusion_network import FusionNetwork, luminance
+from ssvif_core.training.config import TrainingConfig, load_config
+from ssvif_core.training.frames import load_sources
+from ssvif_core.training.losses import fusion_losses
+from ssvif_core.training.trainer import Trainer
+from ssvif_core.training.validation import as_tensors, predict_pair
+
+#: Ids of msrs/val -> classes; 4 to 8 (curve, car stop, ...) are background.
+LABEL_MAP = {0: 0, 1: 1, 2: 2, 3: 3, 4: 0, 5: 0, 6: 0, 7: 0, 8: 0}
+CLASSES = 4
+THREE = ("fusion", 0.3), ("warm_up", 0.1), ("joint", 0.6)
+#: arm -> (configuration, stages with their parts, other settings)
+ARMS: dict[str, tuple[str, tuple[tuple[str, float], ...], dict[str, Any]]] = {
+    "fusion only, as long": ("ssvif", (("fusion", 1.0),), {}),
+    "labels only": ("ssvif", (("supervised", 1.0),), {}),
+    "fusion, then labels": ("ssvif", (("fusion", 0.3), ("supervised", 0.7)), {}),
+    "anchored, no consistency": ("ssvif", THREE, {"loss": {"consistency": 0.0}}),
+    "anchored, fixed": ("ssvif", THREE, {"weighting": {"kind": "fixed"}}),
+    "anchored, dwa": ("ssvif", THREE, {"weighting": {"kind": "dwa"}}),
+    "anchored, gate": ("ssvif", THREE, {"weighting": {"kind": "gate"}}),
+    "clusters, gate": ("ssvif_clusters", THREE, {"weighting": {"kind": "gate"}}),
+}
+DEVICE = torch.device("cpu")
+
+
+def configuration(arm: str, seed: int, options: argparse.Namespace) -> TrainingConfig:
+    """The run of one arm and seed."""
+    name, parts, changes = ARMS[arm]
+    root = Path(__file__).resolve().parent.parent / "config" / "training"
+    config = load_config(root / f"{name}.yaml").model_dump()
+    stages = [
+        {"kind": kind, "steps": round(part * options.steps), "learning_rate": 0.003,
+         "warmup_steps": min(200, options.steps // 25)}
+        for kind, part in parts
+    ]  # fmt: skip
+    sources = [dict(source) for source in config["sources"]]
+    for source in sources:
+        source["holdout_every"] = 0
+        if source.get("labels"):
+            source["labelled"] = options.labelled if "msrs" in str(source["folder"]) else 0
+    for key, change in changes.items():
+        config[key] = {**config[key], **change}
+    ema = 0.998 if options.steps > 4000 else 0.99
+    return TrainingConfig.model_validate(
+        {**config, "variant": options.variant, "crop": options.crop, "seed": seed,
+         "stages": stages, "sources": sources, "data_root": options.data, "ema_decay": ema,
+         "validate_every": 10**9, "checkpoint_every": 200}
+    )  # fmt: skip
+
+
+def score(network: FusionNetwork, named: bool, data: Path, labelled: Iterable[FramePair],
+          weights: dict[str, float]) -> dict[str, float]:  # fmt: skip
+    """Figures of one trained network on msrs/val."""
+    network.eval()
+    folder = data / "msrs" / "val"
+    pairs = [
+        read_pair(name, v, t, folder / "labels" / f"{name}.png", LABEL_MAP)
+        for name, v, t in list_pairs(folder)
+    ]
+    matrix, night, fusion = ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES), 0.0
+    for pair in pairs:
+        fused, labels = predict_pair(network, pair, DEVICE)
+        visible, thermal = as_tensors(pair, DEVICE)
+        terms = fusion_losses(
+            luminance(fused), luminance(visible), thermal, weights["sharpness"], weights["contrast"]
+        )
+        fusion += sum(weights[n] * float(x) for n, x in terms.items()) / len(pairs)
+        if named:
+            matrix.update(pair.labels, labels)
+            if pair.name.endswith("N"):
+                night.update(pair.labels, labels)
+    probe = fit_linear_probe(network_features(network), list(labelled), CLASSES)
+    result = {"fusion": fusion, **_iou("probe", probe.score(pairs))}
+    return {**result, **_iou("iou", matrix), **_iou("night", night)} if named else result
+
+
+def _iou(name: str, matrix: ConfusionMatrix) -> dict[str, float]:
+    car, person, bicycle = (float(x) for x in np.nan_to_num(matrix.iou()[1:]))
+    classes = {"car": car, "person": person, "bicycle": bicycle}
+    return {name: (car + person + bicycle) / 3, **{f"{name} {n}": x for n, x in classes.items()}}
+
+
+def run(arm: str, seed: int, options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    config = configuration(arm, seed, options)
+    trainer = Trainer(config, folder)
+    with Console().status(f"{arm}, seed {seed}") as status:
+        trainer.run(lambda step, _: status.update(f"{arm}, seed {seed}: {step}/{config.steps}"))
+    named = config.mask_mode != "clusters" and any(s.kind != "fusion" for s in config.stages)
+    frames = load_sources(configuration("labels only", seed, options))
+    labelled = [pair for pair in frames.sources[0].pairs if pair.labels is not None]
+    return score(trainer.averaged.network, named, options.data, labelled, config.loss.model_dump())
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "variant": options.variant, "crop": list(options.crop), "steps": options.steps,
+        "labelled": options.labelled,
+    }  # fmt: skip
+
+
+def table(runs: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
+    """Mean and spread over the seeds of each arm."""
+    columns = ("iou", "iou person", "night person", "probe", "fusion")
+    title = ", ".join(f"{k} {v}" for k, v in settings.items())
+    shown = Table("arm", "seeds", *columns, title=title)
+    for arm in ARMS:
+        mine = [r for r in runs if r["arm"] == arm and r["settings"] == settings]
+        if not mine:
+            continue
+        cells = []
+        for column in columns:
+            values = [r[column] for r in mine if column in r]
+            spread = f" ±{statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.3f}{spread}" if values else "")
+        shown.add_row(arm, str(len(mine)), *cells)
+    return shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--labelled", type=int, default=20, help="frames whose labels are used")
+    parser.add_argument("--variant", default="tiny")
+    parser.add_argument("--crop", type=int, nargs=2, default=[160, 192])
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
+    options = parser.parse_args()
+    path, settings = RESULTS / "ablation.json", settings_of(options)
+    runs = json.loads(path.read_text())["runs"] if path.exists() else []
+    for seed in options.seeds:
+        for arm in options.arms:
+            if any((r["arm"], r["seed"], r["settings"]) == (arm, seed, settings) for r in runs):
+                continue
+            tag = "-".join([arm.replace(", ", "_").replace(" ", "_"), *map(str, settings.values())])
+            folder = options.runs / f"{tag}-{seed}".replace(" ", "")
+            result = run(arm, seed, options, folder)
+            runs.append({"arm": arm, "seed": seed, "settings": settings,
+                         **{n: round(x, 4) for n, x in result.items()}})  # fmt: skip
+            write_result("ablation", {"runs": runs})
+            Console().print(table(runs, settings))
+    Console().print(table(runs, settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""`ssvif evaluate`: fused images and masks of models, beside methods that need no learning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+
+from ssvif_core.cli.progress import progress_bar
+from ssvif_core.errors import SsvifError
+from ssvif_core.evaluation.baselines import BASELINES
+from ssvif_core.evaluation.colour_clusters import ColourClusters, kmeans_on_colour
+from ssvif_core.evaluation.evaluate import Evaluation
+from ssvif_core.evaluation.evaluate import evaluate as evaluate_plan
+from ssvif_core.evaluation.evaluation_set import (
+    EvaluationSet,
+    open_evaluation_set,
+    parse_label_map,
+)
+from ssvif_core.evaluation.frame_scores import CLUSTERS, Plan
+from ssvif_core.evaluation.methods import (
+    SOURCES,
+    Method,
+    baseline_method,
+    model_method,
+    open_models,
+)
+from ssvif_core.evaluation.report import write_report
+from ssvif_core.evaluation.tables import screen_table
+from ssvif_core.models import Model
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    models: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        typer.Argument(help="base, tiny, or paths of ONNX models; none: the baselines alone."),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(help="Folder with visible/, thermal/ and, for masks, labels/.")
+    ] = Path("."),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
+        "evaluation"
+    ),
+    labels: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Folder of label images in DATA; default labels, where there is one."),
+    ] = None,
+    label_map: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Ids in the files to class ids, 0:0,1:1,4:0; others are left out."),
+    ] = None,
+    limit: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Evenly spaced frames to use at most."),
+    ] = None,
+    baselines: Annotated[bool, typer.Option(help="Fusion without learning, beside.")] = True,
+    without: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="visible or thermal: evaluate with that camera black."),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each engine.")] = 1,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    pictures: Annotated[int, typer.Option(min=0, help="Rows of grid.png.")] = 6,
+    train: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Labelled pairs to train the small segmenter, or probes, on."),
+    ] = None,
+    train_labels: Annotated[str, typer.Option(help="Folder of label images in TRAIN.")] = "labels",
+    train_label_map: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Like --label-map, for TRAIN."),
+    ] = None,
+    segmentability: Annotated[
+        bool, typer.Option(help="Train a small segmenter on each method's images (slow).")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of the segmenter.")] = 600,
+    seeds: Annotated[str, typer.Option(help="Seeds of the segmenter, such as 0,1,2.")] = "0",
+    device: Annotated[str, typer.Option(help="For the segmenter: cpu, cuda, ...")] = "cpu",
+    probe: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="checkpoint.pt whose features are probed linearly; repeatable."),
+    ] = None,
+) -> None:
+    """Measure fused images and masks.
+
+    Nine fusion metrics and two artefact figures beside the baselines; IoU of masks with names, all,
+    day and night; matched IoU, purity and NMI of anonymous clusters, beside k-means on colour.
+    Writes metrics.csv, summary.csv, summary.json and grid.png.
+    """
+    if train is None and (segmentability or probe):
+        raise SsvifError("--segmentability and --probe need labelled frames: add --train FOLDER.")
+    frames = open_evaluation_set(data, labels, parse_label_map(label_map), limit)
+    training = None
+    if train is not None:
+        wanted = train_labels if segmentability or probe else None
+        training = open_evaluation_set(train, wanted, parse_label_map(train_label_map))
+    opened = open_models(models or [])
+    plan = Plan(
+        models=tuple(models or ()),
+        baselines=tuple(BASELINES) if baselines else (),
+        engine=engine,
+        threads=threads,
+        without=without,
+        colour=_colour(opened, training or frames) if frames.labels else {},
+        pictures=frozenset(frames.evenly(pictures)),
+    )
+    if not (plan.models or plan.baselines or probe):
+        raise SsvifError("There is nothing to evaluate: name a model, or keep the baselines.")
+    evaluation = _evaluate(plan, frames, jobs)
+    more: dict[str, Any] = {}
+    if training is not None and segmentability:
+        methods = _methods(plan, opened)
+        more["segmentability"] = _segmentability(
+            methods, training, frames, steps, _numbers(seeds), device, _class_names(opened)
+        )
+    if training is not None and probe:
+        more["linear probe"] = _probes(probe, training, frames)
+    _show(evaluation, frames, more)
+    notes = {"data": data.name, "frames": len(frames.names), "models": list(plan.models)}
+    notes |= {"labelled": len(frames.labels), "without": without}
+    for path in write_report(output, evaluation, notes, more):
+        typer.echo(f"written {path}")
+
+
+def _evaluate(plan: Plan, frames: EvaluationSet, jobs: int) -> Evaluation:
+    with progress_bar() as bar:
+        task = bar.add_task("evaluating", total=len(frames.names))
+        return evaluate_plan(plan, frames, jobs, lambda: bar.advance(task))
+
+
+def _colour(models: Mapping[str, Model], frames: EvaluationSet) -> dict[str, ColourClusters]:
+    """K-means on colour for each number of clusters that a model has."""
+    counts = {len(m.card.classes) for m in models.values() if m.card.mode == CLUSTERS}
+    return {
+        f"k-means on colour, {k}": kmeans_on_colour(map(frames.read, frames.names), k)
+        for k in sorted(counts)
+    }
+
+
+def _methods(plan: Plan, models: Mapping[str, Model]) -> dict[str, Method]:
+    methods = {**SOURCES, **{name: baseline_method(name) for name in plan.baselines}}
+    for name, model in models.items():
+        methods[name] = model_method(model, plan.engine, plan.threads)
+    return methods
+
+
+def _class_names(models: Mapping[str, Model]) -> list[str] | None:
+    for model in models.values():
+        if model.card.mode != CLUSTERS:
+            return [label.name for label in model.card.classes]
+    return None
+
+
+def _segmentability(
+    methods: Mapping[str, Method],
+    training: EvaluationSet,
+    frames: EvaluationSet,
+    steps: int,
+    seeds: list[int],
+    device: str,
+    names: list[str] | None,
+) -> dict[str, dict[str, float]]:
+    try:
+        from ssvif_core.evaluation.segmentability import segmentability, summarise
+        from ssvif_core.evaluation.small_segmenter import Recipe
+    except ImportError as error:
+        raise _needs_torch(error) from error
+    train = [training.read(name) for name in training.labels]
+    test = [frames.read(name) for name in frames.labels]
+    names = names or _numbered(train + test)
+    rows = {}
+    with progress_bar("method") as bar:
+        total = len(methods) * len(seeds) * steps
+        task = bar.add_task("segmentability", total=total, method="")
+        for name, method in methods.items():
+            bar.update(task, method=name)
+            matrices = segmentability(
+                method,
+                train,
+                test,
+                len(names),
+                seeds,
+                Recipe(steps=steps),
+                device,
+                lambda: bar.advance(task),
+            )
+            rows[name] = summarise(matrices, names)
+    return rows
+
+
+def _probes(
+    checkpoints: list[Path], training: EvaluationSet, frames: EvaluationSet
+) -> dict[str, dict[str, float]]:
+    try:
+        from ssvif_core.deploy.export import load_trained
+        from ssvif_core.evaluation.linear_probe import (
+            colour_features,
+            fit_linear_probe,
+            network_features,
+        )
+        from ssvif_core.training.checkpoint import load_checkpoint
+    except ImportError as error:
+        raise _needs_torch(error) from error
+    from ssvif_core.evaluation.segmentation_metrics import named_iou
+
+    described = {"colour": colour_features()}
+    for path in checkpoints:
+        described[str(path)] = network_features(load_trained(load_checkpoint(path)))
+    train = [training.read(name) for name in training.labels]
+    test = [frames.read(name) for name in frames.labels]
+    names = _numbered(train + test)
+    rows = {}
+    with progress_bar() as bar:
+        for name, features in bar.track(described.items(), description="linear probe"):
+            matrix = fit_linear_probe(features, train, len(names)).score(test)
+            rows[name] = named_iou(matrix, names)
+    return rows
+
+
+def _show(evaluation: Evaluation, frames: EvaluationSet, more: Mapping[str, Any]) -> None:
+    console = Console()
+    if evaluation.frames[0].metrics:
+        title = f"fusion, {len(frames.names)} frames"
+        console.print(screen_table(title, evaluation.fusion(), console))
+    for title, scores in (
+        ("IoU of masks", evaluation.segmentation()),
+        ("clusters against labels", evaluation.clusters()),
+    ):
+        rows = {f"{m}, {part}": v for m, parts in scores.items() for part, v in parts.items()}
+        if rows:
+            console.print(screen_table(f"{title}, {len(frames.labels)} frames", rows, console))
+    for title, rows in more.items():
+        console.print(screen_table(f"{title}: IoU", rows, console))
+    if frames.labels and not frames.parts:
+        console.print("no day and night: not every name ends in D or N")
+
+
+def _numbered(pairs: list[Any]) -> list[str]:
+    """Class names where nobody says any: background and the ids that occur."""
+    from ssvif_core.data.pairs import UNKNOWN
+
+    top = max(int(p.labels[p.labels != UNKNOWN].max(initial=0)) for p in pairs)
+    return ["background", *(f"class {i}" for i in range(1, top + 1))]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SsvifError(f"'{text}' is no list of seeds: write it like 0,1,2.") from error
+
+
+def _needs_torch(error: ImportError) -> SsvifError:
+    return SsvifError(f"This needs the extra: pip install '.[train]' ({error}).")

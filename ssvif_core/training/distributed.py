@@ -1,0 +1,91 @@
+"""One process or several: the little that training has to know of `torchrun`.
+
+    torchrun --nproc-per-node 2 -m ssvif_core.cli train config/training/ssvif.yaml
+
+Each process draws its own part of every batch; gradients are averaged by DistributedDataParallel.
+Without torchrun everything here is the identity.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["Processes", "computes_bfloat16", "process_group"]
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether `device` has instructions for bfloat16; without them it is emulated, and a training
+    step takes seven times as long as in float32 (measured on a CPU with AVX2 only).
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, n, bool)() for n in names)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of how many processes this is, and the device that it trains on."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """`module` with its gradients averaged over all processes.
+
+        Wrap after `requires_grad` is set: a parameter that is trained must get a gradient in
+        every step. Running statistics are those of the first process.
+        """
+        if self.world == 1 or not any(p.requires_grad for p in module.parameters()):
+            return module
+        return DistributedDataParallel(module, gradient_as_bucket_view=True)
+
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """Means over all processes, so that all of them decide alike."""
+        if self.world == 1:
+            return values
+        packed = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        dist.all_reduce(packed)
+        return dict(zip(values, (packed / self.world).tolist(), strict=True))
+
+    def barrier(self) -> None:
+        if self.world > 1:
+            dist.barrier()
+
+
+@contextmanager
+def process_group(device: str = "auto") -> Iterator[Processes]:
+    """Join the processes that torchrun started, or be the only one.
+
+    Args:
+        device: "auto" takes CUDA where there is one (the process's own GPU), else the CPU.
+    """
+    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    cuda = torch.cuda.is_available()
+    if device == "auto":
+        device = (f"cuda:{local}" if world > 1 else "cuda") if cuda else "cpu"
+    chosen = torch.device(device)
+    if world == 1:
+        yield Processes(0, 1, chosen)
+        return
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), world, chosen)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,92 @@
+"""The frames of a run: its sources opened, validation pairs kept out, labels rationed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssvif_core.data.batches import WeightedPairs
+from ssvif_core.data.pairs import FramePair
+from ssvif_core.data.sources import PairCollection, open_pairs
+from ssvif_core.errors import SsvifError
+from ssvif_core.training.config import DataSource, TrainingConfig
+
+__all__ = ["Frames", "load_sources"]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What a run trains on.
+
+    Attributes:
+        sources: to draw batches from.
+        held_out: pairs for validation, never drawn.
+        skipped: one line for each pair that could not be used, and why.
+    """
+
+    sources: list[WeightedPairs]
+    held_out: list[FramePair]
+    skipped: list[str]
+
+
+class _Subset(Sequence[FramePair]):
+    """Some pairs of a collection, read when they are asked for; some of them without labels."""
+
+    def __init__(self, pairs: PairCollection, indices: list[int], labelled: set[int]) -> None:
+        self._pairs, self._indices, self._labelled = pairs, indices, labelled
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        chosen = self._indices[index]
+        pair = self._pairs[chosen]
+        if chosen in self._labelled:
+            return pair
+        return dataclasses.replace(pair, labels=None)
+
+
+def load_sources(config: TrainingConfig) -> Frames:
+    """Open all sources of a configuration.
+
+    Raises:
+        SsvifError: a source holds no usable pair, or no labels although some are asked for.
+    """
+    frames = Frames([], [], [])
+    for source in config.sources:
+        pairs = _open(config, source)
+        frames.skipped.extend(f"{source.folder}: {s.name}: {s.reason}" for s in pairs.skipped)
+        every = source.holdout_every
+        held_out = set(range(0, len(pairs), every)) if every else set()
+        frames.held_out.extend(pairs[i] for i in sorted(held_out))
+        rest = [i for i in range(len(pairs)) if i not in held_out]
+        if not rest:
+            raise SsvifError(f"{source.folder}: no pair is left to train on; lower holdout_every.")
+        subset = _Subset(pairs, rest, _rationed(rest, source.labelled, config.seed))
+        frames.sources.append(WeightedPairs(subset, source.share))
+    return frames
+
+
+def _open(config: TrainingConfig, source: DataSource) -> PairCollection:
+    root = config.data_root
+    return open_pairs(
+        root / source.folder,
+        layout=source.layout,
+        split=source.split,
+        thermal_path=None if source.thermal is None else root / source.thermal,
+        labels=source.labels,
+        label_map=source.label_map,
+        limit=source.limit,
+        visible_topic=source.visible_topic,
+        thermal_topic=source.thermal_topic,
+        offset_s=source.offset_s,
+    )
+
+
+def _rationed(indices: list[int], count: int | None, seed: int) -> set[int]:
+    """Which frames keep their labels: `count`, by the seed; a larger ration holds a smaller."""
+    order = np.random.default_rng([seed, 5]).permutation(len(indices))
+    return {indices[i] for i in order[:count]}

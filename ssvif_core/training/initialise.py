@@ -1,0 +1,50 @@
+"""Where a run starts: at the weights of another run, or of a model that is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ssvif_core.models import open_model, shipped_models
+from ssvif_core.training.checkpoint import load_checkpoint
+from ssvif_core.training.reopen import reopen
+from ssvif_core.training.stages import Models
+
+__all__ = ["initialise"]
+
+
+def initialise(
+    models: Models, source: str, frames: Callable[[], list[tuple[Tensor, Tensor]]]
+) -> list[dict[str, Any]]:
+    """Take over the weights whose names and shapes agree; the rest stays fresh.
+
+    Args:
+        models: to fill.
+        source: path of a checkpoint (its averaged weights are taken) or of an exported ONNX model
+            with its card, or the name of a shipped model.
+        frames: batches to measure the statistics of a deployed model on, see `reopen`.
+
+    Returns:
+        The runs that led to these weights, for the card of the next model.
+
+    Raises:
+        SsvifError: there is no such file or model, or it cannot be used.
+    """
+    if source in shipped_models() or Path(source).suffix == ".onnx":
+        model = open_model(source)
+        _fill(models.network, reopen(model, frames()).state_dict())
+        return list(model.card.content.get("training", {}).get("runs", []))
+    state = load_checkpoint(Path(source))
+    _fill(models.network, state["average"])
+    if models.segmenter is not None and "segmenter_average" in state:
+        _fill(models.segmenter, state["segmenter_average"])
+    return [*state.get("history", []), {key: state[key] for key in ("config", "step")}]
+
+
+def _fill(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    own = module.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
+    module.load_state_dict(fitting, strict=False)

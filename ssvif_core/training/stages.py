@@ -1,0 +1,363 @@
+"""The stages of a run. Each is a small unit: what it trains, and what one step of it asks for.
+
+    supervised  fusion losses and labels on the feature-level head, together
+    fusion      stage 1 of SSVIF: fusion losses alone
+    warm_up     stage 1b: both segmenters learn their anchor; the fused image stays as it is
+    joint       stage 2: fusion, cross-segmentation consistency and anchor, together
+
+A stage computes losses and leaves gradients; it knows no optimiser, files or schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssvif_core.data.pairs import UNKNOWN
+from ssvif_core.network.fusion_network import (
+    SEGMENTATION_HEAD,
+    FusionNetwork,
+    FusionOutput,
+    luminance,
+    upsample,
+)
+from ssvif_core.network.pixel_segmenter import PixelSegmenter
+from ssvif_core.training.anchors import Anchor
+from ssvif_core.training.assignment import balanced, confident
+from ssvif_core.training.config import ConsistencyConfig, StageConfig, TrainingConfig
+from ssvif_core.training.distributed import Processes, computes_bfloat16
+from ssvif_core.training.losses import fusion_losses, segmentation_losses
+from ssvif_core.training.views import STRIDE, Window, draw_window, without_border
+from ssvif_core.training.weighting import Weighting
+
+__all__ = ["FUSION_TERMS", "STAGES", "Inputs", "Models", "Stage", "StageContext"]
+
+FUSION_TERMS = ("intensity", "gradient", "ssim", "decomposition")
+
+
+class Inputs(NamedTuple):
+    """One batch as a stage gets it, on the device.
+
+    visible (B,3,H,W) and thermal (B,1,H,W) float in [0,1], with lost cameras lost; labels (B,H,W)
+    int64, 255 unknown; lost (B,) 0 none, 1 visible, 2 thermal; whole_*: before any was lost.
+    """
+
+    visible: Tensor
+    thermal: Tensor
+    labels: Tensor
+    lost: Tensor
+    whole_visible: Tensor
+    whole_thermal: Tensor
+
+
+class Models(nn.Module):
+    """What is trained: the network that is deployed, and the pixel-level branch where one is.
+
+    In mode clusters the network's global context does not train, and is nothing unless a run starts
+    from a network that has one: learning it, label-free training finds one cluster for each image.
+    """
+
+    def __init__(self, config: TrainingConfig) -> None:
+        super().__init__()
+        classes = len(config.classes)
+        self.network = FusionNetwork(config.variant, classes)
+        if config.mask_mode == "clusters":
+            nn.init.zeros_(self.network.context.weight)
+            assert self.network.context.bias is not None
+            nn.init.zeros_(self.network.context.bias)
+        two_branches = any(stage.kind in ("warm_up", "joint") for stage in config.stages)
+        self.segmenter = PixelSegmenter(classes) if two_branches else None
+
+
+@dataclass
+class StageContext:
+    """What a stage works with."""
+
+    config: TrainingConfig
+    models: Models
+    processes: Processes
+    weighting: Weighting
+    class_weights: Tensor | None
+    anchor: Anchor | None = None
+
+
+class Stage:
+    """One stage of a run; subclasses say what is trained and what is asked for.
+
+    Args:
+        config: of the stage.
+        context: of the run.
+
+    On creation, parameters that are not trained are frozen and modules wrapped for several
+    processes.
+    """
+
+    #: Parts of the network that this kind of stage trains; empty: all.
+    parts: tuple[str, ...] = ()
+    trains_segmenter = False
+
+    def __init__(self, config: StageConfig, context: StageContext) -> None:
+        self.config, self.context = config, context
+        self._trained = set(config.train_only or self.parts)
+        self.training_mode()
+        self.network = context.processes.wrap(context.models.network)
+        self.segmenter: nn.Module | None = None
+        if self.trains_segmenter:
+            assert context.models.segmenter is not None
+            self.segmenter = context.processes.wrap(context.models.segmenter)
+
+    def training_mode(self) -> None:
+        """Trained parts in training mode; the others keep weights and statistics as they are."""
+        left_out = set() if self.uses_labels else set(SEGMENTATION_HEAD)
+        if self.context.config.mask_mode == "clusters":
+            left_out.add("context")  # see Models
+        for name, part in self.context.models.network.named_children():
+            trained = (not self._trained or name in self._trained) and name not in left_out
+            part.train(trained).requires_grad_(trained)
+        segmenter = self.context.models.segmenter
+        if segmenter is not None:
+            segmenter.train(self.trains_segmenter).requires_grad_(self.trains_segmenter)
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether the feature-level segmentation head gets a gradient."""
+        return True
+
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Names and parameters that this stage trains."""
+        return [(n, p) for n, p in self.context.models.named_parameters() if p.requires_grad]
+
+    def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
+        """Compute the losses of one step and add their gradients to the parameters.
+
+        Returns:
+            Every term, unweighted (`loss/...`), the weights in force (`weight/...`), and
+            `loss/total`.
+        """
+        raise NotImplementedError
+
+    # -- what stages have in common ---------------------------------------------------------
+
+    def fuse(self, inputs: Inputs) -> FusionOutput:
+        """The network on a batch, in the precision of the run."""
+        visible = inputs.visible.contiguous(memory_format=torch.channels_last)
+        with self.autocast():
+            return self.network(visible, inputs.thermal)
+
+    def autocast(self) -> torch.autocast:
+        device, wanted = self.context.processes.device, self.context.config.precision
+        enabled = wanted == "bfloat16" or (wanted == "auto" and computes_bfloat16(device))
+        return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+    def fusion_loss(self, fused: Tensor, inputs: Inputs) -> tuple[Tensor, dict[str, float]]:
+        """Weighted sum of the fusion terms, and each of them.
+
+        Where a camera is lost, the fused image is asked to show what the living one sees.
+        """
+        weights = self.context.config.loss
+        luma, thermal = luminance(inputs.visible), inputs.thermal
+        lost = inputs.lost.reshape(-1, 1, 1, 1)
+        luma, thermal = (
+            torch.where(lost == 1, thermal, luma),
+            torch.where(lost == 2, luma, thermal),
+        )
+        terms = fusion_losses(luminance(fused), luma, thermal, weights.sharpness, weights.contrast)
+        scales = weights.model_dump()
+        total = sum((scales[name] * term for name, term in terms.items()), fused.new_zeros(()))
+        return weights.fusion * total, {f"loss/{n}": float(t.detach()) for n, t in terms.items()}
+
+
+class SupervisedStage(Stage):
+    """Fusion losses, and labels on the feature-level head."""
+
+    def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
+        output = self.fuse(inputs)
+        total, values = self.fusion_loss(output.fused, inputs)
+        if self.uses_labels:
+            # Logits at half size against every second label: as sharp as masks get, a quarter of
+            # the cost.
+            terms = segmentation_losses(
+                upsample(output.logits.float()),
+                inputs.labels[:, ::2, ::2],
+                self.context.class_weights,
+            )
+            weights = self.context.config.loss
+            total = total + weights.cross_entropy * terms["cross_entropy"]
+            total = total + weights.dice * terms["dice"]
+            values |= {f"loss/{name}": float(term.detach()) for name, term in terms.items()}
+        total.backward()
+        return values | {"loss/total": float(total.detach())}
+
+    @property
+    def uses_labels(self) -> bool:
+        weights = self.context.config.loss
+        return weights.cross_entropy > 0 or weights.dice > 0
+
+
+class FusionStage(SupervisedStage):
+    """Stage 1: the fused image alone. The segmentation head is left out."""
+
+    @property
+    def uses_labels(self) -> bool:
+        return False
+
+
+class _TwoBranches(Stage):
+    """What warm-up and joint training share: both branches look, each is held to the anchor."""
+
+    trains_segmenter = True
+
+    def __init__(self, config: StageConfig, context: StageContext) -> None:
+        super().__init__(config, context)
+        assert context.anchor is not None
+        self.anchor = context.anchor
+
+    def window(self, inputs: Inputs, step: int) -> Window:
+        height, width = inputs.visible.shape[-2:]
+        return draw_window(height, width, self.context.config.seed, step)
+
+    def segment(self, image: Tensor) -> Tensor:
+        """The pixel-level branch on images, in the precision of the run."""
+        assert self.segmenter is not None
+        with self.autocast():
+            return self.segmenter(image.contiguous(memory_format=torch.channels_last)).float()
+
+
+class WarmUpStage(_TwoBranches):
+    """Stage 1b: the feature-level head and the pixel-level branch learn the anchor.
+
+    Everything that the fused image depends on is frozen.
+    """
+
+    parts = SEGMENTATION_HEAD
+
+    def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
+        output, window = self.fuse(inputs), self.window(inputs, step)
+        pixel_logits = self.segment(window.of(output.fused.detach()))
+        feature_loss, pixel_loss = self.anchor.losses(
+            output.logits.float(), pixel_logits, window, inputs
+        )
+        total = self.context.config.loss.anchor * (feature_loss + pixel_loss)
+        total.backward()
+        return {
+            "loss/anchor_feature": float(feature_loss.detach()),
+            "loss/anchor_pixel": float(pixel_loss.detach()),
+            "loss/total": float(total.detach()),
+        }
+
+
+class JointStage(_TwoBranches):
+    """Stage 2: fusion, consistency of the two segmentations, and the anchor.
+
+    The gradient of the pixel branch reaches the fusion network only through the fused image, and
+    there it passes the weighting's gate.
+    """
+
+    def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
+        output, window = self.fuse(inputs), self.window(inputs, step)
+        seen = output.fused.detach().requires_grad_()  # what the fusion losses look at
+        shown = output.fused.detach().requires_grad_()  # what the pixel branch looks at
+        fusion, values = self.fusion_loss(seen, inputs)
+        feature_logits, pixel_logits = output.logits.float(), self.segment(window.of(shown))
+        csc_feature, csc_pixel = cross_segmentation(
+            window.of(feature_logits, STRIDE), pixel_logits, self.context.config.consistency
+        )
+        anchor_feature, anchor_pixel = self.anchor.losses(
+            feature_logits, pixel_logits, window, inputs
+        )
+        weights = self._weights(fusion, csc_feature + csc_pixel, anchor_feature + anchor_pixel)
+        (weights["consistency"] * csc_pixel + weights["anchor"] * anchor_pixel).backward()
+        (fusion_gradient,) = torch.autograd.grad(weights["fusion"] * fusion, seen)
+        assert shown.grad is not None
+        gate = self._gate(fusion_gradient, shown.grad)
+        rest = weights["consistency"] * csc_feature + weights["anchor"] * anchor_feature
+        torch.autograd.backward(
+            [output.fused, rest], [fusion_gradient + gate * shown.grad, torch.ones_like(rest)]
+        )
+        scaled = {"fusion": fusion, "consistency": csc_feature + csc_pixel,
+                  "anchor": anchor_feature + anchor_pixel}  # fmt: skip
+        total = sum(weights[name] * float(loss.detach()) for name, loss in scaled.items())
+        return {
+            **values,
+            "loss/consistency_feature": float(csc_feature.detach()),
+            "loss/consistency_pixel": float(csc_pixel.detach()),
+            "loss/anchor_feature": float(anchor_feature.detach()),
+            "loss/anchor_pixel": float(anchor_pixel.detach()),
+            "loss/total": total,
+            **{f"weight/{name}": weight for name, weight in weights.items()},
+            "weight/gate": gate,
+        }
+
+    def _weights(self, fusion: Tensor, consistency: Tensor, anchor: Tensor) -> dict[str, float]:
+        losses = {"fusion": fusion, "consistency": consistency, "anchor": anchor}
+        values = self.context.processes.mean({n: float(x.detach()) for n, x in losses.items()})
+        factors = self.context.weighting.weights(values)
+        scales = self.context.config.loss
+        return {
+            "fusion": factors["fusion"],  # loss.fusion is in the fusion loss already
+            "consistency": factors["consistency"] * scales.consistency,
+            "anchor": factors["anchor"] * scales.anchor,
+        }
+
+    def _gate(self, fusion: Tensor, segmentation: Tensor) -> float:
+        gate = self.context.weighting.gate(fusion, segmentation)
+        return self.context.processes.mean({"gate": gate})["gate"]
+
+
+def cross_segmentation(
+    feature_logits: Tensor, pixel_logits: Tensor, config: ConsistencyConfig
+) -> tuple[Tensor, Tensor]:
+    """Cross-segmentation consistency: each branch learns what the other says of the same view.
+
+        L_csc = CE(S_F, sg(A(S_P))) + CE(S_P, sg(A(S_F)))
+
+    with sg "stop gradient" and A the assignment of labels. Within `BORDER` pixels of the view's
+    border, and where the teaching branch is not confident, nothing is asked. A pixel of a class
+    with the part p of a target counts p^-balance: where most of a scene is background, agreement
+    on it would otherwise drown every object.
+
+    Args:
+        feature_logits: (B, K, h, w) of the feature-level branch, cut to the window.
+        pixel_logits: (B, K, h, w) of the pixel-level branch.
+        config: confidence and assignment.
+
+    Returns:
+        The two terms, for the feature-level and for the pixel-level branch.
+    """
+    assign: Callable[[Tensor], Tensor] = lambda x: confident(x, config.confidence)  # noqa: E731
+    if config.mode == "clusters" and config.assignment == "balanced":
+        assign = balanced
+    pixel_logits = pixel_logits[..., : feature_logits.shape[-2], : feature_logits.shape[-1]]
+    losses = []
+    for taught, teacher in ((feature_logits, pixel_logits), (pixel_logits, feature_logits)):
+        target = without_border(assign(teacher.detach()))
+        weight = _class_weights(target, taught.shape[1], config.balance)
+        loss = F.cross_entropy(taught, target, weight, ignore_index=UNKNOWN, reduction="sum")
+        total = (weight * _counts(target, taught.shape[1])).sum().clamp(min=1e-6)
+        losses.append(loss / total)
+    return losses[0], losses[1]
+
+
+def _counts(target: Tensor, classes: int) -> Tensor:
+    """(K,) float number of pixels of each class."""
+    return torch.bincount(target[target != UNKNOWN], minlength=classes).float()
+
+
+def _class_weights(target: Tensor, classes: int, balance: float) -> Tensor:
+    """(K,) weights p^-balance; a class that does not occur has none."""
+    part = _counts(target, classes)
+    part = part / part.sum().clamp(min=1)
+    return torch.where(part > 0, part.clamp(min=1e-3) ** -balance, torch.zeros_like(part))
+
+
+STAGES: dict[str, type[Stage]] = {
+    "supervised": SupervisedStage,
+    "fusion": FusionStage,
+    "warm_up": WarmUpStage,
+    "joint": JointStage,
+}

@@ -1,0 +1,89 @@
+"""`ssvif evaluate` as a user calls it: a separate process, real files, real models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import cv2
+import pytest
+
+from ssvif_core.cli.evaluate import evaluate
+from ssvif_core.errors import SsvifError
+
+
+def ssvif_evaluate(*arguments):
+    command = [sys.executable, "-m", "ssvif_core.cli", "evaluate", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=110)
+
+
+def test_a_model_is_shown_beside_the_baselines_and_files_are_written(paired_folder, tmp_path):
+    answer = ssvif_evaluate(
+        "tiny", "--data", paired_folder / "frames", "-o", tmp_path, "--limit", 3
+    )
+    assert answer.returncode == 0, answer.stderr
+    for word in ("tiny", "guided filter", "mean rank", "IoU of masks", "no day and night"):
+        assert word in answer.stdout
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"metrics.csv", "summary.csv", "summary.json", "grid.png"}
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["frames"], summary["labelled"]) == (3, 3)
+    assert set(summary["fusion"]) == {"average", "max", "laplacian", "guided filter", "tiny"}
+    # visible, thermal, four baselines, the model, its masks
+    assert cv2.imread(str(tmp_path / "grid.png")).shape == (3 * 240, 8 * 320, 3)
+
+
+def test_one_camera_can_be_left_out(paired_folder, tmp_path):
+    options = ("--data", paired_folder / "frames", "--limit", 2, "--no-baselines", "--pictures", 0)
+    for name, more in (("both", ()), ("one", ("--without", "visible"))):
+        answer = ssvif_evaluate("tiny", *options, "-o", tmp_path / name, *more)
+        assert answer.returncode == 0, answer.stderr
+        assert not (tmp_path / name / "grid.png").exists()
+    both, one = (json.loads((tmp_path / n / "summary.json").read_text()) for n in ("both", "one"))
+    assert one["without"] == "visible"
+    assert one["fusion"] != both["fusion"]
+
+
+def test_cameras_baselines_and_models_are_segmented_and_features_probed(paired_folder, tmp_path):
+    torch = pytest.importorskip("torch", reason="needs torch (extra `train`)")
+    from ssvif_core.network.fusion_network import FusionNetwork
+
+    state = {"variant": "tiny", "classes": ["a", "b"]}
+    torch.save({**state, "average": FusionNetwork("tiny", 2).state_dict()}, tmp_path / "c.pt")
+    frames = paired_folder / "frames"
+    answer = ssvif_evaluate(
+        *("tiny", "--data", frames, "-o", tmp_path, "--limit", 2, "--no-baselines", "--jobs", 1),
+        *("--segmentability", "--train", frames, "--steps", 2, "--seeds", "0,1"),
+        *("--probe", tmp_path / "c.pt"),
+    )
+    assert answer.returncode == 0, answer.stderr
+    tables = json.loads((tmp_path / "summary.json").read_text())
+    assert list(tables["segmentability"]) == ["visible", "thermal", "tiny"]
+    assert {"car", "objects", "objects spread"} <= set(tables["segmentability"]["tiny"])
+    assert list(tables["linear probe"]) == ["colour", str(tmp_path / "c.pt")]
+    assert tables["linear probe"]["colour"]["background"] > 0.3
+
+
+def test_a_wrong_call_is_one_line_that_says_what_to_do(tmp_path):
+    answer = ssvif_evaluate("tiny", "--data", tmp_path, "-o", tmp_path)
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+    assert "a paired folder has visible/" in " ".join(answer.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"label_map": "x"}, "label map"),
+        ({"labels": "truth"}, "no label image"),
+        ({"segmentability": True}, "--train FOLDER"),
+        ({"baselines": False}, "nothing to evaluate"),
+        ({"without": "radar"}, "visible or thermal"),
+        ({"models": ["nonesuch"]}, "There is no model"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(paired_folder, tmp_path, options, reason):
+    with pytest.raises(SsvifError, match=reason):
+        evaluate(**{"data": paired_folder / "frames", "output": tmp_path, "jobs": 1, **options})
+    assert not list(tmp_path.iterdir())

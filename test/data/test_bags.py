@@ -1,0 +1,388 @@
+"""Pairs from recordings: the right topics, paired as NearestPairing does, broken files included."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from ssvif_core.data.bags import ImageTopic, choose_topics, read_bag_pairs
+from ssvif_core.data.sources import open_pairs
+from ssvif_core.errors import SsvifError
+from ssvif_core.pairing import NearestPairing
+
+pytest.importorskip("rosbags", reason="needs the extra `bags`")
+from rosbags import rosbag1, rosbag2  # noqa: E402
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin  # noqa: E402
+from rosbags.typesys import Stores, get_typestore  # noqa: E402
+
+VISIBLE, THERMAL = "/camera/image_raw", "/thermal_camera/image_raw"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+START_NS = 1_700_000_000_000_000_000
+SHAPE = (24, 32)
+
+#: name: storage plugin, compression mode.
+STORAGES = {
+    "sqlite3": (StoragePlugin.SQLITE3, CompressionMode.NONE),
+    "sqlite3 zstd files": (StoragePlugin.SQLITE3, CompressionMode.FILE),
+    "mcap": (StoragePlugin.MCAP, CompressionMode.NONE),
+    "mcap zstd chunks": (StoragePlugin.MCAP, CompressionMode.STORAGE),
+    "mcap zstd messages": (StoragePlugin.MCAP, CompressionMode.MESSAGE),
+}
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+
+
+def raw(pixels, encoding, *, padding=0, big_endian=False):
+    """The fields of an Image but for its header; rows end with `padding` bytes of 0xEE."""
+    data = np.ascontiguousarray(pixels)
+    if data.dtype == np.uint16:
+        data = data.astype(">u2" if big_endian else "<u2")
+    rows = data.view(np.uint8).reshape(len(data), -1)
+    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=0xEE)
+    return {
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
+        "encoding": encoding,
+        "is_bigendian": int(big_endian),
+        "step": rows.shape[1],
+        "data": rows.ravel(),
+    }
+
+
+def compressed(pixels, extension, text):
+    return {"format": text, "data": cv2.imencode(extension, pixels)[1].ravel()}
+
+
+def visible_image(number):
+    """Colours that hold a number below 65536, and differ from channel to channel."""
+    pixels = np.zeros((*SHAPE, 3), np.uint8)
+    pixels[:] = (number % 256, number // 256, 77)
+    return raw(pixels, "rgb8")
+
+
+def thermal_image(number):
+    return raw(np.full(SHAPE, number, np.uint8), "mono8")
+
+
+def numbers_of(pair):
+    return int(pair.visible[0, 0, 0]) + 256 * int(pair.visible[0, 0, 1]), int(pair.thermal[0, 0])
+
+
+def ros2_messages(messages):
+    """(topic, type, received_ns, serialized) of (topic, stamp_ns, received_ns, fields)."""
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    types = store.types
+    for topic, stamp_ns, received_ns, fields in messages:
+        stamp = types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
+        header = types["std_msgs/msg/Header"](stamp, "camera")
+        kind = IMAGE if "encoding" in fields else COMPRESSED
+        yield topic, kind, received_ns, store.serialize_cdr(types[kind](header, **fields), kind)
+
+
+def write_bag(path, messages, storage="mcap"):
+    plugin, mode = STORAGES[storage]
+    writer = rosbag2.Writer(path, version=9, storage_plugin=plugin)
+    writer.set_compression(mode, CompressionFormat.ZSTD)
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    connections = {}
+    with writer:
+        for topic, kind, received_ns, data in ros2_messages(messages):
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, kind, typestore=store)
+            writer.write(connections[topic], received_ns, data)
+    return path
+
+
+def recording(seconds, *, jitter_s=0.004, seed=0):
+    """30 Hz visible and 9 Hz thermal, jittered, 5 to 40 ms under way, in order of receipt."""
+    rng = np.random.default_rng(seed)
+    messages = []
+    for topic, rate, image in ((VISIBLE, 30, visible_image), (THERMAL, 9, thermal_image)):
+        times = np.arange(int(seconds * rate)) / rate + rng.normal(0, jitter_s, int(seconds * rate))
+        received = np.maximum.accumulate(times + rng.uniform(0.005, 0.04, len(times)))
+        for number, (stamp, receipt) in enumerate(zip(times, received, strict=True)):
+            stamp_ns, receipt_ns = (START_NS + round(1e9 * t) for t in (stamp, receipt))
+            messages.append((topic, stamp_ns, receipt_ns, image(number)))
+    return sorted(messages, key=lambda message: message[2])
+
+
+def nearest(messages, **settings):
+    """Numbers and stamps of the pairs that NearestPairing makes of the same messages."""
+    pairing, counts, pairs = NearestPairing(**settings), {VISIBLE: 0, THERMAL: 0}, []
+    for topic, stamp_ns, received_ns, _ in messages:
+        add = pairing.add_visible if topic == VISIBLE else pairing.add_thermal
+        pairs += add(stamp_ns, counts[topic], received_ns)
+        counts[topic] += 1
+    pairs += pairing.flush()
+    return [((p.visible, p.thermal), (p.visible_stamp_ns, p.thermal_stamp_ns)) for p in pairs]
+
+
+def short(visible, thermal, count=3):
+    """A few messages of both cameras at the same times."""
+    stamps = [START_NS + i * 10**8 for i in range(count)]
+    return [
+        (topic, ns, ns + lag, fields)
+        for ns in stamps
+        for topic, lag, fields in ((VISIBLE, 0, visible), (THERMAL, 1, thermal))
+    ]
+
+
+# Pairs.
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_pairs_are_those_of_nearest_pairing_in_every_kind_of_storage(tmp_path, storage):
+    messages = recording(4.0)
+    found = read_bag_pairs(write_bag(tmp_path / "bag", messages, storage))
+    expected = nearest(messages)
+    assert len(expected) > 30
+    assert [numbers_of(pair) for pair in found.pairs] == [numbers for numbers, _ in expected]
+    assert found.stamps_ns == [stamps for _, stamps in expected]
+    assert [int(pair.name) for pair in found.pairs] == [ns for _, (ns, _) in expected]
+    assert found.skipped == []
+    assert (found.visible_topic, found.thermal_topic) == (VISIBLE, THERMAL)
+    assert found.counts.paired == len(expected)
+    assert all(pair.visible[0, 0, 2] == 77 for pair in found.pairs)
+
+
+def test_slop_and_offset_of_the_thermal_clock_are_those_of_the_pairing(tmp_path):
+    messages = [
+        (topic, stamp - 200_000_000 * (topic == THERMAL), received, fields)
+        for topic, stamp, received, fields in recording(3.0)
+    ]
+    bag = write_bag(tmp_path / "bag", messages)
+    found = read_bag_pairs(bag, offset_s=0.2, slop_s=0.01)
+    expected = nearest(messages, thermal_offset_s=0.2, slop_s=0.01)
+    assert [numbers_of(pair) for pair in found.pairs] == [numbers for numbers, _ in expected]
+    assert expected != nearest(messages, slop_s=0.01)
+
+
+def test_a_limit_is_spread_over_the_whole_recording(tmp_path):
+    messages = recording(6.0)
+    pairs = open_pairs(write_bag(tmp_path / "bag", messages), limit=5)
+    whole = [numbers for numbers, _ in nearest(messages)]
+    assert [numbers_of(pair) for pair in pairs][:: len(pairs) - 1] == [whole[0], whole[-1]]
+    assert len(pairs) == 5
+
+
+def test_a_ros_1_bag_is_read(tmp_path):
+    store = get_typestore(Stores.ROS1_NOETIC)
+    messages = recording(2.0)
+    with rosbag1.Writer(tmp_path / "old.bag") as writer:
+        connections = {
+            t: writer.add_connection(t, IMAGE, typestore=store) for t in (VISIBLE, THERMAL)
+        }
+        for number, (topic, stamp_ns, received_ns, fields) in enumerate(messages):
+            stamp = store.types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
+            header = store.types["std_msgs/msg/Header"](number, stamp, "camera")
+            data = store.serialize_ros1(store.types[IMAGE](header, **fields), IMAGE)
+            writer.write(connections[topic], received_ns, data)
+    found = read_bag_pairs(tmp_path / "old.bag")
+    assert [numbers_of(p) for p in found.pairs] == [numbers for numbers, _ in nearest(messages)]
+
+
+# Pixels.
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_padded_rows_and_16_bit_counts_of_both_byte_orders_are_read(tmp_path, big_endian):
+    rng = np.random.default_rng(1)
+    visible = rng.integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+    scene = np.linspace(0, 900, SHAPE[0] * SHAPE[1]).reshape(SHAPE)
+    counts = (7000 + scene).astype(np.uint16)
+    messages = short(
+        raw(visible[..., ::-1], "bgr8", padding=13),
+        raw(counts, "mono16", padding=6, big_endian=big_endian),
+    )
+    pairs = open_pairs(write_bag(tmp_path / "bag", messages))
+    assert len(pairs) == 3
+    assert (pairs[0].visible == visible).all()
+    thermal = pairs[0].thermal
+    assert thermal.dtype == np.uint8
+    assert (np.diff(thermal.ravel().astype(int)) >= 0).all()
+    assert (thermal.min(), thermal.max()) == (0, 255)
+
+
+def test_the_gain_follows_a_16_bit_recording_and_does_not_jump(tmp_path):
+    scene = np.linspace(0, 900, SHAPE[0] * SHAPE[1]).reshape(SHAPE)
+    hot = scene.copy()
+    hot[:4] = 5000  # something hot enters, in a sixth of the image
+    messages = [
+        (topic, START_NS + i * 33_000_000, START_NS + i * 33_000_000 + lag, fields)
+        for i in range(20)
+        for topic, lag, fields in (
+            (VISIBLE, 0, visible_image(i)),
+            (THERMAL, 1, raw((7000 + (scene if i < 10 else hot)).astype(np.uint16), "16UC1")),
+        )
+    ]
+    pairs = open_pairs(write_bag(tmp_path / "bag", messages))
+    middle = [float(pair.thermal[12].mean()) for pair in pairs]
+    alone = 255 * scene[12].mean() / 5000  # what percentiles of that frame alone would give
+    assert middle[9] - alone > 110
+    assert abs(middle[10] - middle[9]) < 30
+    assert alone < middle[19] < middle[10] - 15
+
+
+def test_compressed_topics_are_decoded_16_bit_png_included(tmp_path):
+    color = np.full((*SHAPE, 3), (10, 60, 200), np.uint8)  # BGR
+    counts = np.tile(np.linspace(7000, 8000, SHAPE[1]).astype(np.uint16), (SHAPE[0], 1))
+    messages = short(
+        compressed(color, ".jpg", "bgr8; jpeg compressed bgr8"),
+        compressed(counts, ".png", "16UC1; png compressed "),
+    )
+    messages = [(topic + "/compressed", *rest) for topic, *rest in messages]
+    found = read_bag_pairs(write_bag(tmp_path / "bag", messages))
+    assert found.thermal_topic == THERMAL + "/compressed"
+    assert np.abs(found.pairs[0].visible[5, 5].astype(int) - (200, 60, 10)).max() < 6
+    assert found.pairs[0].thermal[0, 0] == 0
+    assert found.pairs[0].thermal[0, -1] == 255
+
+
+def test_a_message_that_cannot_be_decoded_is_listed_and_the_others_are_used(tmp_path):
+    messages = short(visible_image(1), thermal_image(2), count=4)
+    broken = visible_image(1)
+    broken["data"] = broken["data"][:100]
+    messages[2] = (*messages[2][:3], broken)
+    pairs = open_pairs(write_bag(tmp_path / "bag", messages))
+    assert len(pairs) == 3
+    assert [name for name, _ in pairs.skipped] == [f"{VISIBLE} message 1"]
+    assert "truncated" in pairs.skipped[0].reason
+
+
+def test_no_pair_at_all_says_where_the_frames_went(tmp_path):
+    messages = [
+        (topic, 0 if topic == THERMAL else stamp, received, fields)
+        for topic, stamp, received, fields in recording(1.0)
+    ]
+    with pytest.raises(SsvifError, match=r"No usable pair.*unstamped_thermal=9"):
+        open_pairs(write_bag(tmp_path / "bag", messages))
+
+
+# Topics.
+
+
+def test_depth_is_not_taken_for_thermal_nor_a_compressed_copy_for_a_camera():
+    topics = [
+        ImageTopic("/cam/image_raw", IMAGE, "bgr8"),
+        ImageTopic("/cam/image_raw/compressed", COMPRESSED, "bgr8; jpeg"),
+        ImageTopic("/cam/depth/image_rect", IMAGE, "16UC1"),
+        ImageTopic("/boson/image", IMAGE, "mono16"),
+    ]
+    assert choose_topics(topics, None, None, "b") == ("/cam/image_raw", "/boson/image")
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "thermal"),
+    [
+        ("/lwir/image", "mono8", True),
+        ("/robot/ir_camera/image", "rgb8", True),
+        ("/boson", "16UC1", True),
+        ("/stairs/image", "mono8", False),
+        ("/camera/infra1/image_rect_raw", "mono8", False),
+    ],
+)
+def test_a_thermal_topic_shows_in_a_word_of_its_name_or_in_16_bits(name, encoding, thermal):
+    assert ImageTopic(name, IMAGE, encoding).thermal == thermal
+
+
+def test_ambiguous_topics_are_listed_and_can_be_named(tmp_path):
+    messages = short(visible_image(3), thermal_image(4))
+    messages += [("/rear/image_raw", *message[1:]) for message in messages if message[0] == VISIBLE]
+    bag = write_bag(tmp_path / "bag", messages)
+    with pytest.raises(SsvifError) as caught:
+        read_bag_pairs(bag)
+    for part in (VISIBLE, "/rear/image_raw (Image, rgb8)", "visible_topic"):
+        assert part in str(caught.value)
+    assert len(open_pairs(bag, visible_topic="/rear/image_raw")) == 3
+    found = read_bag_pairs(bag, visible_topic=VISIBLE, thermal_topic="/rear/image_raw")
+    assert found.thermal_topic == "/rear/image_raw"
+    with pytest.raises(SsvifError, match="has no image topic /front"):
+        read_bag_pairs(bag, visible_topic="/front")
+
+
+def test_a_bag_without_a_thermal_topic_is_an_error(tmp_path):
+    messages = [message for message in recording(0.5) if message[0] == VISIBLE]
+    with pytest.raises(SsvifError, match="thermal may be none"):
+        open_pairs(write_bag(tmp_path / "bag", messages))
+
+
+# Broken recordings.
+
+
+def large_recording():
+    """Four seconds with images of noise, so that a file has several chunks of 1 MiB."""
+    noise = np.random.default_rng(2).integers(0, 256, (8, 120, 160, 3), dtype=np.uint8)
+    return [
+        (t, stamp, received, raw(noise[i % 8], "rgb8") if t == VISIBLE else fields)
+        for i, (t, stamp, received, fields) in enumerate(recording(4.0))
+    ]
+
+
+@pytest.mark.parametrize("storage", ["mcap", "mcap zstd chunks"])
+@pytest.mark.parametrize("what", ["file", "folder", "folder without metadata"])
+def test_a_truncated_mcap_gives_the_pairs_before_the_cut_and_says_where_it_is(
+    tmp_path, storage, what
+):
+    messages = large_recording()
+    bag = write_bag(tmp_path / "bag", messages, storage)
+    whole = read_bag_pairs(bag)
+    file = bag / "bag.mcap"
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) * 6 // 10])
+    if what == "folder without metadata":
+        (bag / "metadata.yaml").unlink()
+    pairs = open_pairs(file if what == "file" else bag)
+    assert 0.3 * len(whole.pairs) < len(pairs) < 0.7 * len(whole.pairs)
+    # The last pairs before the cut may differ: what would have decided them is not there.
+    assert [p.name for p in pairs][:-2] == [p.name for p in whole.pairs][: len(pairs) - 2]
+    assert [name for name, _ in pairs.skipped] == ["bag.mcap"]
+    assert "breaks off in the record at byte" in pairs.skipped[0].reason
+
+
+def test_a_recording_with_damage_in_the_middle_ends_there(tmp_path):
+    messages = large_recording()
+    bag = write_bag(tmp_path / "bag", messages, "mcap zstd chunks")
+    content = (bag / "bag.mcap").read_bytes()
+    chunks = content.split(ZSTD_MAGIC)
+    assert len(chunks) > 4
+    (bag / "bag.mcap").write_bytes(
+        ZSTD_MAGIC.join(chunks[:3]) + bytes(4) + ZSTD_MAGIC.join(chunks[3:])
+    )
+    pairs = open_pairs(bag)
+    assert 0 < len(pairs) < 0.7 * len(nearest(messages))
+    assert [name for name, _ in pairs.skipped] == ["bag"]
+    assert "breaks off after" in pairs.skipped[0].reason
+
+
+def test_one_lost_file_of_a_split_recording_leaves_the_others(tmp_path):
+    first, second = recording(2.0), recording(2.0, seed=1)
+    second = [(t, stamp + 10**10, received + 10**10, f) for t, stamp, received, f in second]
+    write_bag(tmp_path / "a", first, "sqlite3")
+    write_bag(tmp_path / "b", second, "sqlite3")
+    together = tmp_path / "together"
+    together.mkdir()
+    shutil.copy(tmp_path / "a" / "a.db3", together)
+    shutil.copy(tmp_path / "b" / "b.db3", together)
+    assert len(open_pairs(together)) == len(nearest(first)) + len(nearest(second))
+    (together / "b.db3").write_bytes(b"no database")
+    pairs = open_pairs(together)
+    assert [pair.name for pair in pairs] == [str(stamps[0]) for _, stamps in nearest(first)]
+    assert [name for name, _ in pairs.skipped] == ["b.db3"]
+
+
+@pytest.mark.parametrize("name", ["empty.mcap", "noise.mcap", "noise.db3", "noise.bag"])
+def test_a_file_that_is_no_recording_is_an_error_with_advice(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"" if name.startswith("empty") else bytes(range(256)) * 20)
+    with pytest.raises(SsvifError, match="reindex"):
+        open_pairs(path)
+
+
+def test_without_rosbags_the_error_says_what_to_install(tmp_path, monkeypatch):
+    bag = write_bag(tmp_path / "bag", recording(0.3))
+    monkeypatch.setitem(sys.modules, "rosbags.highlevel", None)
+    with pytest.raises(SsvifError, match=r"pip install '.\[bags\]'"):
+        open_pairs(bag)

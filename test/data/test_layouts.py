@@ -1,0 +1,165 @@
+"""Every published folder layout is found by looking, and read from a real tree on disk."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from ssvif_core.data.layouts import LAYOUTS, detect_layout, layout_named, locate
+from ssvif_core.data.sources import open_pairs
+from ssvif_core.errors import SsvifError
+
+#: layout: folders of visible, thermal and label images, and the extension of the images.
+TREES = {
+    "msrs": ("train/vi", "train/ir", "train/Segmentation_labels", "png"),
+    "fmb": ("train/Visible", "train/Infrared", "train/Label", "png"),
+    "pst900": ("train/rgb", "train/thermal", "train/labels", "png"),
+    "llvip": ("visible/train", "infrared/train", None, "jpg"),
+    "roadscene": ("crop_LR_visible", "cropinfrared", None, "jpg"),
+    "m3fd": ("Vis", "Ir", None, "png"),
+    "mfnet": ("images", None, "labels", "png"),
+    "mfnet_unpacked": ("RGB", "Thermal", "Label", "png"),
+    "generic": ("visible", "thermal", "labels", "png"),
+    "splits": ("train/visible", "train/thermal", "train/labels", "png"),
+}
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+
+
+def write_tree(root, layout, frames, names):
+    """Write frames as a layout has them; lists of names hold all for train and none for test."""
+    visible_folder, thermal_folder, labels_folder, suffix = TREES[layout]
+    for name, (visible, thermal, labels) in zip(names, frames, strict=True):
+        image = visible[..., ::-1]
+        if thermal_folder is None:
+            image = np.dstack((image, thermal))
+        else:
+            write(root / thermal_folder / f"{name}.{suffix}", thermal)
+        write(root / visible_folder / f"{name}.{suffix}", image)
+        if labels_folder:
+            write(root / labels_folder / f"{name}.png", labels)
+    if layout_named(layout).names:
+        (root / "train.txt").write_text("".join(f"{name}\n" for name in names))
+        (root / "test.txt").write_text("")
+
+
+def names_of(frames):
+    return [f"{index:05d}{'DN'[index % 2]}" for index in range(len(frames))]
+
+
+def test_every_layout_has_a_tree_in_these_tests():
+    assert {layout.name for layout in LAYOUTS} == TREES.keys()
+
+
+@pytest.mark.parametrize("layout", TREES)
+def test_a_published_layout_is_recognised_and_its_pairs_are_read(layout, frame_pairs, tmp_path):
+    frames = frame_pairs[:4]
+    write_tree(tmp_path, layout, frames, names_of(frames))
+    (tmp_path / "README.md").write_text("not an image")
+    assert detect_layout(tmp_path).name == layout
+    labels = "auto" if TREES[layout][2] else None
+    pairs = open_pairs(tmp_path, labels=labels)
+    assert [pair.name for pair in pairs] == names_of(frames)
+    assert pairs.skipped == []
+    assert pairs.has_labels == (labels is not None)
+    tolerance = 12 if TREES[layout][3] == "jpg" else 0
+    for pair, (visible, thermal, truth) in zip(pairs, frames, strict=True):
+        for read, drawn in ((pair.visible, visible), (pair.thermal, thermal)):
+            assert read.dtype == np.uint8
+            assert np.abs(read.astype(int) - drawn).mean() <= tolerance
+        assert labels is None or (pair.labels == truth).all()
+
+
+@pytest.mark.parametrize("layout", TREES)
+def test_broken_mismatched_and_lonely_images_are_listed_in_every_layout(
+    layout, frame_pairs, tmp_path
+):
+    visible_folder, thermal_folder, _, suffix = TREES[layout]
+    names = ["fine", "broken", "narrow", "alone"]
+    write_tree(tmp_path, layout, frame_pairs[:4], names)
+    broken = tmp_path / visible_folder / f"broken.{suffix}"
+    broken.write_bytes(broken.read_bytes()[:-300])
+    if thermal_folder is None:  # packed: there is one size, and one file to lose
+        write(tmp_path / visible_folder / "narrow.png", frame_pairs[2][0])  # no alpha channel
+        (tmp_path / visible_folder / "alone.png").unlink()
+    else:
+        write(tmp_path / thermal_folder / f"narrow.{suffix}", frame_pairs[2][1][:, :-20])
+        (tmp_path / thermal_folder / f"alone.{suffix}").unlink()
+    pairs = open_pairs(tmp_path)
+    assert [pair.name for pair in pairs] == ["fine"]
+    assert sorted(name for name, _ in pairs.skipped) == ["alone", "broken", "narrow"]
+    reasons = dict(pairs.skipped)
+    assert "damaged" in reasons["broken"]
+    assert "no 4 channels" in reasons["narrow"] or "160x120, thermal 140x120" in reasons["narrow"]
+    assert "there is no" in reasons["alone"]
+
+
+@pytest.mark.parametrize("layout", ["msrs", "fmb", "pst900", "splits"])
+def test_the_folder_of_one_split_may_be_named(layout, frame_pairs, tmp_path):
+    write_tree(tmp_path, layout, frame_pairs[:2], ["a", "b"])
+    found = detect_layout(tmp_path / "train")
+    assert found.classes == layout_named(layout).classes
+    assert [pair.name for pair in open_pairs(tmp_path / "train", labels="auto")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("folder", ["vi", "VIS", "vis"])
+def test_folder_names_are_compared_without_case_and_m3fd_may_be_renamed(
+    folder, frame_pairs, tmp_path
+):
+    for visible, thermal, _ in frame_pairs[:1]:
+        write(tmp_path / folder / "00000.png", visible)
+        write(tmp_path / "ir" / "00000.png", thermal)
+    assert detect_layout(tmp_path).name == "m3fd"
+
+
+def test_splits_are_kept_apart(frame_pairs, tmp_path):
+    write_tree(tmp_path, "msrs", frame_pairs[:2], ["a", "b"])
+    write(tmp_path / "test/vi/c.png", frame_pairs[2][0])
+    write(tmp_path / "test/ir/c.png", frame_pairs[2][1])
+    assert [pair.name for pair in open_pairs(tmp_path, split="test")] == ["c"]
+    with pytest.raises(SsvifError, match=r"no split 'val': there is \['train', 'test'\]"):
+        open_pairs(tmp_path, split="val")
+
+
+def test_a_list_of_names_decides_which_files_belong_to_a_split(frame_pairs, tmp_path):
+    write_tree(tmp_path, "mfnet", frame_pairs[:3], ["a", "b", "c"])
+    (tmp_path / "train.txt").write_text("c\nimages/a.png labels/a.png\n\ngone\n")
+    (tmp_path / "test.txt").write_text("b\n")
+    pairs = open_pairs(tmp_path)
+    assert [pair.name for pair in pairs] == ["a", "c"]
+    assert [name for name, _ in pairs.skipped] == ["gone"]
+    assert [pair.name for pair in open_pairs(tmp_path, split="test")] == ["b"]
+    with pytest.raises(SsvifError, match=r"val.txt is missing.*'train', 'test'"):
+        open_pairs(tmp_path, split="val")
+
+
+def test_data_without_splits_has_no_test_set_that_would_be_the_training_set(frame_pairs, tmp_path):
+    write_tree(tmp_path, "roadscene", frame_pairs[:1], ["a"])
+    with pytest.raises(SsvifError, match="not divided into splits"):
+        open_pairs(tmp_path, split="test")
+
+
+def test_class_names_stand_at_the_ids_of_the_published_labels():
+    msrs, fmb, pst900 = (layout_named(name).classes for name in ("msrs", "fmb", "pst900"))
+    assert (len(msrs), len(fmb), len(pst900)) == (9, 15, 5)
+    assert (msrs[1], msrs[2], msrs[3]) == ("car", "person", "bicycle")
+    assert (fmb[0], fmb[8], fmb[9], fmb[14]) == ("unlabelled", "person", "car", "pole")
+    assert layout_named("mfnet").classes == msrs
+
+
+def test_an_unknown_folder_says_what_was_looked_for_and_what_is_there(tmp_path):
+    (tmp_path / "left").mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(SsvifError) as caught:
+        detect_layout(tmp_path)
+    for wanted in ("Segmentation_labels", "crop_LR_visible", "visible/ and thermal/"):
+        assert wanted in str(caught.value)
+    assert "left/, notes.txt" in str(caught.value)
+    with pytest.raises(SsvifError, match="no such folder"):
+        locate(layout_named("msrs"), tmp_path / "gone", "train")
+    with pytest.raises(SsvifError, match=r"no layout 'kitti'.*'msrs'"):
+        layout_named("kitti")

@@ -1,0 +1,245 @@
+"""The whole of SSVIF in a few real steps: stages, gradients, resuming, several processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+
+from ssvif_core.cli.export import training_section  # noqa: E402
+from ssvif_core.errors import SsvifError  # noqa: E402
+from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
+from ssvif_core.training.collapse import CollapseError  # noqa: E402
+from ssvif_core.training.config import TrainingConfig, load_config  # noqa: E402
+from ssvif_core.training.trainer import Trainer  # noqa: E402
+
+STAGES = [
+    {"kind": "fusion", "steps": 3, "warmup_steps": 1},
+    {"kind": "warm_up", "steps": 3, "warmup_steps": 1},
+    {"kind": "joint", "steps": 4, "warmup_steps": 1},
+]
+
+
+def configuration(root, mode="anchored", **changes) -> TrainingConfig:
+    clusters = mode == "clusters"
+    source = {"folder": "frames", "share": 1, "holdout_every": 5}
+    content = {
+        "name": "test",
+        "variant": "tiny",
+        "classes": "clusters" if clusters else ["background", "car", "person", "bicycle"],
+        "data_root": root,
+        "sources": [source if clusters else {**source, "labels": "labels"}],
+        "stages": STAGES,
+        "batch_size": 2,
+        "crop": [64, 96],
+        "modality_dropout": 0.3,
+        "ema_decay": 0.5,
+        "consistency": {"mode": mode, "clusters": 5, "margin": 0.0},
+        "weighting": {"kind": "dwa", "interval": 1},
+        "validate_every": 5,
+        "checkpoint_every": 4,
+        "precision": "float32",
+        "threads": 1,
+    }
+    return TrainingConfig.model_validate({**content, **changes})
+
+
+class Stop(Exception):
+    pass
+
+
+def run_to(trainer, step):
+    def stop(at, values):
+        if at == step:
+            raise Stop
+
+    with pytest.raises(Stop):
+        trainer.run(stop)
+
+
+@pytest.mark.parametrize("mode", ["anchored", "distilled", "clusters"])
+def test_all_stages_run_and_say_what_they_weigh(paired_folder, tmp_path, mode):
+    trainer = Trainer(configuration(paired_folder, mode), tmp_path)
+    seen = {}
+    trainer.run(lambda step, values: seen.update({step: (trainer.stage.config.kind, values)}))
+    assert [seen[step][0] for step in (1, 4, 7)] == ["fusion", "warm_up", "joint"]
+    joint = seen[10][1]
+    assert {"weight/fusion", "weight/consistency", "weight/anchor", "weight/gate"} <= joint.keys()
+    assert all(value == value for value in joint.values())
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    expected = {"anchored": "finetuned"}.get(mode, mode)
+    assert state["mode"] == expected
+    section = training_section("ssvif train ...", state)
+    assert [stage["kind"] for stage in section["runs"][0]["stages"]] == [
+        "fusion", "warm_up", "joint"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["anchored", "clusters"])
+@pytest.mark.parametrize("stopped_at", [3, 5, 8])
+def test_a_run_stopped_in_any_stage_ends_with_the_same_weights(
+    paired_folder, tmp_path, mode, stopped_at
+):
+    config = configuration(paired_folder, mode)
+    Trainer(config, tmp_path / "whole").run()
+    run_to(Trainer(config, tmp_path / "parts"), stopped_at)
+    resumed = Trainer(config, tmp_path / "parts")
+    assert resumed.step == stopped_at
+    resumed.run()
+    whole, parts = (load_checkpoint(tmp_path / n / "checkpoint.pt") for n in ("whole", "parts"))
+    for part in ("average", "segmenter_average"):
+        assert all(torch.equal(whole[part][name], value) for name, value in parts[part].items())
+
+
+def test_warming_up_leaves_the_fused_image_as_it_is(paired_folder, tmp_path):
+    trainer = Trainer(configuration(paired_folder), tmp_path)
+    run_to(trainer, 3)
+    before = load_checkpoint(tmp_path / "checkpoint.pt")
+    trainer = Trainer(configuration(paired_folder), tmp_path)
+    run_to(trainer, 6)
+    after = load_checkpoint(tmp_path / "checkpoint.pt")
+    changed = {
+        name.split(".")[0]
+        for name, value in after["network"].items()
+        if not torch.equal(value, before["network"][name])
+    }
+    assert changed == {"labels_eighth", "labels_quarter"}
+    assert any(
+        not torch.equal(value, before["segmenter"][name])
+        for name, value in after["segmenter"].items()
+    )
+
+
+def test_a_closed_gate_keeps_the_pixel_branch_from_changing_the_fused_image(
+    paired_folder, tmp_path
+):
+    gradients = {}
+    for through in (0.0, 1.0):
+        config = configuration(
+            paired_folder,
+            weighting={"kind": "fixed", "through_image": through},
+            loss={"intensity": 0, "gradient": 0, "ssim": 0, "decomposition": 0},
+            modality_dropout=0.0,
+        )
+        trainer = Trainer(config, tmp_path / str(through))
+        trainer._enter(config.stages[2], start=0)
+        # At the start the coefficients do not depend on features: open the path first.
+        torch.nn.init.normal_(trainer.models.network.coefficients.weight, std=0.1)
+        trainer.stage.training_mode()
+        trainer.stage.backward(trainer.inputs(trainer.batches.at(0)), 0)
+        gradients[through] = trainer.models.network.coefficients.weight.grad.abs().sum().item()
+    assert gradients[0.0] == 0.0
+    assert gradients[1.0] > 0.0
+
+
+def test_clusters_that_collapse_end_the_run_with_a_checkpoint_and_a_report(paired_folder, tmp_path):
+    collapse = {"every": 1, "patience": 2, "min_perplexity": 5.0}  # of 5 clusters: never reached
+    config = configuration(paired_folder, "clusters", collapse=collapse)
+    with pytest.raises(CollapseError, match="one cluster"):
+        Trainer(config, tmp_path).run()
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 8
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_the_context_over_the_whole_image_is_off_without_labels(paired_folder, tmp_path):
+    trainer = Trainer(configuration(paired_folder, "clusters"), tmp_path)
+    trainer.run()
+    assert not trainer.models.network.context.weight.any()
+    assert not trainer.models.network.context.bias.any()
+
+
+def test_a_ration_of_labels_is_kept_and_larger_ones_hold_the_smaller(paired_folder, tmp_path):
+    def labelled(count):
+        source = {"folder": "frames", "share": 1, "labels": "labels", "labelled": count}
+        trainer = Trainer(configuration(paired_folder, sources=[source]), tmp_path / str(count))
+        pairs = trainer.batches.sources[0].pairs
+        return {pair.name for pair in pairs if pair.labels is not None}
+
+    assert len(labelled(2)) == 2
+    assert labelled(2) < labelled(4)
+    assert labelled(0) == set()
+
+
+def test_an_anchor_of_labels_needs_labels(paired_folder, tmp_path):
+    config = configuration(paired_folder, sources=[{"folder": "frames", "share": 1}])
+    with pytest.raises(SsvifError, match="mode clusters"):
+        Trainer(config, tmp_path).run()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(
+    paired_folder, tmp_path
+):
+    config = configuration(paired_folder)
+    trainer = Trainer(config, tmp_path)
+    run_to(trainer, 4)
+    good = (tmp_path / "checkpoint.pt").read_bytes()
+    trainer = Trainer(config, tmp_path)
+    with torch.no_grad():
+        next(trainer.models.segmenter.parameters()).fill_(float("nan"))
+    with pytest.raises(SsvifError, match="not finite at step 4"):
+        trainer.run()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == good
+
+
+def test_a_recording_without_labels_is_all_that_it_takes(recording, repository, tmp_path):
+    overrides = {
+        "data_root": recording, "variant": "tiny", "initialise_from": "tiny", "batch_size": 2,
+        "crop": [64, 96], "precision": "float32",
+    }  # fmt: skip
+    path = repository / "config" / "training" / "own_frames.yaml"
+    trainer = Trainer(load_config(path, overrides).with_steps(12), tmp_path)
+    trainer.run()
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert (state["mode"], state["step"], len(state["classes"])) == ("clusters", 12, 12)
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_fewer_steps_keep_the_parts_of_the_stages(repository):
+    config = load_config(repository / "config" / "training" / "ssvif.yaml")
+    assert [stage.steps for stage in config.stages] == [2500, 500, 6000]
+    short = config.with_steps(90)
+    assert [stage.steps for stage in short.stages] == [25, 5, 60]
+    assert short.steps == 90
+    with pytest.raises(SsvifError, match="too few"):
+        config.with_steps(2)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+from ssvif_core.training.config import TrainingConfig
+from ssvif_core.training.distributed import process_group
+from ssvif_core.training.trainer import Trainer
+
+config = TrainingConfig.model_validate_json(Path(sys.argv[1]).read_text())
+with process_group("cpu") as processes:
+    trainer = Trainer(config, Path(sys.argv[2]), processes)
+    trainer.run()
+    own = torch.cat([p.flatten() for p in trainer.models.parameters()])
+    torch.save({"weights": own.detach()}, Path(sys.argv[2]) / f"rank{processes.rank}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(paired_folder, tmp_path):
+    config = configuration(paired_folder, batch_size=4, weighting={"kind": "gate"})
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    (tmp_path / "run.py").write_text(SCRIPT)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        str(tmp_path / "run.py"), str(tmp_path / "config.json"), str(tmp_path / "run"),
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [load_checkpoint(tmp_path / "run" / f"rank{i}.pt")["weights"] for i in range(2)]
+    assert torch.equal(*ranks)
+    state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert state["step"] == 10
+    alone = Trainer(config, tmp_path / "alone")
+    assert not torch.equal(torch.cat([p.flatten() for p in alone.models.parameters()]), ranks[0])

@@ -1,0 +1,55 @@
+"""Weights and gate on gradients and losses that can be worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+
+from ssvif_core.training.config import WeightingConfig  # noqa: E402
+from ssvif_core.training.weighting import make_weighting  # noqa: E402
+
+
+def weighting(**settings):
+    return make_weighting(WeightingConfig.model_validate(settings))
+
+
+def test_fixed_weights_are_one_and_the_gate_is_where_it_was_put():
+    fixed = weighting(kind="fixed", through_image=0.25)
+    assert fixed.weights({"fusion": 3.0, "anchor": 0.1}) == {"fusion": 1.0, "anchor": 1.0}
+    assert fixed.gate(torch.ones(2, 3, 4, 4), torch.ones(2, 3, 4, 4)) == 0.25
+
+
+def test_the_gate_limits_segmentation_to_a_part_of_the_pull_of_fusion():
+    gate = weighting(kind="gate", rho=0.5)
+    fusion = torch.zeros(1, 3, 2, 2)
+    fusion[0, 0, 0, 0] = 4.0  # norm 4
+    weak, strong = fusion / 4, fusion * 2  # norms 1 and 8
+    assert gate.gate(fusion, weak) == 1.0
+    # 0.5 * 4 / 8: scaled, the strong gradient has the norm 2, half of that of fusion.
+    assert gate.gate(fusion, strong) == pytest.approx(0.25)
+    assert gate.gate(fusion, torch.zeros_like(fusion)) == 1.0
+
+
+def test_dynamic_averaging_favours_the_loss_that_falls_more_slowly():
+    average = weighting(kind="dwa", interval=2, temperature=2.0)
+    for losses in ({"a": 4.0, "b": 4.0}, {"a": 4.0, "b": 4.0}, {"a": 4.0, "b": 2.0}):
+        assert average.weights(losses) == {"a": 1.0, "b": 1.0}
+    average.weights({"a": 4.0, "b": 2.0})
+    # Means of the two intervals: a 4 -> 4 (ratio 1), b 4 -> 2 (ratio 1/2).
+    a, b = math.exp(1 / 2), math.exp(0.5 / 2)
+    factors = average.weights({"a": 1.0, "b": 1.0})
+    assert factors["a"] == pytest.approx(2 * a / (a + b))
+    assert factors["b"] == pytest.approx(2 * b / (a + b))
+
+
+def test_a_restored_state_goes_on_with_the_same_weights():
+    first = weighting(kind="dwa", interval=3)
+    for i in range(8):
+        first.weights({"a": 1.0 / (i + 1), "b": 1.0})
+    second = weighting(kind="dwa", interval=3)
+    second.load_state_dict(first.state_dict())
+    for _ in range(5):
+        assert first.weights({"a": 0.5, "b": 0.9}) == second.weights({"a": 0.5, "b": 0.9})
