@@ -18,6 +18,8 @@ __all__ = ["Recorder"]
 
 #: Steps between two entries of the journal.
 EVERY = 20
+#: Pairs that are shown where none is held out.
+SAMPLES = 4
 
 
 class Recorder:
@@ -47,10 +49,13 @@ class Recorder:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not self._writes:
             return
-        self.board.close()
         if error is not None:
             reason = str(error) or type(error).__name__
-            self.journal.stop(self.trainer.step, reason, isinstance(error, CollapseError))
+            collapsed = isinstance(error, CollapseError)
+            if collapsed:
+                self._validate()  # the pictures show it
+            self.journal.stop(self.trainer.step, reason, collapsed)
+        self.board.close()
         # Stopped, collapsed or finished: there is always something to look at.
         if self.journal.read():
             write_report(self.trainer.folder)
@@ -91,18 +96,20 @@ class Recorder:
             self.board.add_scalar(name, value, self.trainer.step)
 
     def _validate(self) -> None:
+        """Score the held-out pairs; where there are none, show some that are trained on."""
         trainer = self.trainer
-        if not self._writes or not trainer.held_out:
+        if not self._writes:
             return
-        named = trainer.config.mask_mode != "clusters"
+        first = trainer.batches.sources[0].pairs
         scores, pictures = validate(
             trainer.averaged.network,
-            trainer.held_out,
+            trainer.held_out or [first[i] for i in range(min(SAMPLES, len(first)))],
             trainer.config.classes,
             trainer.device,
-            with_iou=named,
+            with_iou=trainer.config.mask_mode != "clusters",
         )
-        self._write({f"validation/{name}": value for name, value in scores.items()})
+        if trainer.held_out:
+            self._write({f"validation/{name}": value for name, value in scores.items()})
         self.board.add_image("validation/pairs", pictures, trainer.step, dataformats="HWC")
         self.journal.picture(trainer.step, "pairs", pictures)
 

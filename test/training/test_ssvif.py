@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -142,7 +144,8 @@ def test_clusters_that_collapse_end_the_run_with_a_checkpoint_and_a_report(paire
     with pytest.raises(CollapseError, match="one cluster"):
         Trainer(config, tmp_path).run()
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 8
-    assert (tmp_path / "report.html").is_file()
+    assert (tmp_path / "pictures" / "0000008_pairs.png").is_file()
+    assert "collapsed" in (tmp_path / "report.html").read_text().lower()
 
 
 def test_the_context_over_the_whole_image_is_off_without_labels(paired_folder, tmp_path):
@@ -206,6 +209,31 @@ def test_fewer_steps_keep_the_parts_of_the_stages(repository):
     assert short.steps == 90
     with pytest.raises(SsvifError, match="too few"):
         config.with_steps(2)
+
+
+@pytest.mark.slow
+def test_ctrl_c_waits_for_the_step_saves_and_the_same_command_goes_on(paired_folder, tmp_path):
+    config = configuration(paired_folder).with_steps(5000)
+    (tmp_path / "run.yaml").write_text(config.model_dump_json())  # JSON is YAML
+    command = [sys.executable, "-m", "ssvif_core.cli", "train", "run.yaml", "--run", "run"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True,
+    )  # fmt: skip
+    journal = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and '"step": 20' in journal.read_text()):
+        assert started.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    started.send_signal(signal.SIGINT)
+    said, _ = started.communicate(timeout=60)
+    assert started.returncode == 130
+    step = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"]
+    assert step >= 20
+    assert f"stopped and saved at step {step}" in said
+    assert Trainer(config, tmp_path / "run").step == step
 
 
 SCRIPT = """
