@@ -51,6 +51,11 @@ ARMS: dict[str, tuple[str, tuple[tuple[str, float], ...], dict[str, Any]]] = {
     "labels only": ("ssvif", (("supervised", 1.0),), {}),
     "fusion, then labels": ("ssvif", (("fusion", 0.3), ("supervised", 0.7)), {}),
     "anchored, no consistency": ("ssvif", THREE, {"loss": {"consistency": 0.0}}),
+    "anchored, label targets": (
+        "ssvif",
+        THREE,
+        {"consistency": {"targets": "likely", "confidence": 0.6, "ramp": 0.0}},
+    ),  # fmt: skip
     "anchored, fixed": ("ssvif", THREE, {"weighting": {"kind": "fixed"}}),
     "anchored, dwa": ("ssvif", THREE, {"weighting": {"kind": "dwa"}}),
     "anchored, gate": ("ssvif", THREE, {"weighting": {"kind": "gate"}}),

@@ -1,9 +1,11 @@
-"""How good the shipped models are: masks on msrs/val, fusion on vifb beside four baselines.
+"""How good the shipped models are: masks on msrs/val, fusion on vifb and msrs/val beside baselines.
 
-    python benchmarks/quality.py [--data ../shared/data] [MODEL ...] [--write-cards]
+    python benchmarks/quality.py [--data ../shared/data] [MODEL ...] [--write-cards] [--jobs 0]
 
-Runs what ships (the ONNX file, through `Pipeline`, thermal as it is in the files) and writes
-benchmarks/results/quality.json; with --write-cards the figures also go into the models' cards.
+Runs what ships, as `ssvif evaluate` does (the ONNX file, through `Pipeline`, thermal as it is in
+the files), and writes benchmarks/results/quality.json; with --write-cards the figures also go into
+the models' cards. Every model is ranked against the four baselines alone. Masks are scored with
+both cameras, and with each of them black.
 
 msrs/val labels are where two published RGB-T networks agree: a consensus of predictions, not
 hand-made ground truth. Classes other than car, person and bicycle count as background, 255 is left
@@ -14,63 +16,39 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from report import write_result
-from rich.progress import track
 
-from ssvif_core.data.pairs import FramePair, list_pairs, read_pair
+from ssvif_core.cli.progress import progress_bar
 from ssvif_core.evaluation.baselines import BASELINES
-from ssvif_core.evaluation.fusion_metrics import METRICS, evaluate_fusion
-from ssvif_core.evaluation.ranking import mean_rank
-from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix
-from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.inference.engine import create_engine
-from ssvif_core.inference.pipeline import Pipeline
-from ssvif_core.models import ModelCard, open_model, shipped_models
+from ssvif_core.evaluation.evaluate import Evaluation, evaluate
+from ssvif_core.evaluation.evaluation_set import EvaluationSet, open_evaluation_set
+from ssvif_core.evaluation.frame_scores import Plan
+from ssvif_core.evaluation.methods import open_models
+from ssvif_core.evaluation.report import plain
+from ssvif_core.evaluation.segmentation_metrics import OBJECTS
+from ssvif_core.models import shipped_models
 
 #: Ids of msrs/val -> classes of the models; 4 to 8 (curve, car stop, ...) are background.
 LABEL_MAP = {0: 0, 1: 1, 2: 2, 3: 3, 4: 0, 5: 0, 6: 0, 7: 0, 8: 0}
-OBJECTS = ("car", "person", "bicycle")
-Fuse = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def segmentation(pipeline: Pipeline, card: ModelCard, folder: Path) -> dict[str, object]:
-    """IoU of each class on msrs/val: all frames, day and night."""
-    names = [c.name for c in card.classes]
-    matrices = {part: ConfusionMatrix(len(names)) for part in ("all", "day", "night")}
-    for name, visible, thermal in track(list_pairs(folder), f"{card.name}: msrs/val"):
-        pair = read_pair(name, visible, thermal, folder / "labels" / f"{name}.png", LABEL_MAP)
-        assert pair.labels is not None
-        labels = pipeline.process(pair.visible, pair.thermal).labels
-        for part in ("all", "day" if name.endswith("D") else "night"):
-            matrices[part].update(pair.labels, labels)
-    return {part: _iou(matrix, names) for part, matrix in matrices.items()}
+def run(title: str, plan: Plan, frames: EvaluationSet, jobs: int) -> Evaluation:
+    with progress_bar() as bar:
+        task = bar.add_task(title, total=len(frames.names))
+        return evaluate(plan, frames, jobs, lambda: bar.advance(task))
 
 
-def _iou(matrix: ConfusionMatrix, names: list[str]) -> dict[str, float]:
-    iou = dict(zip(names, map(float, matrix.iou()), strict=True))
-    iou["mean of " + ", ".join(OBJECTS)] = float(np.mean([iou[name] for name in OBJECTS]))
-    return {name: round(value, 4) for name, value in iou.items()}
-
-
-def fusion(methods: dict[str, Fuse], pairs: list[FramePair], title: str) -> dict[str, object]:
-    """Mean of each metric over the pairs, and the mean rank over the metrics."""
-    sums = {method: dict.fromkeys(METRICS, 0.0) for method in methods}
-    for pair in track(pairs, title):
-        for method, fuse in methods.items():
-            values = evaluate_fusion(fuse(pair.visible, pair.thermal), pair.visible, pair.thermal)
-            for metric, value in values.items():
-                sums[method][metric] += value / len(pairs)
-    ranks = mean_rank(sums)
+def masks(evaluation: Evaluation, name: str) -> dict[str, dict[str, float]]:
+    """IoU of each class: all frames, day and night; the mean says of what it is one."""
+    classes = [label.name for label in evaluation.cards[name].classes]
+    mean = "mean of " + ", ".join(classes[1:])
+    parts = evaluation.segmentation()[name]
     return {
-        method: {
-            **{metric: round(value, 4) for metric, value in values.items()},
-            "mean rank": round(ranks[method], 3),
-        }
-        for method, values in sums.items()
+        part: {mean if key == OBJECTS else key: value for key, value in iou.items()}
+        for part, iou in parts.items()
     }
 
 
@@ -78,20 +56,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="*", default=shipped_models())
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--jobs", type=int, default=0, help="processes; 0: one for each core")
     parser.add_argument("--write-cards", action="store_true")
     options = parser.parse_args()
-    vifb = [read_pair(*pair) for pair in list_pairs(options.data / "vifb")]
-    result: dict[str, dict[str, object]] = {}
-    for name in options.models:
-        model = open_model(name)
-        pipeline = Pipeline(create_engine(model, "onnxruntime", 2)[0], ThermalGain(mode="none"))
-        ours: Fuse = lambda v, t, p=pipeline: p.process(v, t).fused.copy()  # noqa: E731
-        metrics = {
-            "msrs/val": segmentation(pipeline, model.card, options.data / "msrs" / "val"),
-            "vifb": fusion({model.card.name: ours, **BASELINES}, vifb, f"{name}: vifb"),
-        }
-        result[model.card.name] = metrics
-        print(json.dumps(metrics, indent=1))
+
+    models = open_models(options.models)
+    val = open_evaluation_set(options.data / "msrs" / "val", "labels", LABEL_MAP)
+    vifb = open_evaluation_set(options.data / "vifb")
+    plan = Plan(tuple(options.models), tuple(BASELINES))
+    on_vifb = run("vifb", plan, vifb, options.jobs)
+    on_val = run("msrs/val", plan, val, options.jobs)
+    dark = {
+        f"msrs/val without {camera}": run(
+            f"msrs/val without {camera}",
+            Plan(tuple(options.models), without=camera),
+            val,
+            options.jobs,
+        )
+        for camera in ("visible", "thermal")
+    }
+    result: dict[str, Any] = {}
+    for name, model in models.items():
+        result[name] = metrics = plain(
+            {
+                "msrs/val": masks(on_val, name),
+                **{title: masks(evaluation, name) for title, evaluation in dark.items()},
+                "vifb": on_vifb.fusion([name, *BASELINES]),
+                "msrs/val fusion": on_val.fusion([name, *BASELINES]),
+            }
+        )
+        print(name, json.dumps(metrics, indent=1))
         if options.write_cards:
             path = model.path.with_suffix(".json")
             card = {**json.loads(path.read_text()), "metrics": metrics}

@@ -114,8 +114,8 @@ def evaluate(
     Args:
         plan: what is evaluated.
         frames: on what.
-        jobs: processes, each with its own engines; 0 takes one for each core. The metrics hold
-            Python's interpreter lock for part of their time, so threads would gain little.
+        jobs: processes, each with its own engines, as one thread owns an engine; 0 takes one for
+            each core.
         on_frame: called after each frame.
 
     Raises:

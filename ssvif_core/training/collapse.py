@@ -105,7 +105,7 @@ class CollapseAlarm:
             values = ", ".join(f"{name} {value:.3g}" for name, value in asdict(figures).items())
             raise CollapseError(
                 f"The masks have collapsed: {'; '.join(reasons)} ({values}). Checkpoint and "
-                "pictures of the run show it. Try a stronger anchor (loss.anchor), assignment: "
+                "pictures of the run show it. Try a stronger anchor (loss.anchor), targets: "
                 "balanced, more clusters, or a longer warm-up; collapse.* sets the bounds."
             )
 

@@ -78,13 +78,15 @@ class ConsistencyConfig(_Strict):
 
     mode: Literal["anchored", "distilled", "clusters"] = "anchored"
     clusters: int = Field(12, ge=2, le=200, description="anonymous ids, in mode clusters")
-    confidence: float = Field(0.6, ge=0, le=1, description="below it a prediction teaches nothing")
-    assignment: Literal["likely", "balanced"] = Field(
-        "likely", description="how clusters become targets: most likely, or balanced in each image"
-    )
+    targets: Literal["soft", "likely", "balanced"] = Field(
+        "soft", description="what a branch teaches: its probabilities, its most likely class, or "
+        "an assignment that is balanced in each image (clusters)"
+    )  # fmt: skip
+    confidence: float = Field(0.6, ge=0, le=1, description="likely: below it nothing is taught")
+    ramp: float = Field(0.3, ge=0, le=1, description="part of the stage in which it fades in")
     margin: float = Field(0.01, ge=0, description="lead in cosine that a prototype needs")
     balance: float = Field(
-        0.5, ge=0, le=1, description="0: every pixel teaches alike; 1: every class does"
+        0.5, ge=0, le=1, description="likely, balanced: 0: every pixel counts alike; 1: every class"
     )
 
 

@@ -10,7 +10,7 @@ A stage computes losses and leaves gradients; it knows no optimiser, files or sc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ from ssvif_core.training.assignment import balanced, confident
 from ssvif_core.training.config import ConsistencyConfig, StageConfig, TrainingConfig
 from ssvif_core.training.distributed import Processes, computes_bfloat16
 from ssvif_core.training.losses import fusion_losses, segmentation_losses
-from ssvif_core.training.views import STRIDE, Window, draw_window, without_border
+from ssvif_core.training.views import BORDER, STRIDE, Window, draw_window, without_border
 from ssvif_core.training.weighting import Weighting
 
 __all__ = ["FUSION_TERMS", "STAGES", "Inputs", "Models", "Stage", "StageContext"]
@@ -92,6 +92,7 @@ class Stage:
     Args:
         config: of the stage.
         context: of the run.
+        start: step of the run at which the stage begins.
 
     On creation, parameters that are not trained are frozen and modules wrapped for several
     processes.
@@ -101,8 +102,8 @@ class Stage:
     parts: tuple[str, ...] = ()
     trains_segmenter = False
 
-    def __init__(self, config: StageConfig, context: StageContext) -> None:
-        self.config, self.context = config, context
+    def __init__(self, config: StageConfig, context: StageContext, start: int = 0) -> None:
+        self.config, self.context, self.start = config, context, start
         self._trained = set(config.train_only or self.parts)
         self.training_mode()
         self.network = context.processes.wrap(context.models.network)
@@ -212,8 +213,8 @@ class _TwoBranches(Stage):
 
     trains_segmenter = True
 
-    def __init__(self, config: StageConfig, context: StageContext) -> None:
-        super().__init__(config, context)
+    def __init__(self, config: StageConfig, context: StageContext, start: int = 0) -> None:
+        super().__init__(config, context, start)
         assert context.anchor is not None
         self.anchor = context.anchor
 
@@ -270,7 +271,9 @@ class JointStage(_TwoBranches):
         anchor_feature, anchor_pixel = self.anchor.losses(
             feature_logits, pixel_logits, window, inputs
         )
-        weights = self._weights(fusion, csc_feature + csc_pixel, anchor_feature + anchor_pixel)
+        weights = self._weights(
+            fusion, csc_feature + csc_pixel, anchor_feature + anchor_pixel, self._ramp(step)
+        )
         (weights["consistency"] * csc_pixel + weights["anchor"] * anchor_pixel).backward()
         (fusion_gradient,) = torch.autograd.grad(weights["fusion"] * fusion, seen)
         assert shown.grad is not None
@@ -293,14 +296,24 @@ class JointStage(_TwoBranches):
             "weight/gate": gate,
         }
 
-    def _weights(self, fusion: Tensor, consistency: Tensor, anchor: Tensor) -> dict[str, float]:
+    def _ramp(self, step: int) -> float:
+        """Consistency fades in, exp(-5 (1 - t)^2) as in Laine & Aila 2017: at first the branches
+        have nothing to teach each other.
+        """
+        length = self.context.config.consistency.ramp * self.config.steps
+        t = min(1.0, (step - self.start) / length) if length else 1.0
+        return math.exp(-5 * (1 - t) ** 2)
+
+    def _weights(
+        self, fusion: Tensor, consistency: Tensor, anchor: Tensor, ramp: float
+    ) -> dict[str, float]:
         losses = {"fusion": fusion, "consistency": consistency, "anchor": anchor}
         values = self.context.processes.mean({n: float(x.detach()) for n, x in losses.items()})
         factors = self.context.weighting.weights(values)
         scales = self.context.config.loss
         return {
             "fusion": factors["fusion"],  # loss.fusion is in the fusion loss already
-            "consistency": factors["consistency"] * scales.consistency,
+            "consistency": factors["consistency"] * scales.consistency * ramp,
             "anchor": factors["anchor"] * scales.anchor,
         }
 
@@ -316,31 +329,44 @@ def cross_segmentation(
 
         L_csc = CE(S_F, sg(A(S_P))) + CE(S_P, sg(A(S_F)))
 
-    with sg "stop gradient" and A the assignment of labels. Within `BORDER` pixels of the view's
-    border, and where the teaching branch is not confident, nothing is asked. A pixel of a class
-    with the part p of a target counts p^-balance: where most of a scene is background, agreement
-    on it would otherwise drown every object.
+    with sg "stop gradient" and A what is taught: probabilities, or labels. Within `BORDER` pixels
+    of the view's border nothing is asked.
 
     Args:
         feature_logits: (B, K, h, w) of the feature-level branch, cut to the window.
         pixel_logits: (B, K, h, w) of the pixel-level branch.
-        config: confidence and assignment.
+        config: what is taught.
 
     Returns:
         The two terms, for the feature-level and for the pixel-level branch.
     """
-    assign: Callable[[Tensor], Tensor] = lambda x: confident(x, config.confidence)  # noqa: E731
-    if config.mode == "clusters" and config.assignment == "balanced":
-        assign = balanced
     pixel_logits = pixel_logits[..., : feature_logits.shape[-2], : feature_logits.shape[-1]]
-    losses = []
-    for taught, teacher in ((feature_logits, pixel_logits), (pixel_logits, feature_logits)):
-        target = without_border(assign(teacher.detach()))
-        weight = _class_weights(target, taught.shape[1], config.balance)
-        loss = F.cross_entropy(taught, target, weight, ignore_index=UNKNOWN, reduction="sum")
-        total = (weight * _counts(target, taught.shape[1])).sum().clamp(min=1e-6)
-        losses.append(loss / total)
-    return losses[0], losses[1]
+    loss = _learn_probabilities if config.targets == "soft" else _learn_labels
+    return (
+        loss(feature_logits, pixel_logits.detach(), config),
+        loss(pixel_logits, feature_logits.detach(), config),
+    )
+
+
+def _learn_probabilities(taught: Tensor, teacher: Tensor, config: ConsistencyConfig) -> Tensor:
+    """Cross-entropy with the teacher's probabilities (Zhang et al., Deep Mutual Learning, 2018).
+
+    It moves the branches towards each other and nowhere else; labels made of them would move both
+    towards what is frequent.
+    """
+    n = BORDER // STRIDE
+    inside = (..., slice(n, -n), slice(n, -n))
+    return F.cross_entropy(taught[inside], teacher[inside].softmax(1))
+
+
+def _learn_labels(taught: Tensor, teacher: Tensor, config: ConsistencyConfig) -> Tensor:
+    """Cross-entropy with labels. A pixel of a class with the part p of all counts p^-balance."""
+    balances = config.targets == "balanced"
+    labels = balanced(teacher) if balances else confident(teacher, config.confidence)
+    target = without_border(labels)
+    weight = _class_weights(target, taught.shape[1], config.balance)
+    loss = F.cross_entropy(taught, target, weight, ignore_index=UNKNOWN, reduction="sum")
+    return loss / (weight * _counts(target, taught.shape[1])).sum().clamp(min=1e-6)
 
 
 def _counts(target: Tensor, classes: int) -> Tensor:

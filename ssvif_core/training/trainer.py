@@ -136,7 +136,7 @@ class Trainer:
         """Begin a stage, or go on in it: freeze, wrap, and make its optimiser."""
         if config.kind in ("warm_up", "joint") and self.context.anchor is None:
             self.context.anchor = self._make_anchor()
-        self.stage = STAGES[config.kind](config, self.context)
+        self.stage = STAGES[config.kind](config, self.context, start)
         groups = _parameter_groups(self.stage.parameters(), self.config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups)
         self._stage_start, self._stage_config = start, config

@@ -51,6 +51,51 @@ def test_mutual_information_of_an_image_with_itself_is_its_entropy(images):
     assert fm.mutual_information(x, y) == pytest.approx(0)
 
 
+def test_mutual_information_agrees_with_scikit_image(images):
+    from skimage.metrics import normalized_mutual_information
+
+    # scikit-image gives (H(A) + H(B)) / H(A, B); bins of one level each, as the two are spread.
+    first, second = (np.round(np.interp(i, (i.min(), i.max()), (0, 255))) for i in images[:2])
+    ratio = normalized_mutual_information(first, second, bins=256)
+    entropies = fm.entropy(first) + fm.entropy(second)
+    assert fm.mutual_information(first, second) == pytest.approx(entropies - entropies / ratio)
+
+
+def test_frequency_and_gradient_agree_with_loops_over_pixels(images):
+    image = images[0][:20, :30]
+    rows, columns = image.shape
+    squares_x = [
+        (image[i, j] - image[i, j - 1]) ** 2 for i in range(rows) for j in range(1, columns)
+    ]
+    squares_y = [
+        (image[i, j] - image[i - 1, j]) ** 2 for i in range(1, rows) for j in range(columns)
+    ]
+    expected = np.sqrt(np.mean(squares_x) + np.mean(squares_y))
+    assert fm.spatial_frequency(image) == pytest.approx(expected)
+
+    def slope(line, k):  # central inside, one-sided at both ends
+        low, high = max(k - 1, 0), min(k + 1, len(line) - 1)
+        return (line[high] - line[low]) / (high - low)
+
+    steepness = [
+        np.sqrt((slope(image[i], j) ** 2 + slope(image[:, j], i) ** 2) / 2)
+        for i in range(rows)
+        for j in range(columns)
+    ]
+    assert fm.average_gradient(image) == pytest.approx(np.mean(steepness))
+
+
+def test_scd_agrees_with_numpy_and_mi_vif_and_ssim_are_sums_over_the_sources(images):
+    f, v, t = images
+    values = evaluate_fusion(f, v, t)
+    correlations = [np.corrcoef((f - b).ravel(), a.ravel())[0, 1] for a, b in ((v, t), (t, v))]
+    assert values["SCD"] == pytest.approx(sum(correlations))
+    ssim = [structural_similarity(a, f, data_range=255) for a in (v, t)]
+    assert values["SSIM"] == pytest.approx(sum(ssim))
+    for name, of_one in (("MI", fm.mutual_information), ("VIF", fm.visual_information)):
+        assert values[name] == pytest.approx(of_one(v, f) + of_one(t, f))
+
+
 def test_correlation_agrees_with_numpy_and_is_0_for_a_constant(images):
     expected = np.corrcoef(images[0].ravel(), images[1].ravel())[0, 1]
     assert fm.correlation(images[0], images[1]) == pytest.approx(expected)

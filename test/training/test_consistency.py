@@ -79,7 +79,7 @@ def test_kmeans_finds_separate_directions_and_nearest_leaves_out_what_lies_betwe
 
 
 def test_the_branches_teach_each_other_and_not_themselves():
-    config = ConsistencyConfig.model_validate({"confidence": 0.0})
+    config = ConsistencyConfig.model_validate({"targets": "likely", "confidence": 0.0})
     feature = torch.zeros(1, 2, 12, 12, requires_grad=True)
     pixel = torch.zeros(1, 2, 12, 12)
     pixel[:, 1] = 3.0
@@ -94,8 +94,27 @@ def test_the_branches_teach_each_other_and_not_themselves():
     assert pixel.grad is None
 
 
+def test_probabilities_move_the_branches_to_each_other_and_not_to_what_is_frequent():
+    config = ConsistencyConfig.model_validate({"targets": "soft"})
+    feature = torch.zeros(1, 2, 12, 12, requires_grad=True)  # 1/2, 1/2
+    pixel = torch.zeros(1, 2, 12, 12)
+    pixel[:, 1] = math.log(3)  # 1/4, 3/4
+    loss_feature, loss_pixel = cross_segmentation(feature, pixel, config)
+    assert loss_feature.item() == pytest.approx(math.log(2), rel=1e-5)
+    # -1/2 log(1/4) - 1/2 log(3/4)
+    assert loss_pixel.item() == pytest.approx(-math.log(3 / 16) / 2, rel=1e-5)
+    # The gradient of a pixel's logits is p - q, here (1/2 - 1/4), over the 4 x 4 pixels compared.
+    (gradient,) = torch.autograd.grad(loss_feature, feature)
+    assert gradient[0, 0, 6, 6].item() == pytest.approx(0.25 / 16, rel=1e-5)
+    assert gradient[0, 0, 2, 2].item() == 0.0
+    # Two branches that agree leave each other alone.
+    same, _ = cross_segmentation(feature, feature.detach().clone(), config)
+    (gradient,) = torch.autograd.grad(same, feature)
+    assert gradient.abs().max() < 1e-7
+
+
 def test_without_confidence_nothing_is_taught_and_the_loss_is_zero():
-    config = ConsistencyConfig.model_validate({"confidence": 0.9})
+    config = ConsistencyConfig.model_validate({"targets": "likely", "confidence": 0.9})
     logits = torch.zeros(1, 4, 12, 12, requires_grad=True)
     losses = cross_segmentation(logits, logits.detach().clone().requires_grad_(), config)
     assert [loss.item() for loss in losses] == [0.0, 0.0]

@@ -24,6 +24,7 @@ STAGES = [
     {"kind": "warm_up", "steps": 3, "warmup_steps": 1},
     {"kind": "joint", "steps": 4, "warmup_steps": 1},
 ]
+TARGETS = {"anchored": "soft", "distilled": "likely", "clusters": "balanced"}
 
 
 def configuration(root, mode="anchored", **changes) -> TrainingConfig:
@@ -40,7 +41,7 @@ def configuration(root, mode="anchored", **changes) -> TrainingConfig:
         "crop": [64, 96],
         "modality_dropout": 0.3,
         "ema_decay": 0.5,
-        "consistency": {"mode": mode, "clusters": 5, "margin": 0.0},
+        "consistency": {"mode": mode, "clusters": 5, "margin": 0.0, "targets": TARGETS[mode]},
         "weighting": {"kind": "dwa", "interval": 1},
         "validate_every": 5,
         "checkpoint_every": 4,
