@@ -62,9 +62,9 @@ class Processes:
         dist.all_reduce(packed)
         return dict(zip(values, (packed / self.world).tolist(), strict=True))
 
-    def barrier(self) -> None:
-        if self.world > 1:
-            dist.barrier()
+    def any(self, here: bool) -> bool:
+        """Whether it is so in some process: all of them stop at the same step, or none."""
+        return self.mean({"here": float(here)})["here"] > 0
 
 
 @contextmanager

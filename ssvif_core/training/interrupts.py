@@ -14,20 +14,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def between_steps() -> Iterator[Callable[[], None]]:
-    """Hold signals back; the function that is given raises KeyboardInterrupt if one came.
+def between_steps() -> Iterator[Callable[[], bool]]:
+    """Hold signals back; the function that is given says whether one came.
 
     A second signal ends the process at once, as if this were not here. Outside the main thread,
     where Python handles no signals, nothing is held back.
     """
     came: list[int] = []
 
-    def check() -> None:
-        if came:
-            raise KeyboardInterrupt
-
     if threading.current_thread() is not threading.main_thread():
-        yield check
+        yield lambda: False
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
@@ -39,7 +35,7 @@ def between_steps() -> Iterator[Callable[[], None]]:
     for number in SIGNALS:
         signal.signal(number, remember)
     try:
-        yield check
+        yield lambda: bool(came)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -108,7 +108,7 @@ class Trainer:
             CollapseError: label-free masks lost their meaning; saved likewise.
             SsvifError: a loss is not finite; the last checkpoint is kept.
         """
-        with Recorder(self) as recorder, between_steps() as stop_if_asked:
+        with Recorder(self) as recorder, between_steps() as asked_to_stop:
             end = 0
             for stage in self.config.stages:
                 end += stage.steps
@@ -120,7 +120,8 @@ class Trainer:
                     try:
                         recorder.record(values)
                         progress(self.step, values)
-                        stop_if_asked()
+                        if self.processes.any(asked_to_stop()):
+                            raise KeyboardInterrupt
                     except BaseException:
                         self.save()
                         raise

@@ -70,6 +70,23 @@ def test_brightness_and_contrast_as_such_gain_nothing():
     torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 10, 20])
+def test_any_number_of_steps_trains(steps):
+    recipe = Recipe(steps=steps, batch_size=2, crop=(32, 32))
+    rates = [recipe.rate(step) for step in range(steps)]
+    assert max(rates) <= 1 and min(rates) > 0
+    matrix = segmentability(SOURCES["thermal"], TRAIN[:2], TEST[:1], 2, recipe=recipe)[0]
+    assert matrix.counts.sum() == 80 * 96
+
+
+def test_the_learning_rate_warms_up_for_a_tenth_and_falls_to_nothing():
+    rates = [Recipe(steps=600).rate(step) for step in range(600)]
+    assert rates[0] == pytest.approx(1 / 60)
+    assert 50 < int(np.argmax(rates)) < 61
+    assert rates[300] == pytest.approx(0.5)
+    assert rates[-1] < 1e-4
+
+
 def test_every_method_sees_the_same_crops():
     seen = []
 
