@@ -11,6 +11,7 @@ A stage computes losses and leaves gradients; it knows no optimiser, files or sc
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -86,7 +87,7 @@ class StageContext:
     anchor: Anchor | None = None
 
 
-class Stage:
+class Stage(ABC):
     """One stage of a run; subclasses say what is trained and what is asked for.
 
     Args:
@@ -133,6 +134,7 @@ class Stage:
         """Names and parameters that this stage trains."""
         return [(n, p) for n, p in self.context.models.named_parameters() if p.requires_grad]
 
+    @abstractmethod
     def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
         """Compute the losses of one step and add their gradients to the parameters.
 
@@ -140,7 +142,6 @@ class Stage:
             Every term, unweighted (`loss/...`), the weights in force (`weight/...`), and
             `loss/total`.
         """
-        raise NotImplementedError
 
     # -- what stages have in common ---------------------------------------------------------
 
