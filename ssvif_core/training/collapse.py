@@ -113,6 +113,7 @@ class CollapseAlarm:
         c = self.config
         checks = {
             "almost everything is one cluster": f.perplexity < c.min_perplexity,
+            "hardly any cluster is used": f.used < c.min_used,
             "each image is one cluster": f.image_perplexity < c.min_image_perplexity,
             "clusters follow the image border": f.border > c.max_border,
             "clusters do not move with the image": f.stability < c.min_stability,

@@ -106,6 +106,7 @@ class CollapseConfig(_Strict):
     every: int = Field(100, gt=0, description="steps between two looks")
     patience: int = Field(3, gt=0, description="bad looks in a row that end the run")
     min_perplexity: float = Field(2.5, ge=1)
+    min_used: int = Field(3, ge=1, description="clusters with 0.5 % of the pixels")
     min_image_perplexity: float = Field(1.5, ge=1)
     max_border: float = Field(0.5, ge=0, le=1)
     min_stability: float = Field(0.5, ge=0, le=1)

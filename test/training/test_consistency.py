@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -176,3 +177,21 @@ def test_the_alarm_ends_a_run_only_after_several_bad_looks_in_a_row():
     alarm.look(bad)
     with pytest.raises(CollapseError, match="one cluster"):
         alarm.look(bad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"perplexity": 2.0}, "almost everything is one cluster"),
+        ({"used": 2}, "hardly any cluster is used"),
+        ({"image_perplexity": 1.2}, "each image is one cluster"),
+        ({"border": 0.7}, "follow the image border"),
+        ({"stability": 0.3}, "do not move with the image"),
+    ],
+)
+def test_each_figure_alone_raises_the_alarm_and_is_named(changes, reason):
+    figures = CollapseFigures(6.0, 3.0, 8, 0.1, 0.9)
+    alarm = CollapseAlarm(CollapseConfig.model_validate({"patience": 1}))
+    alarm.look(figures)
+    with pytest.raises(CollapseError, match=reason):
+        alarm.look(dataclasses.replace(figures, **changes))
