@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from quality import LABEL_MAP
 from report import RESULTS, write_result
 from rich.console import Console
 from rich.table import Table
@@ -41,8 +42,6 @@ from ssvif_core.training.losses import fusion_losses
 from ssvif_core.training.trainer import Trainer
 from ssvif_core.training.validation import as_tensors, predict_pair
 
-#: Ids of msrs/val -> classes; 4 to 8 (curve, car stop, ...) are background.
-LABEL_MAP = {0: 0, 1: 1, 2: 2, 3: 3, 4: 0, 5: 0, 6: 0, 7: 0, 8: 0}
 CLASSES = 4
 THREE = ("fusion", 0.3), ("warm_up", 0.1), ("joint", 0.6)
 #: arm -> (configuration, stages with their parts, other settings)

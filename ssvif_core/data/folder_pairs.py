@@ -18,8 +18,7 @@ from ssvif_core.data.pairs import (
     make_pair,
     read_labels,
     read_packed,
-    read_thermal,
-    read_visible,
+    read_pair,
     same_shape,
 )
 from ssvif_core.errors import SsvifError
@@ -130,15 +129,12 @@ class FolderPairs:
         in time, and must not depend on what was read before them.
         """
         assert candidate.visible is not None
+        name, labels = candidate.name, candidate.labels
         if self.layout.packed:
-            visible, thermal = read_packed(candidate.visible)
-        else:
-            assert candidate.thermal is not None
-            visible, thermal = read_visible(candidate.visible), read_thermal(candidate.thermal)
-        labels = None
-        if candidate.labels is not None:
-            labels = read_labels(candidate.labels, self.label_map)
-        return make_pair(candidate.name, visible, thermal, labels)
+            ids = None if labels is None else read_labels(labels, self.label_map)
+            return make_pair(name, *read_packed(candidate.visible), ids)
+        assert candidate.thermal is not None
+        return read_pair(name, candidate.visible, candidate.thermal, labels, self.label_map)
 
 
 def _sizes(candidate: Candidate, packed: bool) -> tuple[int, int]:

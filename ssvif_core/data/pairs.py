@@ -224,16 +224,11 @@ def read_pair(
     labels_path: Path | None = None,
     label_map: Mapping[int, int] | None = None,
 ) -> FramePair:
-    """Read one pair of 8-bit frames of the same size, with labels where a path is given.
+    """Read one pair, with labels where a path is given; see `make_pair`.
 
     Raises:
-        SsvifError: a file is damaged, thermal is not 8 bit, or sizes differ.
+        SsvifError: a file is damaged, or the frames do not show the same view.
     """
     visible, thermal = read_visible(visible_path), read_thermal(thermal_path)
-    if thermal.dtype != np.uint8:
-        raise SsvifError(f"{thermal_path} is 16 bit: apply a thermal gain first (ssvif fuse does).")
     labels = None if labels_path is None else read_labels(labels_path, label_map)
-    sizes = {image.shape[:2] for image in (visible, thermal, labels) if image is not None}
-    if len(sizes) != 1:
-        raise SsvifError(f"The images of pair '{name}' differ in size: {sorted(sizes)}.")
-    return FramePair(name, visible, thermal, labels)
+    return make_pair(name, visible, thermal, labels)

@@ -8,54 +8,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from ssvif_core.data.pairs import UNKNOWN
 from ssvif_core.errors import SsvifError
+from ssvif_core.evaluation.counts import CountTable
 
 __all__ = ["ContingencyMatrix"]
 
 
-class ContingencyMatrix:
+class ContingencyMatrix(CountTable):
     """Counts of (true class, cluster) over any number of images.
 
     Args:
         classes: number of true classes.
         clusters: number of clusters; may be larger or smaller.
-
-    Attributes:
-        counts: (classes, clusters) int64.
     """
 
+    column = "cluster"
+
     def __init__(self, classes: int, clusters: int) -> None:
-        self.counts = np.zeros((classes, clusters), np.int64)
-
-    def update(self, truth: np.ndarray, clusters: np.ndarray) -> None:
-        """Add one image.
-
-        Args:
-            truth: integers of any shape; 255 is left out.
-            clusters: integers of the same shape.
-
-        Raises:
-            SsvifError: shapes differ, or an id is out of range.
-        """
-        if truth.shape != clusters.shape:
-            raise SsvifError(f"Labels are {truth.shape} and clusters {clusters.shape}.")
-        known = truth != UNKNOWN
-        rows, columns = truth[known].astype(np.int64), clusters[known].astype(np.int64)
-        for name, ids, size in zip(
-            ("class", "cluster"), (rows, columns), self.counts.shape, strict=True
-        ):
-            if ids.size and ids.max() >= size:
-                raise SsvifError(f"There is a {name} {ids.max()}, which is not one of {size}.")
-        width = self.counts.shape[1]
-        self.counts += np.bincount(rows * width + columns, minlength=self.counts.size).reshape(
-            self.counts.shape
-        )
-
-    def __add__(self, other: ContingencyMatrix) -> ContingencyMatrix:
-        total = ContingencyMatrix(*self.counts.shape)
-        total.counts = self.counts + other.counts
-        return total
+        super().__init__(classes, clusters)
 
     def hungarian(self) -> np.ndarray:
         """Cluster of each class, one to one, such that the sum of IoU is largest.

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssvif_core.data.pairs import UNKNOWN
-from ssvif_core.errors import SsvifError
+from ssvif_core.evaluation.counts import CountTable
 
 __all__ = ["OBJECTS", "SPREAD", "ConfusionMatrix", "named_iou"]
 
@@ -17,44 +16,15 @@ OBJECTS = "objects"
 SPREAD = "objects spread"
 
 
-class ConfusionMatrix:
+class ConfusionMatrix(CountTable):
     """Counts of (true class, predicted class) over any number of images.
 
     Args:
         classes: number of classes.
-
-    Attributes:
-        counts: (classes, classes) int64, rows are the truth.
     """
 
     def __init__(self, classes: int) -> None:
-        self.counts = np.zeros((classes, classes), np.int64)
-
-    def update(self, truth: np.ndarray, predicted: np.ndarray) -> None:
-        """Add one image.
-
-        Args:
-            truth: integers of any shape; 255 is left out.
-            predicted: integers of the same shape.
-
-        Raises:
-            SsvifError: shapes differ, or a class is out of range.
-        """
-        if truth.shape != predicted.shape:
-            raise SsvifError(f"Labels are {truth.shape} and predictions {predicted.shape}.")
-        classes = len(self.counts)
-        known = truth != UNKNOWN
-        rows, columns = truth[known].astype(np.int64), predicted[known].astype(np.int64)
-        if rows.size and max(rows.max(), columns.max()) >= classes:
-            raise SsvifError(f"Class {max(rows.max(), columns.max())} is not one of {classes}.")
-        self.counts += np.bincount(rows * classes + columns, minlength=classes**2).reshape(
-            classes, classes
-        )
-
-    def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
-        total = ConfusionMatrix(len(self.counts))
-        total.counts = self.counts + other.counts
-        return total
+        super().__init__(classes, classes)
 
     def iou(self) -> np.ndarray:
         """(classes,) float; NaN for a class that neither side holds."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch.utils.data import ConcatDataset
 
 from ssvif_core.data.batches import WeightedPairs
 from ssvif_core.data.pairs import FramePair
@@ -14,7 +15,7 @@ from ssvif_core.data.sources import PairCollection, open_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.training.config import DataSource, TrainingConfig
 
-__all__ = ["Frames", "load_sources"]
+__all__ = ["Frames", "joined", "load_sources"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Frames:
     """
 
     sources: list[WeightedPairs]
-    held_out: list[FramePair]
+    held_out: Sequence[FramePair]
     skipped: list[str]
 
 
@@ -55,19 +56,26 @@ def load_sources(config: TrainingConfig) -> Frames:
     Raises:
         SsvifError: a source holds no usable pair, or no labels although some are asked for.
     """
-    frames = Frames([], [], [])
+    sources: list[WeightedPairs] = []
+    held_out: list[_Subset] = []
+    skipped: list[str] = []
     for source in config.sources:
         pairs = _open(config, source)
-        frames.skipped.extend(f"{source.folder}: {s.name}: {s.reason}" for s in pairs.skipped)
+        skipped.extend(f"{source.folder}: {s.name}: {s.reason}" for s in pairs.skipped)
         every = source.holdout_every
-        held_out = set(range(0, len(pairs), every)) if every else set()
-        frames.held_out.extend(pairs[i] for i in sorted(held_out))
-        rest = [i for i in range(len(pairs)) if i not in held_out]
+        kept = range(0, len(pairs), every) if every else range(0)
+        held_out.append(_Subset(pairs, list(kept), set(kept)))
+        rest = [i for i in range(len(pairs)) if i not in kept]
         if not rest:
             raise SsvifError(f"{source.folder}: no pair is left to train on; lower holdout_every.")
         subset = _Subset(pairs, rest, _rationed(rest, source.labelled, config.seed))
-        frames.sources.append(WeightedPairs(subset, source.share))
-    return frames
+        sources.append(WeightedPairs(subset, source.share))
+    return Frames(sources, joined(held_out), skipped)
+
+
+def joined(parts: Sequence[Sequence[FramePair]]) -> Sequence[FramePair]:
+    """All pairs of several collections as one, still read only when they are asked for."""
+    return ConcatDataset(parts)  # type: ignore[arg-type, return-value]
 
 
 def _open(config: TrainingConfig, source: DataSource) -> PairCollection:

@@ -26,7 +26,7 @@ from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
 from ssvif_core.training.config import StageConfig, TrainingConfig
 from ssvif_core.training.distributed import Processes
-from ssvif_core.training.frames import load_sources
+from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import initialise
 from ssvif_core.training.interrupts import between_steps
 from ssvif_core.training.recorder import Recorder
@@ -156,7 +156,7 @@ class Trainer:
             return LabelAnchor(c.loss, self.context.class_weights)
         return PrototypeAnchor.found(
             self.averaged.network,
-            [pair for source in self.batches.sources for pair in source.pairs],
+            joined([source.pairs for source in self.batches.sources]),
             c.consistency.clusters,
             c.consistency.margin,
             c.seed,

@@ -35,7 +35,7 @@ def test_shapes_and_classes_that_do_not_fit_are_refused():
     matrix = ConfusionMatrix(2)
     with pytest.raises(SsvifError):
         matrix.update(TRUTH, PREDICTED[:1])
-    with pytest.raises(SsvifError, match="Class 7"):
+    with pytest.raises(SsvifError, match="class 7"):
         matrix.update(TRUTH, np.full_like(TRUTH, 7))
 
 

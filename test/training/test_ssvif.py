@@ -272,3 +272,23 @@ def test_two_processes_train_one_network(paired_folder, tmp_path):
     assert state["step"] == 10
     alone = Trainer(config, tmp_path / "alone")
     assert not torch.equal(torch.cat([p.flatten() for p in alone.models.parameters()]), ranks[0])
+
+
+def test_a_large_set_is_never_read_whole(paired_folder, tmp_path, monkeypatch):
+    from ssvif_core.data.collection import PairCollection
+    from ssvif_core.training import anchors
+
+    monkeypatch.setattr(anchors, "FRAMES", 3)
+    asked = []
+    get = PairCollection.__getitem__
+
+    def counted(self, index):
+        asked.append(index)
+        return get(self, index)
+
+    monkeypatch.setattr(PairCollection, "__getitem__", counted)
+    trainer = Trainer(configuration(paired_folder, "clusters"), tmp_path)
+    assert len(trainer.held_out) == 3  # of 12, each fifth
+    before = len(asked)
+    trainer._make_anchor()
+    assert len(asked) - before == 3
