@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ssvif_core.network.fusion_network import (
+    COEFFICIENT_SCALE,
+    COEFFICIENT_SHIFT,
     LUMA_WEIGHTS,
     FusionNetwork,
+    in_physical_units,
     labels_from_logits,
     pad_to_stride,
     upsample,
@@ -39,6 +42,14 @@ class DeployedGraph(nn.Module):
     """
 
     luma: Tensor
+    #: Coefficients in grey levels, of what is added to the visible image: its own part is a - 1.
+    #: The half grey level turns the truncating cast at the end into rounding.
+    SCALE = (COEFFICIENT_SCALE[0], COEFFICIENT_SCALE[1], COEFFICIENT_SCALE[2] * FULL_SCALE)
+    SHIFT = (
+        COEFFICIENT_SHIFT[0] - 1.0,
+        COEFFICIENT_SHIFT[1],
+        COEFFICIENT_SHIFT[2] * FULL_SCALE + 0.5,
+    )
 
     def __init__(self, network: FusionNetwork) -> None:
         super().__init__()
@@ -54,11 +65,9 @@ class DeployedGraph(nn.Module):
         rgb = visible.float().permute(0, 3, 1, 2)
         hot = thermal.float().unsqueeze(1)
         height, width = rgb.shape[-2:]
-        maps, logits = self.network.predict(pad_to_stride(rgb), pad_to_stride(hot))
-        gain_y, gain_t, offset = maps.split(1, 1)
-        # Adding one half here turns the truncating cast at the end into rounding.
-        maps = torch.cat([gain_y - 1.0, gain_t, offset * FULL_SCALE + 0.5], 1)
-        gain_y, gain_t, offset = upsample(maps)[..., :height, :width].reshape(3, -1).split(1, 0)
+        units, logits = self.network.predict(pad_to_stride(rgb), pad_to_stride(hot))
+        maps = upsample(in_physical_units(units, self.SCALE, self.SHIFT))
+        gain_y, gain_t, offset = maps[..., :height, :width].reshape(3, -1).split(1, 0)
         # Planes are flattened to rows: ONNX Runtime moves the transposes of an (H, W, 3) image
         # through element-wise operations otherwise, which makes those five times slower.
         planes = rgb.reshape(3, -1)

@@ -13,7 +13,7 @@ from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
 from ssvif_core.training.config import TrainingConfig  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
 
-HEAD = ["fuse_half_top", "fuse_half", "coefficients"]
+HEAD = ["fuse_half_top", "fuse_visible", "fuse_thermal", "coefficients"]
 
 
 def configuration(root, **changes):
