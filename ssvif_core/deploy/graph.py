@@ -18,9 +18,9 @@ from ssvif_core.network.fusion_network import (
     COEFFICIENT_SHIFT,
     LUMA_WEIGHTS,
     FusionNetwork,
-    in_physical_units,
     labels_from_logits,
     pad_to_stride,
+    scaled,
     upsample,
 )
 from ssvif_core.network.layers import fuse_for_deployment
@@ -65,8 +65,8 @@ class DeployedGraph(nn.Module):
         rgb = visible.float().permute(0, 3, 1, 2)
         hot = thermal.float().unsqueeze(1)
         height, width = rgb.shape[-2:]
-        units, logits = self.network.predict(pad_to_stride(rgb), pad_to_stride(hot))
-        maps = upsample(in_physical_units(units, self.SCALE, self.SHIFT))
+        parts, logits = self.network.predict(pad_to_stride(rgb), pad_to_stride(hot))
+        maps = upsample(scaled(parts, self.SCALE, self.SHIFT))
         gain_y, gain_t, offset = maps[..., :height, :width].reshape(3, -1).split(1, 0)
         # Planes are flattened to rows: ONNX Runtime moves the transposes of an (H, W, 3) image
         # through element-wise operations otherwise, which makes those five times slower.
