@@ -12,6 +12,10 @@ networks):
              msrs/train: what the features hold, whatever the masks are
     fusion   sum of the fusion loss terms on msrs/val, weighted as in training (lower is better)
 
+Label efficiency is the same with fewer labels and three arms more:
+
+    for n in 5 20 80 247; do python benchmarks/ablation.py --labelled $n --label-efficiency; done
+
 Each finished run is written to benchmarks/results/ablation.json at once, and a run that is there
 with the same settings is not repeated. Runs themselves resume from their checkpoints.
 """
@@ -19,7 +23,6 @@ with the same settings is not repeated. Runs themselves resume from their checkp
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,10 +31,11 @@ from typing import Any
 import numpy as np
 import torch
 from quality import LABEL_MAP
-from report import RESULTS, write_result
+from report import add_run, earlier_runs
 from rich.console import Console
 from rich.table import Table
 
+from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.pairs import FramePair, list_pairs, read_pair
 from ssvif_core.evaluation.linear_probe import fit_linear_probe, network_features
 from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix
@@ -59,13 +63,35 @@ ARMS: dict[str, tuple[str, tuple[tuple[str, float], ...], dict[str, Any]]] = {
     "anchored, dwa": ("ssvif", THREE, {"weighting": {"kind": "dwa"}}),
     "anchored, gate": ("ssvif", THREE, {"weighting": {"kind": "gate"}}),
     "clusters, gate": ("ssvif_clusters", THREE, {"weighting": {"kind": "gate"}}),
+    "clusters, then labels": ("ssvif", (("supervised", 1.0),), {}),
+    "fusion only, then labels": ("ssvif", (("supervised", 1.0),), {}),
+    "labels only, twice as long": ("ssvif", (("supervised", 2.0),), {}),
 }
+#: Arms that start from the weights of another arm's run: as many steps again.
+AFTER = {
+    "clusters, then labels": "clusters, gate",
+    "fusion only, then labels": "fusion only, as long",
+}
+EFFICIENCY = ("labels only", "labels only, twice as long", *AFTER)
+#: Arms that see no label: one run serves every number of labelled frames.
+LABEL_FREE = ("clusters, gate", "fusion only, as long")
 DEVICE = torch.device("cpu")
+
+
+def folder_of(arm: str, seed: int, options: argparse.Namespace) -> Path:
+    settings = settings_of(options)
+    if arm in LABEL_FREE:
+        settings["labelled"] = 0
+    tag = "-".join([arm.replace(", ", "_"), *map(str, settings.values()), str(seed)])
+    return options.runs / tag.replace(", ", "x").replace(" ", "_")
 
 
 def configuration(arm: str, seed: int, options: argparse.Namespace) -> TrainingConfig:
     """The run of one arm and seed."""
     name, parts, changes = ARMS[arm]
+    start = None
+    if arm in AFTER:
+        start = str(folder_of(AFTER[arm], seed, options) / "checkpoint.pt")
     root = Path(__file__).resolve().parent.parent / "config" / "training"
     config = load_config(root / f"{name}.yaml").model_dump()
     stages = [
@@ -77,13 +103,15 @@ def configuration(arm: str, seed: int, options: argparse.Namespace) -> TrainingC
     for source in sources:
         source["holdout_every"] = 0
         if source.get("labels"):
-            source["labelled"] = options.labelled if "msrs" in str(source["folder"]) else 0
+            wanted = 0 if arm in LABEL_FREE else options.labelled
+            source["labelled"] = wanted if "msrs" in str(source["folder"]) else 0
     for key, change in changes.items():
         config[key] = {**config[key], **change}
     ema = 0.998 if options.steps > 4000 else 0.99
     return TrainingConfig.model_validate(
         {**config, "variant": options.variant, "crop": options.crop, "seed": seed,
-         "stages": stages, "sources": sources, "data_root": options.data, "ema_decay": ema,
+         "initialise_from": start, "stages": stages, "sources": sources,
+         "data_root": options.data, "ema_decay": ema,
          "validate_every": 10**9, "checkpoint_every": 200}
     )  # fmt: skip
 
@@ -120,11 +148,21 @@ def _iou(name: str, matrix: ConfusionMatrix) -> dict[str, float]:
     return {name: (car + person + bicycle) / 3, **{f"{name} {n}": x for n, x in classes.items()}}
 
 
-def run(arm: str, seed: int, options: argparse.Namespace, folder: Path) -> dict[str, float]:
+def train(arm: str, seed: int, options: argparse.Namespace) -> Trainer:
+    """Train an arm, or go on with it, or find it finished."""
+    if arm in AFTER:
+        train(AFTER[arm], seed, options)
     config = configuration(arm, seed, options)
-    trainer = Trainer(config, folder)
-    with Console().status(f"{arm}, seed {seed}") as status:
-        trainer.run(lambda step, _: status.update(f"{arm}, seed {seed}: {step}/{config.steps}"))
+    trainer = Trainer(config, folder_of(arm, seed, options))
+    with progress_bar() as bar:
+        task = bar.add_task(f"{arm}, seed {seed}", total=config.steps, completed=trainer.step)
+        trainer.run(lambda step, _: bar.update(task, completed=step))
+    return trainer
+
+
+def run(arm: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
+    trainer = train(arm, seed, options)
+    config = trainer.config
     named = config.mask_mode != "clusters" and any(s.kind != "fusion" for s in config.stages)
     frames = load_sources(configuration("labels only", seed, options))
     labelled = [pair for pair in frames.sources[0].pairs if pair.labels is not None]
@@ -159,7 +197,11 @@ def table(runs: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), help="default: all")
+    parser.add_argument(
+        "--label-efficiency", action="store_const", const=EFFICIENCY, dest="arms",
+        help="the arms that show what label-free training is worth with few labels",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--labelled", type=int, default=20, help="frames whose labels are used")
@@ -167,18 +209,15 @@ def main() -> None:
     parser.add_argument("--crop", type=int, nargs=2, default=[160, 192])
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     options = parser.parse_args()
-    path, settings = RESULTS / "ablation.json", settings_of(options)
-    runs = json.loads(path.read_text())["runs"] if path.exists() else []
+    options.arms = options.arms or [arm for arm in ARMS if arm not in EFFICIENCY[1:]]
+    settings, runs = settings_of(options), earlier_runs("ablation")
     for seed in options.seeds:
         for arm in options.arms:
             if any((r["arm"], r["seed"], r["settings"]) == (arm, seed, settings) for r in runs):
                 continue
-            tag = "-".join([arm.replace(", ", "_").replace(" ", "_"), *map(str, settings.values())])
-            folder = options.runs / f"{tag}-{seed}".replace(" ", "")
-            result = run(arm, seed, options, folder)
-            runs.append({"arm": arm, "seed": seed, "settings": settings,
-                         **{n: round(x, 4) for n, x in result.items()}})  # fmt: skip
-            write_result("ablation", {"runs": runs})
+            result = run(arm, seed, options)
+            figures = {name: round(value, 4) for name, value in result.items()}
+            runs = add_run("ablation", {"arm": arm, "seed": seed, "settings": settings, **figures})
             Console().print(table(runs, settings))
     Console().print(table(runs, settings))
 

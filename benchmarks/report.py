@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -9,6 +10,7 @@ import sys
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "torch")
@@ -47,3 +49,23 @@ def write_result(name: str, content: dict[str, object]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({**about, **content}, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def earlier_runs(name: str) -> list[dict[str, Any]]:
+    """The runs that `benchmarks/results/<name>.json` holds; none where there is no such file."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+
+
+def add_run(name: str, run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Add a run to those in the file, also while another process does; returns all of them.
+
+    Each run carries its own command and date, for the file is filled by many.
+    """
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+        runs = [*earlier_runs(name), {**run, "command": command, "date": date.today().isoformat()}]
+        write_result(name, {"runs": runs})
+    return runs

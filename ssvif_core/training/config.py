@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ssvif_core.errors import SsvifError
 
 __all__ = [
+    "FUSION_TERMS",
     "CollapseConfig",
     "ConsistencyConfig",
     "DataSource",
@@ -20,6 +21,10 @@ __all__ = [
     "WeightingConfig",
     "load_config",
 ]
+
+
+#: The terms of the fusion loss, as in `LossWeights`.
+FUSION_TERMS = ("intensity", "gradient", "ssim", "decomposition", "edges", "flat")
 
 
 class _Strict(BaseModel):
@@ -56,9 +61,11 @@ class LossWeights(_Strict):
     sharpness: float = Field(1.0, ge=0.5, le=2, description="edges asked for, over the sources'")
     ssim: float = 1.0
     decomposition: float = 0.3
+    edges: float = 0.0
+    flat: float = 0.0
     cross_entropy: float = 1.0
     dice: float = 0.5
-    fusion: float = Field(default=1.0, description="scale of the four fusion terms")
+    fusion: float = Field(default=1.0, description="scale of all fusion terms")
     consistency: float = Field(1.0, ge=0, description="scale of cross-segmentation consistency")
     anchor: float = Field(1.0, ge=0, description="scale of what holds the masks to their anchor")
 

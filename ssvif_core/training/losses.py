@@ -8,11 +8,15 @@ Fusion terms, with Y visible luminance, T thermal, F fused luminance, all (B, 1,
                    keep their polarity; k is the sharpness that is asked for
     ssim           1 - (SSIM(F, Y) + SSIM(F, T)) / 2
     decomposition  1 - (corr(F - T, Y) + corr(F - Y, T)) / 2: what one camera adds is the other's
+    edges          1 - Q^AB/F: strength and angle of both cameras' edges (`detail_losses.py`)
+    flat           noise in flat regions that neither camera has, likewise, in grey levels
 
 Intensity is asked of local means: a pixel-wise maximum erases dark detail (a cable before the sky)
-wherever the other camera is brighter. Weighting SSIM by the sources' local variance (U2Fusion)
-was tried: it loses SSIM and mutual information with the flatter camera and wins nothing. The last
-term is the sum of correlations of differences (Aslantas & Bendes 2015) made a loss. Windows are
+wherever the other camera is brighter. Decomposition is the sum of correlations of differences
+(Aslantas & Bendes 2015). Keep its weight small: a correlation knows no scale, so a copy of one
+camera with a trace of the other has it all. A loss of visual information (VIF) does the same: with
+weight it made a copy of the thermal image, without lane markings and lights, and all figures rose.
+Weighting SSIM by the sources' local variance (U2Fusion) loses SSIM and wins nothing. Windows are
 boxes and gradients are slices: on a CPU both train several times faster than Gaussian windows and
 Sobel convolutions, to the same result.
 """
@@ -24,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssvif_core.data.pairs import UNKNOWN
+from ssvif_core.training.detail_losses import edge_loss, flat_loss
 
 __all__ = ["fusion_losses", "segmentation_losses"]
 
@@ -82,13 +87,15 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 def fusion_losses(
     fused: Tensor, luma: Tensor, thermal: Tensor, sharpness: float = 1.0, contrast: float = 1.0
 ) -> dict[str, Tensor]:
-    """The four fusion terms, unweighted, as scalars; equations in the module's docstring."""
+    """The fusion terms, unweighted, as scalars; equations in the module's docstring."""
     difference = _correlation(fused - thermal, luma) + _correlation(fused - luma, thermal)
     return {
         "intensity": _intensity(fused, luma, thermal, contrast),
         "gradient": _gradient(fused, luma, thermal, sharpness),
         "ssim": _ssim(fused, luma, thermal),
         "decomposition": 1 - difference / 2,
+        "edges": edge_loss(fused, luma, thermal),
+        "flat": flat_loss(fused, luma, thermal),
     }
 
 

@@ -15,6 +15,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ssvif_core.training.config import FUSION_TERMS
 from ssvif_core.training.journal import Series
 
 __all__ = ["Panel", "Span", "draw_page", "draw_panels", "panels_of", "save"]
@@ -42,7 +43,6 @@ PNG_DPI = 100
 SMOOTHING, ENOUGH = 1 / 25, 30
 #: Values that span more than this factor are drawn on a logarithmic axis.
 LOG_SPAN = 30.0
-FUSION_TERMS = ("intensity", "gradient", "ssim", "decomposition")
 
 
 class Span(NamedTuple):

@@ -36,9 +36,7 @@ from ssvif_core.training.losses import fusion_losses, segmentation_losses
 from ssvif_core.training.views import BORDER, STRIDE, Window, draw_window, without_border
 from ssvif_core.training.weighting import Weighting
 
-__all__ = ["FUSION_TERMS", "STAGES", "Inputs", "Models", "Stage", "StageContext"]
-
-FUSION_TERMS = ("intensity", "gradient", "ssim", "decomposition")
+__all__ = ["STAGES", "Inputs", "Models", "Stage", "StageContext"]
 
 
 class Inputs(NamedTuple):

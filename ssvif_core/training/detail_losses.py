@@ -1,0 +1,91 @@
+"""Two fusion terms that look at every pixel: whose edge it shows, and noise that no camera saw.
+
+Both are figures of the evaluation made differentiable (`evaluation/fusion_metrics.py`,
+`evaluation/artefacts.py`), so read those figures of a network that was trained with them with that
+in mind. All maps are (B, 1, H, W) luminance in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["edge_loss", "flat_loss"]
+
+FULL_SCALE = 255.0
+#: Xydeas & Petrovic 2000, as in `evaluation/fusion_metrics.py`: gain, slope and middle of the
+#: sigmoids for strength and for angle.
+STRENGTH, ANGLE = (0.9994, 15.0, 0.5), (0.9879, 22.0, 0.8)
+#: Sobel response, in grey levels, below which an edge has no angle worth asking for.
+FAINT = 0.1
+#: As in `evaluation/artefacts.py`.
+FLAT_WINDOW, ENERGY_WINDOW, FLAT_DEVIATION = 11, 7, 3.0
+#: Windows are taken two pixels apart: they overlap all the same, and cost a third.
+STRIDE = 2
+
+
+def edge_loss(fused: Tensor, luma: Tensor, thermal: Tensor) -> Tensor:
+    """1 - Q^AB/F: the part of both sources' edges, by strength and angle, that is not kept.
+
+    Angles are compared modulo pi with a soft corner at 0, where the metric has a kink.
+    """
+    fx, fy = _sobel(fused)
+    strength_f = (fx * fx + fy * fy + FAINT**2).sqrt()
+    kept, possible = fused.new_zeros(()), fused.new_zeros(())
+    for source in (luma, thermal):
+        sx, sy = _sobel(source)
+        strength = (sx * sx + sy * sy + FAINT**2).sqrt()
+        ratio = torch.minimum(strength, strength_f) / torch.maximum(strength, strength_f)
+        across, along = (sx * fy - sy * fx).abs(), (sx * fx + sy * fy).abs()
+        angle = torch.atan2(across + FAINT**2, along + FAINT**2)
+        quality = _sigmoid(ratio, *STRENGTH) * _sigmoid(1 - angle / (math.pi / 2), *ANGLE)
+        kept, possible = kept + (quality * strength).sum(), possible + strength.sum()
+    return 1 - kept / possible
+
+
+def flat_loss(fused: Tensor, luma: Tensor, thermal: Tensor) -> Tensor:
+    """High-frequency energy in flat regions that neither source has, in grey levels; root of mean.
+
+    What it stands against: gains above 1 make a picture look sharp, and amplify the noise of a
+    smooth wall and a night sky.
+    """
+    flat = (_deviation(luma) < FLAT_DEVIATION) & (_deviation(thermal) < FLAT_DEVIATION)
+    excess = _energy(fused) - torch.maximum(_energy(luma), _energy(thermal))
+    mean = (excess.clamp(min=0) * flat).sum() / flat.sum().clamp(min=1)
+    return (mean + 1e-4).sqrt()  # finite slope where there is nothing to punish
+
+
+def _sigmoid(x: Tensor, gain: float, slope: float, middle: float) -> Tensor:
+    return gain * torch.sigmoid(slope * (x - middle))
+
+
+def _sobel(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Horizontal and vertical response in grey levels; slices train faster than a convolution."""
+    x = F.pad(image * FULL_SCALE, (1, 1, 1, 1), mode="replicate")
+    down = x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]
+    right = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
+    return down[..., 2:] - down[..., :-2], right[..., 2:, :] - right[..., :-2, :]
+
+
+def _energy(image: Tensor) -> Tensor:
+    """Mean square, in windows, of what a 3 x 3 binomial low-pass takes away."""
+    x = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    x = (x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]) / 4
+    smooth = (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 4
+    return _mean(((image - smooth) * FULL_SCALE) ** 2, ENERGY_WINDOW)
+
+
+def _deviation(image: Tensor) -> Tensor:
+    mean = _mean(image, FLAT_WINDOW)
+    variance = _mean(image * image, FLAT_WINDOW) - mean * mean
+    return variance.clamp(min=0).sqrt() * FULL_SCALE
+
+
+def _mean(image: Tensor, size: int) -> Tensor:
+    """Windows are cut off at the border. A row, then a column: a box is separable."""
+    half = size // 2
+    rows = F.avg_pool2d(image, (1, size), (1, STRIDE), (0, half), count_include_pad=False)
+    return F.avg_pool2d(rows, (size, 1), (STRIDE, 1), (half, 0), count_include_pad=False)
