@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 import time
 
 import pytest
@@ -248,30 +249,49 @@ from ssvif_core.training.trainer import Trainer
 config = TrainingConfig.model_validate_json(Path(sys.argv[1]).read_text())
 with process_group("cpu") as processes:
     trainer = Trainer(config, Path(sys.argv[2]), processes)
-    trainer.run()
+
+    def stop(step, values):
+        if step == int(sys.argv[3]):
+            raise KeyboardInterrupt
+
+    try:
+        trainer.run(stop)
+    except KeyboardInterrupt:
+        sys.exit()
     own = torch.cat([p.flatten() for p in trainer.models.parameters()])
     torch.save({"weights": own.detach()}, Path(sys.argv[2]) / f"rank{processes.rank}.pt")
 """
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_network(paired_folder, tmp_path):
-    config = configuration(paired_folder, batch_size=4, weighting={"kind": "gate"})
-    (tmp_path / "config.json").write_text(config.model_dump_json())
-    (tmp_path / "run.py").write_text(SCRIPT)
+def _train_in_two_processes(config: Path, folder: Path, stop: int = 0) -> None:
+    """SCRIPT under torchrun with gloo, up to step `stop`, or to the end."""
+    (folder.parent / "run.py").write_text(SCRIPT)
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        str(tmp_path / "run.py"), str(tmp_path / "config.json"), str(tmp_path / "run"),
+        str(folder.parent / "run.py"), str(config), str(folder), str(stop),
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr[-3000:]
-    ranks = [load_checkpoint(tmp_path / "run" / f"rank{i}.pt")["weights"] for i in range(2)]
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network_and_go_on_where_they_were_stopped(paired_folder, tmp_path):
+    config = configuration(paired_folder, batch_size=4, weighting={"kind": "gate"})
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    _train_in_two_processes(tmp_path / "config.json", whole)
+    ranks = [load_checkpoint(whole / f"rank{i}.pt")["weights"] for i in range(2)]
     assert torch.equal(*ranks)
-    state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
-    assert state["step"] == 10
+    assert load_checkpoint(whole / "checkpoint.pt")["step"] == 10
     alone = Trainer(config, tmp_path / "alone")
     assert not torch.equal(torch.cat([p.flatten() for p in alone.models.parameters()]), ranks[0])
+
+    _train_in_two_processes(tmp_path / "config.json", parts, stop=7)
+    assert load_checkpoint(parts / "checkpoint.pt")["step"] == 7
+    _train_in_two_processes(tmp_path / "config.json", parts)
+    for rank, weights in enumerate(ranks):
+        assert torch.equal(load_checkpoint(parts / f"rank{rank}.pt")["weights"], weights)
 
 
 def test_a_large_set_is_never_read_whole(paired_folder, tmp_path, monkeypatch):
