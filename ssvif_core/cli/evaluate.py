@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from ssvif_core.cli.progress import progress_bar
+from ssvif_core.data.collection import summary
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.baselines import BASELINES
 from ssvif_core.evaluation.colour_clusters import ColourClusters, kmeans_on_colour
@@ -41,14 +42,22 @@ def evaluate(
         typer.Argument(help="base, tiny, or paths of ONNX models; none: the baselines alone."),
     ] = None,
     data: Annotated[
-        Path, typer.Option(help="Folder with visible/, thermal/ and, for masks, labels/.")
+        Path,
+        typer.Option(
+            help="Folder with visible/, thermal/ and, for masks, labels/; or MSRS, MFNet, FMB, "
+            "PST900, M3FD, LLVIP, RoadScene as published."
+        ),
     ] = Path("."),
+    split: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="train, val or test of a data set that has them; default test."),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
         "evaluation"
     ),
     labels: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of label images in DATA; default labels, where there is one."),
+        typer.Option(help="Folder of label images beside the visible one; default the data's own."),
     ] = None,
     label_map: Annotated[
         Optional[str],  # noqa: UP045
@@ -71,7 +80,10 @@ def evaluate(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Labelled pairs to train the small segmenter, or probes, on."),
     ] = None,
-    train_labels: Annotated[str, typer.Option(help="Folder of label images in TRAIN.")] = "labels",
+    train_labels: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Like --labels, for TRAIN."),
+    ] = None,
     train_label_map: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Like --label-map, for TRAIN."),
@@ -95,11 +107,15 @@ def evaluate(
     """
     if train is None and (segmentability or probe):
         raise SsvifError("--segmentability and --probe need labelled frames: add --train FOLDER.")
-    frames = open_evaluation_set(data, labels, parse_label_map(label_map), limit)
+    frames = open_evaluation_set(data, labels, parse_label_map(label_map), limit, split)
+    if frames.skipped:
+        Console(stderr=True).print(f"{len(frames.skipped)} left out: {summary(frames.skipped)}")
     training = None
     if train is not None:
-        wanted = train_labels if segmentability or probe else None
-        training = open_evaluation_set(train, wanted, parse_label_map(train_label_map))
+        labelled = train_labels if segmentability or probe else None
+        training = open_evaluation_set(
+            train, labelled, parse_label_map(train_label_map), split="train"
+        )
     opened = open_models(models or [])
     plan = Plan(
         models=tuple(models or ()),

@@ -23,7 +23,7 @@ from ssvif_core.data.pairs import (
 )
 from ssvif_core.errors import SsvifError
 
-__all__ = ["CACHE_BYTES", "FolderPairs", "PairCache"]
+__all__ = ["CACHE_BYTES", "FolderPairs", "PairCache", "decode"]
 
 #: Decoded pairs kept of one folder. 1 GiB holds 700 pairs of 640x480 with labels.
 CACHE_BYTES = 2**30
@@ -123,18 +123,25 @@ class FolderPairs:
         return self.decode(candidate)
 
     def decode(self, candidate: Candidate) -> FramePair:
-        """The frames of a candidate.
+        """The frames of a candidate, see `decode`."""
+        return decode(candidate, self.layout, self.label_map)
 
-        16-bit thermal is stretched by its own percentiles: the frames of a folder are in no order
-        in time, and must not depend on what was read before them.
-        """
-        assert candidate.visible is not None
-        name, labels = candidate.name, candidate.labels
-        if self.layout.packed:
-            ids = None if labels is None else read_labels(labels, self.label_map)
-            return make_pair(name, *read_packed(candidate.visible), ids)
-        assert candidate.thermal is not None
-        return read_pair(name, candidate.visible, candidate.thermal, labels, self.label_map)
+
+def decode(
+    candidate: Candidate, layout: Layout, label_map: Mapping[int, int] | None = None
+) -> FramePair:
+    """The frames of a complete candidate; errors as `pairs.read_pair`.
+
+    16-bit thermal is stretched by its own percentiles: the frames of a folder are in no order
+    in time, and must not depend on what was read before them.
+    """
+    assert candidate.visible is not None
+    name, labels = candidate.name, candidate.labels
+    if layout.packed:
+        ids = None if labels is None else read_labels(labels, label_map)
+        return make_pair(name, *read_packed(candidate.visible), ids)
+    assert candidate.thermal is not None
+    return read_pair(name, candidate.visible, candidate.thermal, labels, label_map)
 
 
 def _sizes(candidate: Candidate, packed: bool) -> tuple[int, int]:

@@ -1,14 +1,17 @@
-"""The frames that methods are held against: a paired folder, its labels, and its day and night."""
+"""The frames that methods are held against: a folder of pairs, its labels, its day and night."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ssvif_core.data.pairs import IMAGE_SUFFIXES, FramePair, list_pairs, read_pair
+from ssvif_core.data.collection import SkippedPair, summary
+from ssvif_core.data.folder_pairs import FolderPairs, decode
+from ssvif_core.data.layouts import Candidate, Layout, Located, candidates, detect_layout, locate
+from ssvif_core.data.pairs import FramePair
 from ssvif_core.errors import SsvifError
 
 __all__ = ["DAY_NIGHT", "EvaluationSet", "open_evaluation_set", "parse_label_map"]
@@ -22,27 +25,34 @@ class EvaluationSet:
     """Names and files of the frames; nothing is held in memory.
 
     Attributes:
-        folder: with visible/, thermal/ and perhaps labels.
-        files: name -> visible and thermal file, in the order of names.
-        labels: name -> label file, for the frames that have one.
+        folder: of the visible images.
+        files: name -> the files of one frame, in the order of names.
+        layout: how they are packed.
         label_map: ids in the label files -> class ids, or None.
         parts: name -> "day" or "night"; empty where not every name ends in D or N.
+        skipped: pairs that cannot be used, with reasons.
     """
 
     folder: Path
-    files: Mapping[str, tuple[Path, Path]]
-    labels: Mapping[str, Path]
+    files: Mapping[str, Candidate]
+    layout: Layout
     label_map: Mapping[int, int] | None
     parts: Mapping[str, str]
+    skipped: Sequence[SkippedPair] = ()
 
     @property
     def names(self) -> list[str]:
         """Names of the frames, in order."""
         return list(self.files)
 
+    @property
+    def labels(self) -> list[str]:
+        """Names of the frames that have labels, in order."""
+        return [name for name, files in self.files.items() if files.labels is not None]
+
     def read(self, name: str) -> FramePair:
         """Read one frame; errors as `ssvif_core.data.pairs.read_pair`."""
-        return read_pair(name, *self.files[name], self.labels.get(name), self.label_map)
+        return decode(self.files[name], self.layout, self.label_map)
 
     def evenly(self, count: int) -> list[str]:
         """At most `count` names, evenly spaced, in order."""
@@ -54,31 +64,53 @@ def open_evaluation_set(
     labels: str | None = None,
     label_map: Mapping[int, int] | None = None,
     limit: int | None = None,
+    split: str | None = None,
 ) -> EvaluationSet:
-    """Look through a paired folder.
+    """Look through a folder of pairs, in any layout of `ssvif_core.data.layouts`.
+
+    Pairs that are incomplete or whose sizes do not fit are left out and listed in `skipped`.
 
     Args:
-        folder: with visible/ and thermal/.
-        labels: name of the folder of label images; None takes `labels` where there is one.
+        folder: the dataset, or the folder of one split.
+        labels: name of the folder of label images, beside the visible one; None takes the
+            layout's own where there is one.
         label_map: ids in the files -> class ids; ids that it does not name become unknown.
         limit: evenly spaced frames to keep at most; None keeps all.
+        split: train, val or test, of a dataset that has splits; None takes test, or else val.
 
     Raises:
         SsvifError: there are no pairs, or the label folder that is asked for has none for them.
     """
-    files = {name: (visible, thermal) for name, visible, thermal in list_pairs(folder)}
-    if limit is not None:
-        files = {name: files[name] for name in _evenly(list(files), limit)}
-    found = _label_files(folder / (labels or "labels"))
-    found = {name: path for name, path in found.items() if name in files}
-    if labels is not None and not found:
+    place = _located(folder, split)
+    beside = place.labels if labels is None else place.visible.parent / labels
+    there = candidates(place, beside if beside is not None and beside.is_dir() else None)
+    checked = FolderPairs.checked(there, place.layout, label_map, cache_bytes=0)
+    if not checked.usable:
+        raise SsvifError(f"No usable pair in {folder}: {summary(checked.skipped)}")
+    files = {candidate.name: candidate for candidate in checked.usable}
+    if labels is not None and not any(c.labels for c in files.values()):
         raise SsvifError(
-            f"{folder / labels} holds no label image for the pairs of {folder}: give the folder "
+            f"{beside} holds no label image for the pairs of {folder}: give the folder "
             "whose files have the names of the pairs."
         )
+    if limit is not None:
+        files = {name: files[name] for name in _evenly(list(files), limit)}
     ends = {name[-1] for name in files}
     parts = {n: DAY_NIGHT[n[-1]] for n in files} if ends <= DAY_NIGHT.keys() else {}
-    return EvaluationSet(folder, files, found, label_map, parts)
+    return EvaluationSet(place.visible, files, place.layout, label_map, parts, checked.skipped)
+
+
+def _located(folder: Path, split: str | None) -> Located:
+    """The split that is asked for, or the one that is least likely to have been trained on."""
+    layout = detect_layout(folder)
+    if split is not None:
+        return locate(layout, folder, split)
+    for name in ("test", "val"):
+        try:
+            return locate(layout, folder, name)
+        except SsvifError:
+            continue
+    return locate(layout, folder, "train")  # also: all of what is not divided
 
 
 def parse_label_map(text: str | None) -> dict[int, int] | None:
@@ -97,12 +129,6 @@ def parse_label_map(text: str | None) -> dict[int, int] | None:
     if not all(0 <= label <= 255 for label in (*label_map, *label_map.values())):
         raise SsvifError(f"The label map '{text}' has an id outside 0..255.")
     return label_map
-
-
-def _label_files(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES}
 
 
 def _evenly(names: list[str], count: int) -> list[str]:

@@ -69,7 +69,7 @@ def test_a_wrong_call_is_one_line_that_says_what_to_do(tmp_path):
     answer = ssvif_evaluate("tiny", "--data", tmp_path, "-o", tmp_path)
     assert answer.returncode == 1
     assert "Traceback" not in answer.stderr
-    assert "a paired folder has visible/" in " ".join(answer.stderr.split())
+    assert "Make folders visible/ and thermal/" in " ".join(answer.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -212,6 +213,26 @@ def test_labels_that_are_asked_for_must_be_there(day_and_night, tmp_path):
     assert len(open_evaluation_set(day_and_night).labels) == 6
     with pytest.raises(SsvifError, match="no label image"):
         open_evaluation_set(day_and_night, labels="truth")
+
+
+def test_a_published_layout_is_evaluated_on_its_test_split(day_and_night, tmp_path):
+    for split, kept in (("train", 6), ("test", 4)):
+        names = sorted(p.name for p in (day_and_night / "visible").iterdir())[:kept]
+        for ours, theirs in (
+            ("visible", "vi"), ("thermal", "ir"), ("labels", "Segmentation_labels"),
+        ):  # fmt: skip
+            (tmp_path / split / theirs).mkdir(parents=True)
+            for name in names:
+                shutil.copy(day_and_night / ours / name, tmp_path / split / theirs / name)
+    (tmp_path / "test" / "ir" / "000D.png").unlink()  # a pair that is none is left out, not fatal
+    frames = open_evaluation_set(tmp_path)
+    assert (frames.layout.name, frames.folder) == ("msrs", tmp_path / "test" / "vi")
+    assert frames.names == frames.labels == ["001N", "002D", "003N"]
+    assert [pair.name for pair in frames.skipped] == ["000D"]
+    assert frames.read("001N").labels is not None
+    assert len(open_evaluation_set(tmp_path, split="train").names) == 6
+    with pytest.raises(SsvifError, match="no split 'val'"):
+        open_evaluation_set(tmp_path, split="val")
 
 
 def test_a_label_map_is_read_and_wrong_ones_are_refused(day_and_night):
