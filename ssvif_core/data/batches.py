@@ -59,6 +59,7 @@ class BatchMaker:
         object_crops: probability that a crop is centred on a labelled object; the class is drawn
             first, evenly, so that rare classes are seen as often as common ones.
         seed: numbers that, with the step, determine a batch: of the run, of the process.
+        photometric: whether light, gain, noise and sensor faults are varied.
     """
 
     def __init__(
@@ -68,11 +69,12 @@ class BatchMaker:
         crop: tuple[int, int],
         object_crops: float,
         seed: Sequence[int],
+        photometric: bool = True,
     ) -> None:
         if crop[0] % 16 or crop[1] % 16:
             raise SsvifError(f"The crop {crop} must be a multiple of 16 in both directions.")
         self.sources, self.batch_size, self.crop = sources, batch_size, crop
-        self.object_crops, self.seed = object_crops, seed
+        self.object_crops, self.seed, self.photometric = object_crops, seed, photometric
         shares = np.array([source.share for source in sources])
         self._shares = shares / shares.sum()
         self._centres = [_object_centres(source.pairs) for source in sources]
@@ -86,12 +88,11 @@ class BatchMaker:
             torch.from_numpy(np.ascontiguousarray(np.stack(part)))
             for part in zip(*crops, strict=True)
         )
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        return Batch(
-            augment_visible(visible.permute(0, 3, 1, 2) / 255.0, generator),
-            augment_thermal(thermal.unsqueeze(1) / 255.0, generator),
-            labels.long(),
-        )
+        rgb, hot = visible.permute(0, 3, 1, 2) / 255.0, thermal.unsqueeze(1) / 255.0
+        if self.photometric:
+            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            rgb, hot = augment_visible(rgb, generator), augment_thermal(hot, generator)
+        return Batch(rgb, hot, labels.long())
 
     def _draw(self, rng: np.random.Generator) -> Crop:
         chosen = rng.choice(len(self.sources), p=self._shares)

@@ -135,6 +135,9 @@ class TrainingConfig(_Strict):
     batch_size: int = Field(8, gt=0)
     crop: tuple[int, int] = Field((256, 320), description="rows, columns; multiples of 16")
     object_crops: float = Field(0.6, ge=0, le=1, description="crops centred on a labelled object")
+    photometric: bool = Field(
+        True, description="vary light, thermal gain, noise and sensor faults of the crops"
+    )
     modality_dropout: float = Field(0.0, ge=0, le=1, description="crops with one camera lost")
     weight_decay: float = Field(0.02, ge=0)
     gradient_clip: float = Field(5.0, gt=0)

@@ -70,6 +70,7 @@ class Trainer:
             config.crop,
             config.object_crops,
             (config.seed, self.processes.rank),
+            config.photometric,
         )
         models = Models(config).to(self.device)
         self.history: list[dict[str, Any]] = []

@@ -86,6 +86,17 @@ def test_batches_are_a_function_of_the_step(paired_folder, tmp_path):
     assert set(batch.labels.unique().tolist()) <= {0, 1, 2, 3, 255}
 
 
+def test_crops_are_as_cameras_gave_them_where_nothing_is_to_be_varied(paired_folder, tmp_path):
+    plain = Trainer(configuration(paired_folder, photometric=False), tmp_path / "plain").batches
+    varied = Trainer(configuration(paired_folder), tmp_path / "varied").batches
+    for step in range(3):
+        # The same crops; as they are, they hold whole grey levels and nothing else.
+        grey = plain.at(step).thermal * 255
+        assert torch.allclose(grey, grey.round(), atol=1e-4)
+        assert torch.equal(plain.at(step).labels, varied.at(step).labels)
+        assert not torch.equal(plain.at(step).visible, varied.at(step).visible)
+
+
 def test_a_truncated_checkpoint_is_one_clear_error(paired_folder, tmp_path):
     Trainer(configuration(paired_folder), tmp_path).save()
     path = tmp_path / "checkpoint.pt"
