@@ -2,10 +2,9 @@
 
     python benchmarks/one_camera.py [--variant base] [--camera visible] [--steps 1700]
 
-The control is the same network, started from the same weights (--from), trained on the labels alone
-for as many steps as config/training/shipped.yaml has, with the other camera black in every crop: it
-has nothing to learn but to do without. Both are scored on msrs/val with that camera black, as are
-the masks of the shipped model in benchmarks/results/quality.json.
+The control is the same network, started from the same weights (--from), trained on the labels
+alone (config/training/fusion.yaml without its fusion terms), with the other camera black in every
+crop: it has nothing to learn but to do without. Both are scored on msrs/val with that camera black.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from ssvif_core.training.trainer import Trainer
 from ssvif_core.training.validation import predict_pair
 
 CLASSES = ("background", "car", "person", "bicycle")
-CONFIG = Path(__file__).resolve().parent.parent / "config" / "training" / "shipped.yaml"
+CONFIG = Path(__file__).resolve().parent.parent / "config" / "training" / "fusion.yaml"
 
 
 class OneCamera(Trainer):
@@ -48,7 +47,7 @@ class OneCamera(Trainer):
 
 
 def control_config(options: argparse.Namespace) -> TrainingConfig:
-    """shipped.yaml with labels instead of everything else."""
+    """fusion.yaml with labels instead of everything else."""
     content = load_config(CONFIG, {"data_root": options.data}).model_dump()
     stage = {**content["stages"][-1], "kind": "supervised", "steps": options.steps}
     return TrainingConfig.model_validate(
