@@ -197,7 +197,9 @@ def table(runs: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), help="default: all")
+    parser.add_argument(
+        "--arms", nargs="+", choices=list(ARMS), help="default: all but those of --label-efficiency"
+    )
     parser.add_argument(
         "--label-efficiency", action="store_const", const=EFFICIENCY, dest="arms",
         help="the arms that show what label-free training is worth with few labels",

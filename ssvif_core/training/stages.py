@@ -30,7 +30,7 @@ from ssvif_core.network.fusion_network import (
 from ssvif_core.network.pixel_segmenter import PixelSegmenter
 from ssvif_core.training.anchors import Anchor
 from ssvif_core.training.assignment import balanced, confident
-from ssvif_core.training.config import ConsistencyConfig, StageConfig, TrainingConfig
+from ssvif_core.training.config import FUSION_TERMS, ConsistencyConfig, StageConfig, TrainingConfig
 from ssvif_core.training.distributed import Processes, computes_bfloat16
 from ssvif_core.training.losses import fusion_losses, segmentation_losses
 from ssvif_core.training.views import BORDER, STRIDE, Window, draw_window, without_border
@@ -166,8 +166,15 @@ class Stage(ABC):
             torch.where(lost == 1, thermal, luma),
             torch.where(lost == 2, luma, thermal),
         )
-        terms = fusion_losses(luminance(fused), luma, thermal, weights.sharpness, weights.contrast)
         scales = weights.model_dump()
+        terms = fusion_losses(
+            luminance(fused),
+            luma,
+            thermal,
+            weights.sharpness,
+            weights.contrast,
+            [name for name in FUSION_TERMS if scales[name] > 0],
+        )
         total = sum((scales[name] * term for name, term in terms.items()), fused.new_zeros(()))
         return weights.fusion * total, {f"loss/{n}": float(t.detach()) for n, t in terms.items()}
 

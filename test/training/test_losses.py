@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 
+from ssvif_core.training.config import FUSION_TERMS  # noqa: E402
 from ssvif_core.training.losses import fusion_losses, segmentation_losses  # noqa: E402
 
 
@@ -72,3 +73,11 @@ def test_unknown_pixels_do_not_count():
     nothing = segmentation_losses(logits, torch.full((1, 2, 2), 255))
     assert nothing["cross_entropy"].item() == 0
     assert nothing["dice"].item() == 0
+
+
+def test_only_the_terms_that_are_wanted_are_computed():
+    image = torch.rand(1, 1, 32, 32)
+    everything = fusion_losses(image, image.flip(3), image.flip(2))
+    assert tuple(everything) == FUSION_TERMS
+    some = fusion_losses(image, image.flip(3), image.flip(2), wanted=["flat", "ssim"])
+    assert some == {name: everything[name] for name in ("ssim", "flat")}
