@@ -175,7 +175,8 @@ class Stage(ABC):
             weights.contrast,
             [name for name in FUSION_TERMS if scales[name] > 0],
         )
-        total = sum((scales[name] * term for name, term in terms.items()), fused.new_zeros(()))
+        # Not a bare zero: without any term there still is a gradient, and it is zero.
+        total = sum((scales[name] * term for name, term in terms.items()), 0.0 * fused.sum())
         return weights.fusion * total, {f"loss/{n}": float(t.detach()) for n, t in terms.items()}
 
 
