@@ -23,7 +23,6 @@ with the same settings is not repeated. Runs themselves resume from their checkp
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from quality import LABEL_MAP
-from report import add_run, earlier_runs
+from report import add_run, earlier_runs, mean_and_spread
 from rich.console import Console
 from rich.table import Table
 
@@ -185,11 +184,7 @@ def table(runs: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
         mine = [r for r in runs if r["arm"] == arm and r["settings"] == settings]
         if not mine:
             continue
-        cells = []
-        for column in columns:
-            values = [r[column] for r in mine if column in r]
-            spread = f" ±{statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.3f}{spread}" if values else "")
+        cells = [mean_and_spread([r[c] for r in mine if c in r]) for c in columns]
         shown.add_row(arm, str(len(mine)), *cells)
     return shown
 

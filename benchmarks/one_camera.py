@@ -11,27 +11,28 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from quality import LABEL_MAP
 from report import add_run
 from rich.console import Console
-from rich.table import Table
 
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.batches import Batch
-from ssvif_core.data.pairs import FramePair, list_pairs, read_pair
-from ssvif_core.evaluation.methods import model_method
-from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix, named_iou
+from ssvif_core.deploy.export import export_model
+from ssvif_core.evaluation.evaluate import evaluate
+from ssvif_core.evaluation.evaluation_set import open_evaluation_set
+from ssvif_core.evaluation.frame_scores import Plan
+from ssvif_core.evaluation.report import plain
+from ssvif_core.evaluation.tables import screen_table
 from ssvif_core.models import open_model
 from ssvif_core.training.config import TrainingConfig, load_config
 from ssvif_core.training.stages import Inputs
 from ssvif_core.training.trainer import Trainer
-from ssvif_core.training.validation import predict_pair
 
 CLASSES = ("background", "car", "person", "bicycle")
+#: What is black where one camera is left.
+OTHER = {"visible": "thermal", "thermal": "visible"}
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "training" / "fusion.yaml"
 
 
@@ -41,7 +42,7 @@ class OneCamera(Trainer):
     camera = "visible"
 
     def inputs(self, batch: Batch) -> Inputs:
-        other = "thermal" if self.camera == "visible" else "visible"
+        other = OTHER[self.camera]
         black = torch.zeros_like(getattr(batch, other))
         return super().inputs(batch._replace(**{other: black}))
 
@@ -66,60 +67,27 @@ def train_control(options: argparse.Namespace) -> Trainer:
     return trainer
 
 
-def left(pair: FramePair, camera: str) -> FramePair:
-    """The pair with all but one camera black."""
-    visible, thermal = pair.visible, pair.thermal
-    if camera == "visible":
-        return FramePair(pair.name, visible, np.zeros_like(thermal), pair.labels)
-    return FramePair(pair.name, np.zeros_like(visible), thermal, pair.labels)
-
-
-def figures(matrices: dict[str, ConfusionMatrix]) -> dict[str, dict[str, float]]:
-    return {
-        part: {name: round(value, 4) for name, value in named_iou(matrix, CLASSES).items()}
-        for part, matrix in matrices.items()
-    }
-
-
-def score(masks: Any, pairs: list[FramePair]) -> dict[str, dict[str, float]]:
-    """`masks`: FramePair -> labels. IoU over all frames, by day and by night."""
-    matrices = {part: ConfusionMatrix(len(CLASSES)) for part in ("all", "day", "night")}
-    for pair in pairs:
-        labels = masks(pair)
-        for part in ("all", "night" if pair.name.endswith("N") else "day"):
-            matrices[part].update(pair.labels, labels)
-    return figures(matrices)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--variant", choices=("base", "tiny"), default="base")
-    parser.add_argument("--camera", choices=("visible", "thermal"), default="visible")
+    parser.add_argument("--camera", choices=tuple(OTHER), default="visible")
     parser.add_argument("--steps", type=int, default=1700)
     parser.add_argument("--from", dest="start", help="weights to start from; default: the shipped")
     parser.add_argument("--run", type=Path, default=Path("runs/one_camera"))
     options = parser.parse_args()
-    folder = options.data / "msrs" / "val"
-    pairs = [
-        left(read_pair(name, v, t, folder / "labels" / f"{name}.png", LABEL_MAP), options.camera)
-        for name, v, t in list_pairs(folder)
-    ]
+    frames = open_evaluation_set(options.data / "msrs" / "val", "labels", LABEL_MAP)
     network = train_control(options).averaged.network.eval()
-    model = open_model(options.variant)
-    fuse = model_method(model)
-    run = {
-        "variant": options.variant, "camera": options.camera, "steps": options.steps,
-        "sha256": model.card.sha256,
-        "control": score(lambda p: predict_pair(network, p, torch.device("cpu"))[1], pairs),
-        "shipped": score(lambda p: fuse(p.visible, p.thermal).labels, pairs),
-    }  # fmt: skip
-    add_run("one_camera", run)
-    table = Table("", "part", *CLASSES, "objects", title=f"IoU on msrs/val, {options.camera} alone")
-    for name in ("control", "shipped"):
-        for part, values in run[name].items():
-            table.add_row(name, part, *(f"{value:.3f}" for value in values.values()))
-    Console().print(table)
+    control = options.run / "control.onnx"
+    export_model(network, control, CLASSES, [frames.read(name) for name in frames.evenly(4)])
+    models = (options.variant, str(control))
+    evaluation = evaluate(Plan(models, without=OTHER[options.camera]), frames)
+    scores = plain(evaluation.segmentation())
+    known = {"variant": options.variant, "camera": options.camera, "steps": options.steps}
+    add_run("one_camera", {**known, "sha256": open_model(options.variant).card.sha256, **scores})
+    rows = {f"{m}, {part}": iou for m, parts in scores.items() for part, iou in parts.items()}
+    title = f"IoU on msrs/val, {options.camera} alone"
+    Console().print(screen_table(title, rows, Console()))
 
 
 if __name__ == "__main__":

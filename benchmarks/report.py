@@ -6,7 +6,9 @@ import fcntl
 import json
 import os
 import platform
+import statistics
 import sys
+from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -69,3 +71,11 @@ def add_run(name: str, run: dict[str, Any]) -> list[dict[str, Any]]:
         runs = [*earlier_runs(name), {**run, "command": command, "date": date.today().isoformat()}]
         write_result(name, {"runs": runs})
     return runs
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Mean over the seeds and their standard deviation, for a table; empty for no value."""
+    if not values:
+        return ""
+    spread = f" ±{statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"

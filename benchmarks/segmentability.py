@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from quality import LABEL_MAP
-from report import add_run, earlier_runs
+from report import add_run, earlier_runs, mean_and_spread
 from rich.console import Console
 from rich.table import Table
 
@@ -57,11 +57,8 @@ def table(runs: list[dict[str, Any]], steps: int) -> Table:
             groups.setdefault((run["method"], run["sha256"]), []).append(run)
     order = sorted(groups, key=lambda g: -statistics.mean(r["objects"] for r in groups[g]))
     for method, digest in order:
-        mine, cells = groups[method, digest], []
-        for column in columns:
-            values = [run[column] for run in mine]
-            spread = f" ±{statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.3f}{spread}")
+        mine = groups[method, digest]
+        cells = [mean_and_spread([run[column] for run in mine]) for column in columns]
         shown.add_row(f"{method} {digest[:8]}".strip(), str(len(mine)), *cells)
     return shown
 

@@ -57,7 +57,7 @@ def evaluate(
     ),
     labels: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Folder of label images beside the visible one; default the data's own."),
+        typer.Option(help="Name of the folder of label images; default the data's own."),
     ] = None,
     label_map: Annotated[
         Optional[str],  # noqa: UP045

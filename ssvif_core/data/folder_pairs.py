@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -106,7 +107,8 @@ class FolderPairs:
         if total > cache_bytes:
             pairs.usable.extend(sound)
             return pairs
-        for candidate, pair in zip(sound, _in_threads(pairs.decode, sound), strict=True):
+        read = functools.partial(decode, layout=layout, label_map=label_map)
+        for candidate, pair in zip(sound, _in_threads(read, sound), strict=True):
             if isinstance(pair, SsvifError):
                 pairs.skipped.append(SkippedPair(candidate.name, str(pair)))
             else:
@@ -120,10 +122,6 @@ class FolderPairs:
 
     def _read_again(self, candidate: Candidate) -> FramePair:
         _sizes(candidate, self.layout.packed)
-        return self.decode(candidate)
-
-    def decode(self, candidate: Candidate) -> FramePair:
-        """The frames of a candidate, see `decode`."""
         return decode(candidate, self.layout, self.label_map)
 
 

@@ -27,7 +27,7 @@ from ssvif_core.data.pairs import FramePair
 from ssvif_core.data.videos import find_videos, read_video_pairs
 from ssvif_core.errors import SsvifError
 
-__all__ = ["PairCollection", "SkippedPair", "open_pairs"]
+__all__ = ["PairCollection", "SkippedPair", "open_pairs", "usable_pairs"]
 
 #: Pairs of a video or recording if no limit is given: 0.5 GB of 640x480, all kept in memory.
 SEQUENCE_LIMIT = 400
@@ -137,6 +137,26 @@ def _folder(
     else:
         found = detect_layout(path) if layout == "auto" else layout_named(layout)
         place = locate(found, path, split)
+    pairs = usable_pairs(path, place, split, labels, label_map, limit, cache_bytes)
+    has_labels = any(c.labels for c in pairs.usable)
+    names = [c.name for c in pairs.usable]
+    return PairCollection(path.name, names, pairs.read, pairs.skipped, has_labels)
+
+
+def usable_pairs(
+    path: Path,
+    place: Located,
+    split: str = "train",
+    labels: str | None = None,
+    label_map: Mapping[int, int] | None = None,
+    limit: int | None = None,
+    cache_bytes: int = CACHE_BYTES,
+) -> FolderPairs:
+    """The pairs of a folder that has been located; the other arguments as in `open_pairs`.
+
+    Raises:
+        SsvifError: no pair is usable, or the labels that are asked for are not there.
+    """
     labels_folder = None if labels is None else _labels_folder(path, place, labels, split)
     there = candidates(place, labels_folder)
     complete = [c for c in there if c.visible and c.thermal]
@@ -147,14 +167,12 @@ def _folder(
     pairs = FolderPairs.checked([*complete, *alone], place.layout, label_map, cache_bytes)
     if not pairs.usable:
         raise SsvifError(_nothing_usable(place, there, pairs.skipped))
-    has_labels = any(c.labels for c in pairs.usable)
-    if labels_folder is not None and not has_labels:
+    if labels_folder is not None and not any(c.labels for c in pairs.usable):
         raise SsvifError(
             f"{labels_folder} has no label image for any pair: names there must be those of "
             f"{place.visible}, as '{pairs.usable[0].name}.png'."
         )
-    names = [c.name for c in pairs.usable]
-    return PairCollection(path.name, names, pairs.read, pairs.skipped, has_labels)
+    return pairs
 
 
 def _labels_folder(path: Path, place: Located, labels: str, split: str) -> Path:
@@ -170,9 +188,8 @@ def _labels_folder(path: Path, place: Located, labels: str, split: str) -> Path:
     for option in options:
         if option.is_dir():
             return option
-    raise SsvifError(
-        f"There is no folder of labels {' or '.join(map(str, dict.fromkeys(options)))}."
-    )
+    looked_for = " or ".join(map(str, dict.fromkeys(options)))
+    raise SsvifError(f"There is no label image, for there is no folder of labels {looked_for}.")
 
 
 def _nothing_usable(

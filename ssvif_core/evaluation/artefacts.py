@@ -13,7 +13,15 @@ import numpy as np
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.fusion_metrics import luminance
 
-__all__ = ["ARTEFACTS", "evaluate_artefacts", "flat_artefacts", "overshoot"]
+__all__ = [
+    "ARTEFACTS",
+    "ENERGY_WINDOW",
+    "FLAT_DEVIATION",
+    "FLAT_WINDOW",
+    "evaluate_artefacts",
+    "flat_artefacts",
+    "overshoot",
+]
 
 #: Names of the figures, in the order in which tables show them.
 ARTEFACTS = ("artefacts", "overshoot")

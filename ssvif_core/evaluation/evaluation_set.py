@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ssvif_core.data.collection import SkippedPair, summary
-from ssvif_core.data.folder_pairs import FolderPairs, decode
-from ssvif_core.data.layouts import Candidate, Layout, Located, candidates, detect_layout, locate
+from ssvif_core.data.collection import SkippedPair
+from ssvif_core.data.folder_pairs import decode
+from ssvif_core.data.layouts import Candidate, Layout, Located, detect_layout, locate
 from ssvif_core.data.pairs import FramePair
+from ssvif_core.data.sources import usable_pairs
 from ssvif_core.errors import SsvifError
 
 __all__ = ["DAY_NIGHT", "EvaluationSet", "open_evaluation_set", "parse_label_map"]
@@ -72,8 +73,8 @@ def open_evaluation_set(
 
     Args:
         folder: the dataset, or the folder of one split.
-        labels: name of the folder of label images, beside the visible one; None takes the
-            layout's own where there is one.
+        labels: name of the folder of label images, as in `open_pairs`; None takes the layout's
+            own where there is one.
         label_map: ids in the files -> class ids; ids that it does not name become unknown.
         limit: evenly spaced frames to keep at most; None keeps all.
         split: train, val or test, of a dataset that has splits; None takes test, or else val.
@@ -81,36 +82,26 @@ def open_evaluation_set(
     Raises:
         SsvifError: there are no pairs, or the label folder that is asked for has none for them.
     """
-    place = _located(folder, split)
-    beside = place.labels if labels is None else place.visible.parent / labels
-    there = candidates(place, beside if beside is not None and beside.is_dir() else None)
-    checked = FolderPairs.checked(there, place.layout, label_map, cache_bytes=0)
-    if not checked.usable:
-        raise SsvifError(f"No usable pair in {folder}: {summary(checked.skipped)}")
-    files = {candidate.name: candidate for candidate in checked.usable}
-    if labels is not None and not any(c.labels for c in files.values()):
-        raise SsvifError(
-            f"{beside} holds no label image for the pairs of {folder}: give the folder "
-            "whose files have the names of the pairs."
-        )
-    if limit is not None:
-        files = {name: files[name] for name in _evenly(list(files), limit)}
+    place, split = _located(folder, split)
+    if labels is None and place.labels is not None:
+        labels = "auto"
+    pairs = usable_pairs(folder, place, split, labels, label_map, limit, cache_bytes=0)
+    files = {candidate.name: candidate for candidate in pairs.usable}
     ends = {name[-1] for name in files}
     parts = {n: DAY_NIGHT[n[-1]] for n in files} if ends <= DAY_NIGHT.keys() else {}
-    return EvaluationSet(place.visible, files, place.layout, label_map, parts, checked.skipped)
+    return EvaluationSet(place.visible, files, place.layout, label_map, parts, pairs.skipped)
 
 
-def _located(folder: Path, split: str | None) -> Located:
+def _located(folder: Path, split: str | None) -> tuple[Located, str]:
     """The split that is asked for, or the one that is least likely to have been trained on."""
     layout = detect_layout(folder)
-    if split is not None:
-        return locate(layout, folder, split)
-    for name in ("test", "val"):
+    for name in ("test", "val") if split is None else ():
         try:
-            return locate(layout, folder, name)
+            return locate(layout, folder, name), name
         except SsvifError:
             continue
-    return locate(layout, folder, "train")  # also: all of what is not divided
+    split = split or "train"  # also: all of what is not divided
+    return locate(layout, folder, split), split
 
 
 def parse_label_map(text: str | None) -> dict[int, int] | None:

@@ -12,10 +12,12 @@ import numpy as np
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["METRICS", "evaluate_fusion", "luminance"]
+__all__ = ["EDGE_ANGLE", "EDGE_STRENGTH", "METRICS", "evaluate_fusion", "luminance"]
 
 METRICS = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM")
 EPSILON = 1e-10
+#: Gamma, kappa and sigma of Xydeas & Petrovic 2000, for an edge's strength and for its angle.
+EDGE_STRENGTH, EDGE_ANGLE = (0.9994, 15.0, 0.5), (0.9879, 22.0, 0.8)
 
 
 def luminance(image: np.ndarray) -> np.ndarray:
@@ -141,12 +143,14 @@ def edge_transfer(visible: np.ndarray, thermal: np.ndarray, fused: np.ndarray) -
             strength == strength_f, strength_f, weaker / np.where(stronger == 0, 1.0, stronger)
         )
         alike = 1 - np.abs(angle - angle_f) / (np.pi / 2)
-        # Xydeas & Petrovic's constants: gamma, kappa and sigma for strength and for angle.
-        quality_g = 0.9994 / (1 + np.exp(np.clip(-15 * (ratio - 0.5), -700, 700)))
-        quality_a = 0.9879 / (1 + np.exp(-22 * (alike - 0.8)))
-        kept += (quality_g * quality_a * strength).sum()
+        quality = _quality(ratio, *EDGE_STRENGTH) * _quality(alike, *EDGE_ANGLE)
+        kept += (quality * strength).sum()
         possible += strength.sum()
     return float(kept / possible) if possible > 0 else 0.0
+
+
+def _quality(x: np.ndarray, gamma: float, kappa: float, sigma: float) -> np.ndarray:
+    return gamma / (1 + np.exp(np.clip(-kappa * (x - sigma), -700, 700)))
 
 
 def structural_similarity(source: np.ndarray, fused: np.ndarray) -> float:

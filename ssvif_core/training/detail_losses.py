@@ -13,16 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssvif_core.evaluation.artefacts import ENERGY_WINDOW, FLAT_DEVIATION, FLAT_WINDOW
+from ssvif_core.evaluation.fusion_metrics import EDGE_ANGLE, EDGE_STRENGTH
+
 __all__ = ["edge_loss", "flat_loss"]
 
 FULL_SCALE = 255.0
-#: Xydeas & Petrovic 2000, as in `evaluation/fusion_metrics.py`: gain, slope and middle of the
-#: sigmoids for strength and for angle.
-STRENGTH, ANGLE = (0.9994, 15.0, 0.5), (0.9879, 22.0, 0.8)
 #: Sobel response, in grey levels, below which an edge has no angle worth asking for.
 FAINT = 0.1
-#: As in `evaluation/artefacts.py`.
-FLAT_WINDOW, ENERGY_WINDOW, FLAT_DEVIATION = 11, 7, 3.0
 #: Windows are taken two pixels apart: they overlap all the same, and cost a third.
 STRIDE = 2
 
@@ -41,7 +39,8 @@ def edge_loss(fused: Tensor, luma: Tensor, thermal: Tensor) -> Tensor:
         ratio = torch.minimum(strength, strength_f) / torch.maximum(strength, strength_f)
         across, along = (sx * fy - sy * fx).abs(), (sx * fx + sy * fy).abs()
         angle = torch.atan2(across + FAINT**2, along + FAINT**2)
-        quality = _sigmoid(ratio, *STRENGTH) * _sigmoid(1 - angle / (math.pi / 2), *ANGLE)
+        quality = _quality(ratio, *EDGE_STRENGTH)
+        quality = quality * _quality(1 - angle / (math.pi / 2), *EDGE_ANGLE)
         kept, possible = kept + (quality * strength).sum(), possible + strength.sum()
     return 1 - kept / possible
 
@@ -58,8 +57,8 @@ def flat_loss(fused: Tensor, luma: Tensor, thermal: Tensor) -> Tensor:
     return (mean + 1e-4).sqrt()  # finite slope where there is nothing to punish
 
 
-def _sigmoid(x: Tensor, gain: float, slope: float, middle: float) -> Tensor:
-    return gain * torch.sigmoid(slope * (x - middle))
+def _quality(x: Tensor, gamma: float, kappa: float, sigma: float) -> Tensor:
+    return gamma * torch.sigmoid(kappa * (x - sigma))
 
 
 def _sobel(image: Tensor) -> tuple[Tensor, Tensor]:
