@@ -28,6 +28,15 @@ RUNTIME = [
 
 BAGS = ["rosbags>=0.11.9,<0.12"]
 
+CUDA = ["cuda-python>=12.9,<13"]
+
+OPENVINO = ["openvino>=2026.4,<2026.5"]
+
+TENSORRT_CHECK = [
+    "tensorrt-rtx-cu12-libs==1.7.1.116",
+    "tensorrt-rtx-cu12-bindings==1.7.1.116",
+]
+
 TEST = [
     *BAGS,
     "hypothesis>=6.168,<6.171",
@@ -60,6 +69,12 @@ EXTRAS = {
         "tensorboard>=2.21,<2.22",
         "torch>=2.13,<2.14",
     ],
+    # Engines beside ONNX Runtime. TensorRT itself comes with JetPack or from NVIDIA, and
+    # cuda-python must be of the CUDA that is installed (JetPack 5: 11.4, JetPack 6: 12.6).
+    "cuda": CUDA,
+    "openvino": OPENVINO,
+    # Parses and builds engines without a GPU, to check what the real TensorRT is given.
+    "tensorrt-check": TENSORRT_CHECK,
     # colcon runs pytest only for a package whose extra "test" (by this name) asks for it.
     "test": TEST,
     "dev": [

@@ -76,10 +76,10 @@ def work_of(case: str, width: int, height: int, threads: int) -> Callable[[], ob
 
         cv2.setNumThreads(threads)
         return lambda: laplacian_max_base(visible, thermal)
-    from ssvif_core.inference.engine import create_engine
+    from ssvif_core.inference.engine import EngineOptions, create_engine
     from ssvif_core.models import open_model
 
-    engine, _ = create_engine(open_model(case), "onnxruntime", threads)
+    engine, _ = create_engine(open_model(case), "onnxruntime", EngineOptions(threads))
     return lambda: engine.infer(visible, thermal)
 
 

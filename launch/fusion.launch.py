@@ -1,6 +1,7 @@
 """Starts the fusion node on two cameras and takes it to `active`, one step after the other.
 
     ros2 launch ssvif_ros fusion.launch.py visible_topic:=/rgb/image thermal_topic:=/ir/image
+    ros2 launch ssvif_ros fusion.launch.py build_only:=true   # TensorRT engine, then exit
     ros2 launch ssvif_ros fusion.launch.py --show-args
 
 An argument that is left empty changes nothing: the value then comes from `params_file`. It knows
@@ -21,11 +22,12 @@ from launch.actions import (
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
+    Shutdown,
 )
 from launch.event_handlers import OnProcessStart
 from launch.events import matches_action
 from launch.substitutions import PathJoinSubstitution
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
@@ -51,6 +53,7 @@ def boolean(text: str) -> bool:
 NODE_PARAMETERS: dict[str, Callable[[str], Any]] = {
     "model": str,
     "engine": str,
+    "precision": str,
     "threads": int,
     "slop": float,
     "thermal_offset": float,
@@ -147,8 +150,26 @@ def bring_up(node: LifecycleNode) -> list[RegisterEventHandler]:
     ]
 
 
+def build(context: LaunchContext) -> list[Any]:
+    """The node's executable builds the engine that its parameters ask for; then all ends."""
+    return [
+        Node(
+            package="ssvif_ros",
+            executable="fusion_node",
+            name=context.launch_configurations["node_name"],
+            namespace=context.launch_configurations["namespace"],
+            parameters=parameters(context),
+            arguments=["--build-only"],
+            output="screen",
+            on_exit=Shutdown(),
+        )
+    ]
+
+
 def start(context: LaunchContext) -> list[Any]:
     """Everything that depends on the arguments' values."""
+    if read(context, "build_only", boolean):
+        return build(context)
     node = LifecycleNode(
         package="ssvif_ros",
         executable="fusion_node",
@@ -191,6 +212,16 @@ def generate_launch_description() -> LaunchDescription:
                 "engine",
                 default_value="",
                 description="Inference engine; auto takes the fastest that works.",
+            ),
+            DeclareLaunchArgument(
+                "precision",
+                default_value="",
+                description="Precision of the model: auto, fp32, fp16 or int8.",
+            ),
+            DeclareLaunchArgument(
+                "build_only",
+                default_value="false",
+                description="Build the TensorRT engine that the parameters ask for, and exit.",
             ),
             DeclareLaunchArgument(
                 "threads",

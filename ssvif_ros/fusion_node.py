@@ -25,11 +25,12 @@ from sensor_msgs.msg import Image
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.inference.engine import create_engine
 from ssvif_core.inference.pipeline import Pipeline
+from ssvif_core.inference.upgrade import EngineUpgrade
 from ssvif_core.models import open_model
 from ssvif_core.pairing import NearestPairing
 from ssvif_ros.diagnostics import FrameRecord, Health, diagnostic_array
+from ssvif_ros.engines import begin_upgrade, build_now, engine_without_building
 from ssvif_ros.images import thermal_array, visible_rgb
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.memory import keep_image_buffers
@@ -41,6 +42,8 @@ from ssvif_ros.worker import LatestWorker
 __all__ = ["FusionNode", "main"]
 
 REPORT_PERIOD_S = 1.0
+#: Argument by which the executable builds its engine and ends.
+BUILD_ONLY = "--build-only"
 #: Seconds between two log lines of the same kind.
 THROTTLE_S = 5.0
 
@@ -72,6 +75,7 @@ class FusionNode(LifecycleNode):
         self._outputs: Outputs | None = None
         self._inputs: Inputs | None = None
         self._worker: LatestWorker[tuple[Image, Image]] | None = None
+        self._upgrade: EngineUpgrade | None = None
         self._dropped = 0
         self._timers: list[Any] = []
         self._parameter_server = ParameterServer(
@@ -90,15 +94,16 @@ class FusionNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         s = self.settings
         model = open_model(s.model)
-        engine, why = create_engine(model, s.engine, s.threads)
+        engine, why = engine_without_building(model, s)
         engine.warm_up(s.warm_up_height, s.warm_up_width)
         self._pipeline = Pipeline(engine, ThermalGain())
+        self._upgrade = begin_upgrade(model, s, self._pipeline)
         self._outputs = Outputs(self, model.card)
         self._health = Health()
         self._apply_live(s)
         self.get_logger().info(
             f"configured: model {model.card.name} ({model.card.mode} masks), engine {why}, "
-            f"{engine.describe()['threads']} threads"
+            f"{engine.describe()['precision']}, {engine.describe()['threads']} threads"
         )
         return TransitionCallbackReturn.SUCCESS
 
@@ -149,6 +154,9 @@ class FusionNode(LifecycleNode):
             self._worker = None
 
     def _free(self) -> None:
+        if self._upgrade is not None:
+            self._upgrade.stop()
+            self._upgrade = None
         if self._pipeline is not None:
             self._pipeline.close()
             self._pipeline = None
@@ -238,6 +246,7 @@ class FusionNode(LifecycleNode):
             "dropped_by_worker": self._dropped + self._worker.dropped,
             **self._health.values(now_s),
             **self._pipeline.engine.describe(),
+            "engine_upgrade": self._upgrade.state if self._upgrade else "none",
         }
         level, message = DiagnosticStatus.OK, "fusing"
         if silent:
@@ -283,6 +292,8 @@ def main(args: list[str] | None = None) -> int:
         print(f"fusion_node: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
+    if BUILD_ONLY in (args or sys.argv):
+        return _build_only(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -293,6 +304,19 @@ def main(args: list[str] | None = None) -> int:
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _build_only(node: FusionNode) -> int:
+    try:
+        return build_now(node.settings)
+    except SsvifError as error:
+        node.get_logger().error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 1
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def _spin(node: FusionNode, executor: SingleThreadedExecutor) -> None:

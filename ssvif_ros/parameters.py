@@ -21,6 +21,9 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from ssvif_core.inference.engine import ENGINES
+from ssvif_core.models import PRECISIONS
+
 __all__ = ["ParameterServer", "Settings", "ros_name"]
 
 
@@ -45,8 +48,12 @@ class Settings:
 
     model: str = _parameter("base", "Shipped model (base, tiny) or path of an ONNX file.")
     engine: str = _parameter(
-        "auto", "Inference engine; auto takes the fastest that works.",
-        choices=("auto", "onnxruntime"),
+        "auto", "Inference engine; auto takes the fastest that works and needs no building.",
+        choices=("auto", *ENGINES),
+    )  # fmt: skip
+    precision: str = _parameter(
+        "auto", "Precision of the model's file; auto: fp16 on a GPU where there is one, else fp32.",
+        choices=("auto", *PRECISIONS),
     )  # fmt: skip
     threads: int = _parameter(
         2, "CPU threads of the engine; 0: one for each core.", low=0, high=256
@@ -57,6 +64,20 @@ class Settings:
         low=16, high=16384,
     )  # fmt: skip
     warm_up_height: int = _parameter(480, "Expected height, as above.", low=16, high=16384)
+    tensorrt__build_on_start: bool = _parameter(
+        False, "Where no TensorRT engine was built yet: build one in the background while "
+        "onnxruntime runs, and switch over when it is there.",
+    )  # fmt: skip
+    tensorrt__workspace_mib: int = _parameter(
+        0, "Limit of TensorRT's scratch memory while it builds [MiB]; 0: its own choice.",
+        low=0, high=1048576,
+    )  # fmt: skip
+    tensorrt__dla_core: int = _parameter(
+        -1, "Core of the deep learning accelerator (Jetson Orin); -1: the GPU.", low=-1, high=7
+    )
+    tensorrt__cache: str = _parameter(
+        "", "Folder of built engines; empty: $SSVIF_ENGINES or ~/.cache/ssvif/engines."
+    )
     queue_size: int = _parameter(
         15, "Frames of each camera that wait for a partner at most.", low=1, high=1000
     )

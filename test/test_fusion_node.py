@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import signal
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -22,7 +25,13 @@ from std_msgs.msg import Header, String  # noqa: E402
 
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
-from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa: E402
+from ssvif_ros.processes import (  # noqa: E402
+    LifecycleClient,
+    RosProcess,
+    child_environment,
+    private_domain,
+    spin_until,
+)
 
 WIDTH, HEIGHT = 160, 128
 START_NS = 1_000_000_000_000
@@ -173,7 +182,7 @@ def test_it_fuses_what_it_hears_and_stops_when_it_is_deactivated(start):
 
 def test_the_fused_frame_is_what_the_pipeline_makes_of_the_same_arrays(start):
     from ssvif_core.imaging.thermal_gain import ThermalGain
-    from ssvif_core.inference.engine import create_engine
+    from ssvif_core.inference.engine import EngineOptions, create_engine
     from ssvif_core.inference.pipeline import Pipeline
     from ssvif_core.models import open_model
 
@@ -182,7 +191,7 @@ def test_the_fused_frame_is_what_the_pipeline_makes_of_the_same_arrays(start):
     visible = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     thermal = rng.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
     assert rig.fuse(1, visible=visible, thermal=thermal)
-    engine, _ = create_engine(open_model("tiny"), threads=1)
+    engine, _ = create_engine(open_model("tiny"), options=EngineOptions(threads=1))
     expected = Pipeline(engine, ThermalGain(mode="auto")).process(visible, thermal, 0.0)
     assert rig.until(lambda: rig.heard["labels"])
     fused, labels = rig.heard["fused"][-1], rig.heard["labels"][-1]
@@ -296,6 +305,56 @@ def test_configure_fails_with_the_reason_and_the_node_lives(start, tmp_path, par
     assert lifecycle.state() == "unconfigured"
     assert rig.set("model", "tiny").successful
     assert lifecycle.change("configure")
+
+
+WITHOUT_TENSORRT = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here"
+)
+
+
+@WITHOUT_TENSORRT
+def test_an_engine_that_cannot_run_here_is_refused_with_the_remedy(start):
+    process, lifecycle, rig = start(engine="tensorrt")
+    lifecycle.wait()
+    assert not lifecycle.change("configure")
+    assert rig.until(lambda: "TensorRT is not installed" in process.output)
+    assert rig.set("engine", "onnxruntime").successful
+    assert lifecycle.change("configure")
+
+
+@WITHOUT_TENSORRT
+def test_a_build_in_the_background_that_fails_leaves_the_node_fusing(start, tmp_path):
+    parameters = {"tensorrt.build_on_start": True, "tensorrt.cache": str(tmp_path / "engines")}
+    process, _, rig = activated(start, engine="tensorrt", **parameters)
+    assert "onnxruntime for now" in process.output
+
+    def failed():
+        rig.send()
+        rig.executor.spin_once(timeout_sec=0.05)
+        return rig.diagnostics.get("engine_upgrade", "").startswith("failed")
+
+    assert rig.until(failed), rig.diagnostics
+    assert "TensorRT is not installed" in process.output
+    assert rig.diagnostics["engine"] == "onnxruntime"
+    assert rig.fuse(3)
+    assert process.stop(signal.SIGINT) == 0
+
+
+@WITHOUT_TENSORRT
+def test_building_only_ends_with_the_status_of_the_build(tmp_path):
+    command = [sys.executable, "-m", "ssvif_ros.fusion_node", "--build-only", "--ros-args"]
+    environment = {**child_environment(), **private_domain(tmp_path)}
+    for engine, status in (("auto", 1), ("onnxruntime", 0)):
+        done = subprocess.run(
+            [*command, "-p", f"engine:={engine}", "-p", "model:=tiny"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+    assert "needs no building" in done.stdout + done.stderr
 
 
 def test_parameters_are_described_bad_values_refused_and_live_ones_applied(start):

@@ -176,6 +176,15 @@ def test_only_autostart_asks_the_node_for_transitions(context: Any, autostart: s
     assert len(handlers) == (3 if autostart == "true" else 0)
 
 
+def test_building_only_starts_the_build_and_asks_for_no_transition(context: Any) -> None:
+    module = load("fusion.launch.py")
+    from launch_ros.actions import LifecycleNode, Node
+
+    context.launch_configurations["build_only"] = "true"
+    (action,) = module.start(context)
+    assert isinstance(action, Node) and not isinstance(action, LifecycleNode)
+
+
 def test_the_demo_checks_its_files_then_sets_the_transport_then_starts_the_cameras(
     prefix: Path,
 ) -> None:

@@ -11,7 +11,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from ssvif_core import __version__
-from ssvif_core.cli import doctor, evaluate, export, fuse, train
+from ssvif_core.cli import doctor, engine, evaluate, export, fuse, train
 from ssvif_core.errors import SsvifError
 
 __all__ = ["main"]
@@ -26,6 +26,7 @@ app.command()(fuse.fuse)
 app.command()(train.train)
 app.command()(export.export)
 app.command()(evaluate.evaluate)
+app.add_typer(engine.app, name="engine")
 app.command()(doctor.doctor)
 
 

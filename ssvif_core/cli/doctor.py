@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ssvif_core import __version__
 from ssvif_core.errors import SsvifError
-from ssvif_core.inference.engine import ENGINES
+from ssvif_core.inference.engine import ENGINES, EngineOptions
 from ssvif_core.models import open_model, shipped_models
 
 __all__ = ["doctor"]
@@ -88,14 +88,15 @@ def _check_engines(console: Console) -> bool:
     for name in shipped_models():
         for engine_name, make in ENGINES.items():
             try:
-                engine = make(open_model(name), 1)
+                engine = make(open_model(name), EngineOptions(threads=1, height=48, width=64))
                 engine.infer(np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8))
                 described = engine.describe()
                 engine.close()
             except SsvifError as error:
-                table.add_row(name, engine_name, f"[red]{escape(str(error))}[/]")
+                table.add_row(name, engine_name, f"[yellow]not here[/]: {escape(str(error))}")
                 continue
             working = True
-            table.add_row(name, engine_name, f"[green]works[/] ({described['device']})")
+            state = f"[green]works[/] ({described['device']}, {described['precision']})"
+            table.add_row(name, engine_name, state)
     console.print(table)
     return working

@@ -15,7 +15,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.imaging.panels import panel_row
 from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.inference.engine import create_engine
+from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import FusionResult, Pipeline
 from ssvif_core.models import open_model
 
@@ -48,7 +48,7 @@ def fuse(
     total = min(map(len, streams))
     if len(streams[0]) != len(streams[1]):
         typer.echo(f"{len(streams[0])} visible and {len(streams[1])} thermal frames: using {total}")
-    chosen, why = create_engine(loaded, engine, threads)
+    chosen, why = create_engine(loaded, engine, EngineOptions(threads))
     typer.echo(f"model {loaded.card.name} ({loaded.card.mode}), engine {why}")
     pipeline = Pipeline(chosen, ThermalGain(mode=gain))
     rate = streams[0].rate_hz or DEFAULT_RATE_HZ

@@ -3,7 +3,11 @@
 Wraps a trained `FusionNetwork` so that what is exported takes camera bytes and returns image and
 label bytes. It works in grey levels 0..255 throughout: the scale to [0, 1] is folded into the stem
 kernels, which saves three passes over the full-size image. Casts stand directly at the inputs and
-outputs because TensorRT accepts uint8 nowhere else.
+outputs because TensorRT accepts uint8 nowhere else, not even for the input of a reshape.
+
+Precision is in the graph (contract 2). In fp16 the network computes in half precision; what is
+range-critical stays in fp32: the arithmetic on grey levels, of which fp16 resolves 1/8 near white,
+and the coefficients that multiply them.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ class DeployedGraph(nn.Module):
 
     Args:
         network: trained network; it is copied, the original stays trainable.
+        half: compute the network in fp16.
 
     Shapes:
         visible (1, H, W, 3) uint8 RGB, thermal (1, H, W) uint8
@@ -51,7 +56,7 @@ class DeployedGraph(nn.Module):
         COEFFICIENT_SHIFT[2] * FULL_SCALE + 0.5,
     )
 
-    def __init__(self, network: FusionNetwork) -> None:
+    def __init__(self, network: FusionNetwork, half: bool = False) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).eval().cpu()
         fuse_for_deployment(self.network)
@@ -59,13 +64,16 @@ class DeployedGraph(nn.Module):
             for stem in (self.network.visible_stem, self.network.thermal_stem):
                 kernel = stem.get_parameter("0.weight")  # merged: no longer a RepConv
                 kernel.div_(FULL_SCALE)
+        self.dtype = torch.float16 if half else torch.float32
+        self.network.to(self.dtype)
         self.register_buffer("luma", torch.tensor([LUMA_WEIGHTS]))
 
     def forward(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
         rgb = visible.float().permute(0, 3, 1, 2)
         hot = thermal.float().unsqueeze(1)
         height, width = rgb.shape[-2:]
-        parts, logits = self.network.predict(pad_to_stride(rgb), pad_to_stride(hot))
+        inputs = pad_to_stride(rgb).to(self.dtype), pad_to_stride(hot).to(self.dtype)
+        parts, logits = (maps.float() for maps in self.network.predict(*inputs))
         maps = upsample(scaled(parts, self.SCALE, self.SHIFT))
         gain_y, gain_t, offset = maps[..., :height, :width].reshape(3, -1).split(1, 0)
         # Planes are flattened to rows: ONNX Runtime moves the transposes of an (H, W, 3) image
@@ -73,5 +81,5 @@ class DeployedGraph(nn.Module):
         planes = rgb.reshape(3, -1)
         delta = gain_y * (self.luma @ planes) + gain_t * hot.reshape(1, -1) + offset
         fused = (planes + delta).clamp(0.0, FULL_SCALE).reshape(1, 3, height, width)
-        labels = labels_from_logits(logits, height, width).reshape(1, height, width)
+        labels = labels_from_logits(logits, height, width)
         return fused.permute(0, 2, 3, 1).to(torch.uint8), labels

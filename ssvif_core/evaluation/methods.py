@@ -11,7 +11,7 @@ import numpy as np
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.baselines import BASELINES
 from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.inference.engine import create_engine
+from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model, open_model
 
@@ -46,7 +46,9 @@ def model_method(model: Model, engine: str = "auto", threads: int = 1) -> Method
 
     The method belongs to one thread. Raises SsvifError where no engine can run the model.
     """
-    pipeline = Pipeline(create_engine(model, engine, threads)[0], ThermalGain(mode="none"))
+    pipeline = Pipeline(
+        create_engine(model, engine, EngineOptions(threads))[0], ThermalGain(mode="none")
+    )
 
     def fuse(visible: np.ndarray, thermal: np.ndarray) -> Fused:
         result = pipeline.process(visible, thermal)

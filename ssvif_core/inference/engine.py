@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
-from ssvif_core.models import Model
+from ssvif_core.inference.options import EngineOptions
+from ssvif_core.models import PRECISIONS, Model, in_precision
 
-__all__ = ["ENGINES", "Engine", "create_engine"]
+__all__ = ["AUTO_ENGINES", "ENGINES", "Engine", "EngineOptions", "choose_file", "create_engine"]
 
 
 class Engine(Protocol):
@@ -30,6 +30,10 @@ class Engine(Protocol):
         Returns:
             fused (H, W, 3) uint8 RGB and labels (H, W) uint8. Both are buffers of the engine and
             hold this answer only until the next call: copy what is kept.
+
+        Raises:
+            SsvifError: this frame could not be computed, such as a size that the engine was not
+                built for; the engine can go on with the next frame.
         """
         ...
 
@@ -46,17 +50,80 @@ class Engine(Protocol):
         ...
 
 
-#: Engines that this version has, fastest first: `auto` takes the first that works.
-ENGINES: dict[str, Callable[[Model, int], Engine]] = {"onnxruntime": OnnxRuntimeEngine}
+# Engines are imported when they are made: each needs packages that another machine does not have.
 
 
-def create_engine(model: Model, engine: str = "auto", threads: int = 2) -> tuple[Engine, str]:
+def choose_file(model: Model, options: EngineOptions, usual: str) -> Model:
+    """The file of the precision that is asked for; `usual`: what auto means for the engine."""
+    if options.precision == "auto":
+        return in_precision(model, usual, or_given=True)
+    if options.precision not in PRECISIONS:
+        raise SsvifError(
+            f"Unknown precision '{options.precision}': use auto or one of {list(PRECISIONS)}."
+        )
+    return in_precision(model, options.precision)
+
+
+def _tensorrt(model: Model, options: EngineOptions) -> Engine:
+    from ssvif_core.inference.tensorrt_engine import TensorRtEngine
+
+    return TensorRtEngine(choose_file(model, options, "fp16"), options)
+
+
+def _onnxruntime_tensorrt(model: Model, options: EngineOptions) -> Engine:
+    from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(choose_file(model, options, "fp16"), options, "tensorrt")
+
+
+def _onnxruntime_cuda(model: Model, options: EngineOptions) -> Engine:
+    from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(choose_file(model, options, "fp16"), options, "cuda")
+
+
+def _onnxruntime(model: Model, options: EngineOptions) -> Engine:
+    from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(choose_file(model, options, "fp32"), options)
+
+
+def _openvino(model: Model, options: EngineOptions) -> Engine:
+    from ssvif_core.inference.openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(choose_file(model, options, "fp32"), options)
+
+
+def _torch(model: Model, options: EngineOptions) -> Engine:
+    from ssvif_core.inference.torch_engine import TorchEngine
+
+    return TorchEngine(choose_file(model, options, "fp32"), options)
+
+
+#: Engines that this version has, fastest first.
+ENGINES: dict[str, Callable[[Model, EngineOptions], Engine]] = {
+    "tensorrt": _tensorrt,
+    "onnxruntime-tensorrt": _onnxruntime_tensorrt,
+    "onnxruntime-cuda": _onnxruntime_cuda,
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+    "torch": _torch,
+}
+#: Those that `auto` tries, in this order. It builds nothing, so it takes TensorRT only where an
+#: engine was built before. OpenVINO was slower where it was measured (docs/engines.md).
+AUTO_ENGINES = ("tensorrt", "onnxruntime-cuda", "onnxruntime")
+
+
+def create_engine(
+    model: Model, engine: str = "auto", options: EngineOptions | None = None
+) -> tuple[Engine, str]:
     """Make the engine for a model.
 
     Args:
-        model: an opened model.
+        model: an opened model; the file of another precision beside it is used where one is asked
+            for.
         engine: "auto" or a key of `ENGINES`.
-        threads: CPU threads for engines that run on the CPU; 0 takes one for each core.
+        options: see `EngineOptions`.
 
     Returns:
         The engine, and one sentence that says which it is and why.
@@ -64,14 +131,18 @@ def create_engine(model: Model, engine: str = "auto", threads: int = 2) -> tuple
     Raises:
         SsvifError: the name is unknown, or no engine could load the model.
     """
+    options = options or EngineOptions()
     if engine != "auto":
         if engine not in ENGINES:
             raise SsvifError(f"Unknown engine '{engine}': use auto or one of {list(ENGINES)}.")
-        return ENGINES[engine](model, threads), f"{engine}, as asked for"
-    failures = []
-    for name, make in ENGINES.items():
+        return ENGINES[engine](model, options), f"{engine}, as asked for"
+    failures: list[str] = []
+    for name in AUTO_ENGINES:
         try:
-            return make(model, threads), f"{name}, the fastest that works here"
+            made = ENGINES[name](model, options)
         except SsvifError as error:
             failures.append(f"{name}: {error}")
+            continue
+        why = f"{name}, the fastest that works here"
+        return made, f"{why} ({'; '.join(failures)})" if failures else why
     raise SsvifError(f"No engine can run {model.path}. " + " ".join(failures))

@@ -1,4 +1,4 @@
-"""Engine on ONNX Runtime, on the CPU.
+"""Engine on ONNX Runtime: on the CPU, on CUDA, or as a second way to TensorRT.
 
 The session is specialised to one frame size: with fixed sizes ONNX Runtime folds the padding
 arithmetic away and plans its memory once. A frame of another size makes a new session.
@@ -6,10 +6,14 @@ arithmetic away and plans its memory once. A frame of another size makes a new s
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime
 
 from ssvif_core.errors import SsvifError
+from ssvif_core.inference.onnxruntime_providers import PROVIDERS, providers
+from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import Model
 
 __all__ = ["OnnxRuntimeEngine"]
@@ -24,18 +28,23 @@ class OnnxRuntimeEngine:
 
     Args:
         model: an opened model.
-        threads: CPU threads; 0 takes one for each core.
+        options: threads, and for TensorRT workspace, cache and whether it may build.
+        provider: a key of `PROVIDERS`; what it cannot do runs on the CPU.
 
     Raises:
-        SsvifError: the file is no ONNX model, or its inputs and outputs are not the contract's.
+        SsvifError: the file is no ONNX model, its inputs and outputs are not the contract's, or the
+            provider does not work here.
     """
 
-    name = "onnxruntime"
-
-    def __init__(self, model: Model, threads: int = 2) -> None:
-        self.model, self.threads = model, threads
+    def __init__(
+        self, model: Model, options: EngineOptions | None = None, provider: str = "cpu"
+    ) -> None:
+        self.model, self.options, self.provider = model, options or EngineOptions(), provider
+        self.name = "onnxruntime" if provider == "cpu" else f"onnxruntime-{provider}"
         self._size = (0, 0)
-        self._session: onnxruntime.InferenceSession | None = self._load({})
+        # TensorRT builds for the size that is announced; any other session is made in no time.
+        announced = (self.options.height, self.options.width) if provider == "tensorrt" else None
+        self._session: onnxruntime.InferenceSession | None = self._load(announced)
         for wanted, found in (
             (INPUTS, self._session.get_inputs()),
             (OUTPUTS, self._session.get_outputs()),
@@ -47,26 +56,34 @@ class OnnxRuntimeEngine:
                     "`ssvif export`."
                 )
 
-    def _load(self, sizes: dict[str, int]) -> onnxruntime.InferenceSession:
+    def _load(self, size: tuple[int, int] | None) -> onnxruntime.InferenceSession:
+        """A session for frames of (height, width), or, to look at it, for any."""
+        wanted = replace(self.options, height=size[0], width=size[1]) if size else self.options
+        chosen = providers(self.provider, self.model, wanted)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
+        options.intra_op_num_threads = self.options.threads
         options.log_severity_level = ERRORS_ONLY
         # Threads spin while a frame is computed and stop when it is done; by default they go on
         # spinning, and take the cores from the callbacks that bring the next frame.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        for dimension, size in sizes.items():
-            options.add_free_dimension_override_by_name(dimension, size)
+        if size:
+            for dimension, length in zip(("height", "width"), size, strict=True):
+                options.add_free_dimension_override_by_name(dimension, length)
         try:
-            return onnxruntime.InferenceSession(
-                str(self.model.path), options, providers=["CPUExecutionProvider"]
-            )
+            session = onnxruntime.InferenceSession(str(self.model.path), options, providers=chosen)
         except Exception as error:  # onnxruntime raises a dozen types with no common base
             raise SsvifError(
                 f"ONNX Runtime cannot load {self.model.path}: {error}. Export the model again."
             ) from error
+        if session.get_providers()[0] != PROVIDERS[self.provider]:
+            raise SsvifError(  # it goes on without, and says so in its log alone
+                f"{PROVIDERS[self.provider]} does not start: CUDA, cuDNN or TensorRT is missing or "
+                "of another version than this ONNX Runtime needs (docs/engines.md)."
+            )
+        return session
 
     def _specialise(self, height: int, width: int) -> None:
-        self._session = self._load({"height": height, "width": width})
+        self._session = self._load((height, width))
         self._fused = np.empty((1, height, width, 3), np.uint8)
         self._labels = np.empty((1, height, width), np.uint8)
         self._binding = self._session.io_binding()
@@ -92,9 +109,9 @@ class OnnxRuntimeEngine:
         return {
             "engine": self.name,
             "version": onnxruntime.__version__,
-            "precision": "fp32",
-            "device": "CPU",
-            "threads": str(self.threads or "one for each core"),
+            "precision": self.model.precision,
+            "device": "CPU" if self.provider == "cpu" else "GPU",
+            "threads": str(self.options.threads or "one for each core"),
             "model": self.model.card.name,
         }
 

@@ -7,6 +7,7 @@ robot because both call `Pipeline.process`.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -60,6 +61,8 @@ class Pipeline:
 
     def __init__(self, engine: Engine, gain: ThermalGain) -> None:
         self.engine, self.gain = engine, gain
+        self._next: Engine | None = None
+        self._next_lock = threading.Lock()
         self._sizes_seen: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def process(
@@ -77,6 +80,7 @@ class Pipeline:
             SsvifError: an array has another shape or dtype, or is empty.
         """
         _check(visible, thermal)
+        self._take_next_engine()
         times, start = StageTimes(), time.perf_counter()
         thermal = self.gain.apply(thermal, stamp_s)
         start = _lap(times, "gain_ms", start)
@@ -100,8 +104,26 @@ class Pipeline:
             return np.ascontiguousarray(thermal)
         return cv2.resize(thermal, size[::-1], interpolation=cv2.INTER_LINEAR)
 
+    def replace_engine(self, engine: Engine) -> None:
+        """Have another engine run from the next frame on; may be called from any thread.
+
+        The one that runs now is closed before that frame, by the thread that owns the pipeline.
+        """
+        with self._next_lock:
+            replaced, self._next = self._next, engine
+        if replaced is not None:
+            replaced.close()
+
+    def _take_next_engine(self) -> None:
+        with self._next_lock:
+            engine, self._next = self._next, None
+        if engine is not None:
+            self.engine.close()
+            self.engine = engine
+
     def close(self) -> None:
-        """Free the engine."""
+        """Free the engine, and one that waits to take over."""
+        self._take_next_engine()
         self.engine.close()
 
 

@@ -17,13 +17,30 @@ import numpy as np
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["MODES", "LabelClass", "Model", "ModelCard", "open_model", "shipped_models"]
+__all__ = [
+    "MODES",
+    "PRECISIONS",
+    "LabelClass",
+    "Model",
+    "ModelCard",
+    "in_precision",
+    "open_model",
+    "shipped_models",
+]
 
 FOLDER = Path(__file__).resolve().parent
 CARD_FORMAT = 1
 #: What the masks are: trained on labels or weak labels (names are true), on a teacher's
 #: pseudo-labels, or label-free clusters (anonymous ids, never given names).
 MODES = ("finetuned", "distilled", "clusters")
+
+#: What a model computes in. The fp32 file of a model is NAME.onnx, the others NAME.fp16.onnx, ...
+PRECISIONS = ("fp32", "fp16", "int8")
+#: Larger files are refused unread: a model is data from outside, and the largest here has 2 MB.
+MAX_MODEL_BYTES = 256 << 20
+#: Key by which an ONNX file names another file that holds its weights (onnx.proto,
+#: StringStringEntryProto in TensorProto.external_data).
+ELSEWHERE = b"\x0a\x08location\x12"
 
 
 @dataclass(frozen=True)
@@ -102,10 +119,15 @@ class Model:
     path: Path
     card: ModelCard
 
+    @property
+    def precision(self) -> str:
+        """One of `PRECISIONS`; cards of before say nothing and mean fp32."""
+        return str(self.card.content.get("precision", "fp32"))
+
 
 def shipped_models() -> list[str]:
     """Names of the models that the package ships, such as ["base", "tiny"]."""
-    return sorted(path.stem for path in FOLDER.glob("*.onnx"))
+    return sorted(path.stem for path in FOLDER.glob("*.onnx") if "." not in path.stem)
 
 
 def open_model(name_or_path: str | Path) -> Model:
@@ -122,6 +144,16 @@ def open_model(name_or_path: str | Path) -> Model:
             f"There is no model '{name}': give the path of an ONNX file made by `ssvif export`, "
             f"or one of the shipped models {shipped_models()}."
         )
+    if path.suffix != ".onnx":
+        raise SsvifError(
+            f"{path} is no ONNX model: make one from a checkpoint with `ssvif export {path} "
+            f"{path.with_suffix('.onnx')} --frames FOLDER`."
+        )
+    if path.stat().st_size > MAX_MODEL_BYTES:
+        raise SsvifError(
+            f"{path} has {path.stat().st_size >> 20} MiB, more than any model of this program "
+            f"({MAX_MODEL_BYTES >> 20} MiB at most): it is another file."
+        )
     card = ModelCard.read(path.with_suffix(".json"))
     digest = sha256_of(path)
     if digest != card.sha256:
@@ -129,7 +161,39 @@ def open_model(name_or_path: str | Path) -> Model:
             f"{path} is not the file that its card describes (sha256 {digest[:12]}..., card says "
             f"{card.sha256[:12]}...): it is damaged or was replaced. Restore it, or export again."
         )
+    if ELSEWHERE in path.read_bytes():
+        raise SsvifError(
+            f"{path} keeps weights in another file, which its sha256 does not cover: export it "
+            "with `ssvif export`, which writes one file."
+        )
     return Model(path, card)
+
+
+def in_precision(model: Model, precision: str, or_given: bool = False) -> Model:
+    """The same model in another precision: the file beside it, opened and verified.
+
+    Args:
+        model: any file of the model.
+        precision: one of `PRECISIONS`.
+        or_given: a wish, not a demand: take the model as it is where there is no such file, and
+            where it is not fp32 and so was chosen on purpose.
+
+    Raises:
+        SsvifError: there is no such file; says how to make it.
+    """
+    if model.precision == precision or (or_given and model.precision != "fp32"):
+        return model
+    root = model.path.stem.removesuffix(f".{model.precision}")
+    suffix = "" if precision == "fp32" else f".{precision}"
+    path = model.path.with_name(f"{root}{suffix}.onnx")
+    if path.is_file():
+        return open_model(path)
+    if or_given:
+        return model
+    raise SsvifError(
+        f"{model.path} has no {precision} file {path.name} beside it. Make it with: ssvif export "
+        f"{model.path} {path} --precision {precision} --frames FOLDER"
+    )
 
 
 def sha256_of(path: Path) -> str:

@@ -101,8 +101,9 @@ def scaled(parts: Tensor, scale: Sequence[float], shift: Sequence[float]) -> Ten
 
 def pad_to_stride(x: Tensor) -> Tensor:
     """Repeat the last row and column until both sizes are multiples of `STRIDE`."""
-    height, width = x.shape[-2:]
-    return F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+    # Not `-size % STRIDE`: TensorRT cannot tell that a remainder of a negative number is none.
+    right, bottom = ((size + STRIDE - 1) // STRIDE * STRIDE - size for size in x.shape[:1:-1])
+    return F.pad(x, (0, right, 0, bottom), mode="replicate")
 
 
 def labels_from_logits(logits: Tensor, height: int, width: int) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.inference.engine import create_engine
+from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import FOLDER, open_model, shipped_models
@@ -20,7 +20,7 @@ from ssvif_core.models import FOLDER, open_model, shipped_models
 
 @pytest.fixture(scope="module")
 def tiny():
-    engine, _ = create_engine(open_model("tiny"), threads=1)
+    engine, _ = create_engine(open_model("tiny"), options=EngineOptions(threads=1))
     yield engine
     engine.close()
 
@@ -47,7 +47,7 @@ def test_base_and_tiny_are_shipped_with_cards_that_describe_them():
 @pytest.mark.parametrize("name", ["base", "tiny"])
 @pytest.mark.parametrize("size", [(480, 640), (121, 163), (16, 16), (1, 1)])
 def test_any_size_gives_a_fused_image_and_labels_of_that_size(name, size):
-    engine, why = create_engine(open_model(name), "auto", 1)
+    engine, why = create_engine(open_model(name), "auto", EngineOptions(threads=1))
     rng = np.random.default_rng(0)
     visible = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
     thermal = rng.integers(0, 256, size, dtype=np.uint8)
@@ -90,7 +90,7 @@ def test_output_buffers_are_reused_and_a_new_size_makes_new_ones(tiny):
 
 
 def test_a_closed_engine_says_so():
-    engine, _ = create_engine(open_model("tiny"), threads=1)
+    engine, _ = create_engine(open_model("tiny"), options=EngineOptions(threads=1))
     engine.warm_up(32, 32)
     engine.close()
     with pytest.raises(SsvifError, match="closed"):
@@ -217,7 +217,7 @@ def test_people_in_smoke_that_the_camera_cannot_see_are_in_the_fused_image(name,
 
     clips = shared_data / "clips"
     streams = [open_stream(clips / m / "0117_1605.mp4", m) for m in ("visible", "thermal")]
-    engine, _ = create_engine(open_model(name), threads=0)
+    engine, _ = create_engine(open_model(name), options=EngineOptions(threads=0))
     gains = []
     for index, ((_, visible), (_, thermal)) in enumerate(
         zip(streams[0].frames(), streams[1].frames(), strict=True)

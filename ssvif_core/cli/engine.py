@@ -1,0 +1,220 @@
+"""`ssvif engine`: build, list, verify and delete the engines of this machine's GPU."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Optional, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ssvif_core.cli.progress import progress_bar
+from ssvif_core.deploy import tensorrt_api as api
+from ssvif_core.deploy.engine_builder import ensure_plan
+from ssvif_core.deploy.engine_cache import EngineCache, Entry
+from ssvif_core.deploy.tensorrt_build import Report
+from ssvif_core.errors import SsvifError
+from ssvif_core.inference.cuda import find_gpu
+from ssvif_core.inference.engine import EngineOptions, choose_file, create_engine
+from ssvif_core.models import Model, open_model
+
+__all__ = ["app"]
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Engines for this machine's NVIDIA GPU: built once, kept, and built again when something "
+    "that matters changes.",
+)
+
+Cache = Annotated[
+    Optional[Path],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+    typer.Option(help="Folder of engines; default $SSVIF_ENGINES or ~/.cache/ssvif/engines."),
+]
+
+
+@app.command()
+def build(
+    model: Annotated[str, typer.Argument(help="base, tiny, or the path of an ONNX model.")],
+    size: Annotated[
+        str, typer.Option(help="WIDTHxHEIGHT of the visible image: warm_up_width and -height.")
+    ] = "640x480",
+    precision: Annotated[
+        str, typer.Option(help="auto (fp16 where the model has it), fp32, fp16, int8.")
+    ] = "auto",
+    smallest: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Smallest size, for an engine that runs a range of sizes."),
+    ] = None,
+    largest: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Largest size. A range is slower than one size."),
+    ] = None,
+    workspace: Annotated[
+        int, typer.Option(min=0, help="Scratch memory in MiB; 0 leaves it to TensorRT.")
+    ] = 0,
+    dla_core: Annotated[
+        int, typer.Option(min=-1, help="Core of the DLA (Jetson Orin); -1: the GPU.")
+    ] = -1,
+    engine: Annotated[str, typer.Option(help="tensorrt or onnxruntime-tensorrt.")] = "tensorrt",
+    cache: Cache = None,
+    force: Annotated[bool, typer.Option(help="Build even if a fitting engine is there.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="All that TensorRT says.")
+    ] = False,
+) -> None:
+    """Build the engine that the node will load: takes a minute on a desktop, up to 20 on a Jetson.
+
+    Example: ssvif engine build base --size 1280x720
+    """
+    if verbose:
+        logging.getLogger("ssvif").setLevel(logging.DEBUG)
+    width, height = parse_size(size)
+    options = EngineOptions(
+        precision=precision,
+        height=height,
+        width=width,
+        smallest=_range_end(smallest),
+        largest=_range_end(largest),
+        workspace_mib=workspace,
+        dla_core=dla_core,
+        cache=cache,
+        allow_build=True,
+    )
+    _check_range(options)
+    opened = open_model(model)
+    if engine == "tensorrt":
+        _build_tensorrt(choose_file(opened, options, "fp16"), options, force)
+    elif engine == "onnxruntime-tensorrt":
+        made, _ = create_engine(opened, engine, options)
+        made.warm_up(height, width)
+        made.close()
+        typer.echo(f"{engine} is ready for {size}")
+    else:
+        raise SsvifError(f"'{engine}' needs no building: use tensorrt or onnxruntime-tensorrt.")
+
+
+def _build_tensorrt(model: Model, options: EngineOptions, force: bool) -> None:
+    trt, gpu = api.load(), find_gpu()
+    typer.echo(
+        f"{model.path.name} ({model.precision}) for {gpu.name}, compute capability "
+        f"{gpu.compute_capability}, TensorRT {trt.__version__}"
+    )
+    path, plan, built = in_background(
+        lambda report: ensure_plan(trt, model, options, gpu, report, force)
+    )
+    state = "built" if built else "up to date"
+    typer.echo(f"{state}: {path} ({len(plan) / 2**20:.1f} MiB)")
+
+
+def in_background(build: Callable[[Report], T]) -> T:
+    """Run a build in a thread, with a bar for the phase that it is in.
+
+    While TensorRT builds, Python's main thread would hear no Ctrl-C. Here it does, and the build
+    ends at its next step (TensorRT 8 reports no steps, and builds to the end).
+    """
+    ended = threading.Event()
+    with progress_bar() as bar, ThreadPoolExecutor(1) as pool:
+        task = bar.add_task("building", total=None)
+
+        def report(phase: str, step: int, steps: int) -> bool:
+            bar.update(task, description=phase[:40], completed=step, total=steps or None)
+            return not ended.is_set()
+
+        future = pool.submit(build, report)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            ended.set()
+            bar.console.print("ending the build; nothing is kept")
+            raise
+
+
+@app.command("list")
+def list_engines(cache: Cache = None) -> None:
+    """What was built, for what, and whether it is whole."""
+    store = EngineCache(cache)
+    entries = store.entries()
+    if not entries:
+        typer.echo(f"No engines in {store.folder}. Build one with: ssvif engine build base")
+        return
+    table = Table("engine", "GPU", "TensorRT", "built", "MiB", "state", title=str(store.folder))
+    for entry in entries:
+        table.add_row(entry.path.name, *_row(entry))
+    Console().print(table)
+
+
+def _row(entry: Entry) -> list[str]:
+    about, key = entry.about, entry.key
+    return [
+        f"{key.get('gpu', '?')} ({key.get('compute_capability', '?')})",
+        str(key.get("tensorrt", "?")),
+        f"{about.get('built', '?')}, {about.get('seconds', '?')} s",
+        f"{about.get('bytes', 0) / 2**20:.1f}",
+        f"[red]{escape(entry.problem)}[/]" if entry.problem else "[green]whole[/]",
+    ]
+
+
+@app.command()
+def verify(cache: Cache = None) -> None:
+    """Check every engine's content, and whether it fits this GPU and TensorRT. Status 1 if not."""
+    store = EngineCache(cache)
+    version, gpu = api.load().__version__, find_gpu()
+    present = {
+        "tensorrt": version,
+        "gpu": gpu.name,
+        "compute_capability": gpu.compute_capability,
+    }
+    bad = 0
+    for entry in store.entries():
+        unlike = [f"{k}: {entry.key.get(k)}, here {v}" for k, v in present.items()
+                  if entry.key.get(k) != v]  # fmt: skip
+        problem = entry.problem or "; ".join(unlike)
+        bad += bool(problem)
+        typer.echo(f"{entry.path.name}: {problem or 'fits'}")
+    if bad:
+        raise SsvifError(f"{bad} engines cannot be used: build them again, or ssvif engine clear.")
+
+
+@app.command()
+def clear(
+    cache: Cache = None,
+    damaged: Annotated[bool, typer.Option(help="Only those that cannot be used.")] = False,
+) -> None:
+    """Delete engines; the next `build` makes them anew."""
+    gone = EngineCache(cache).clear(damaged)
+    typer.echo(f"deleted {len(gone)} engines")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`640x480` -> (640, 480): width, height in pixels. Raises SsvifError for anything else."""
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        width = height = 0
+    if width < 1 or height < 1:
+        raise SsvifError(f"'{text}' is no size: write WIDTHxHEIGHT, such as 640x480.")
+    return width, height
+
+
+def _range_end(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, height = parse_size(text)
+    return height, width
+
+
+def _check_range(options: EngineOptions) -> None:
+    usual = (options.height, options.width)
+    low, high = options.smallest or usual, options.largest or usual
+    if not all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True)):
+        raise SsvifError("--size must lie between --smallest and --largest, in both directions.")
+    if options.dla_core >= 0 and low != high:
+        raise SsvifError("The DLA runs one size alone: leave out --smallest and --largest.")

@@ -1,0 +1,190 @@
+"""Where TensorRT 8.6, 10 and 11 differ, and how each is asked: all of it is in this file.
+
+Every function takes the module, so that `tensorrt_rtx_bindings` (TensorRT-RTX, whose wheels parse
+and build without a GPU and have almost the same API) can be given for checking.
+
+Read against the documentation of the Python API of 8.6.1, 10.3 and 11.4
+(docs.nvidia.com/deeplearning/tensorrt, "Builder", "BuilderConfig", "Network", "OnnxParser" and the
+migration guides 8.x to 10.x and 10.x to 11.x):
+
+    what                      8.6             10.x              11.x
+    explicit batch flag       needed          ignored           gone
+    strongly typed flag       not there       to be set         ignored: always so
+    BuilderFlag FP16, INT8    needed          not allowed with  gone
+                                              strong typing
+    IProgressMonitor          not there       there             there
+    DLA                       there           there             not in every release
+
+The calls that all have are used directly where they are needed: `set_memory_pool_limit`,
+`build_serialized_network`, `create_timing_cache`, `get_timing_cache`, optimisation profiles; and to
+run, `deserialize_cuda_engine`, `set_input_shape`, `set_tensor_address`, `execute_async_v3`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ssvif_core.errors import SsvifError
+
+__all__ = [
+    "create_network",
+    "is_strongly_typed",
+    "load",
+    "make_logger",
+    "make_progress",
+    "set_precision",
+    "use_dla",
+]
+
+logger = logging.getLogger("ssvif.tensorrt")
+
+#: Oldest version whose Python API has `execute_async_v3` and uint8 inputs.
+OLDEST = (8, 5)
+
+
+def load() -> Any:
+    """The module `tensorrt`.
+
+    Raises:
+        SsvifError: it is not installed, or is too old.
+    """
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise SsvifError(
+            f"TensorRT is not installed ({error}): it comes with JetPack (apt install tensorrt "
+            "python3-libnvinfer), elsewhere from NVIDIA (docs/engines.md)."
+        ) from error
+    version = tuple(int(part) for part in tensorrt.__version__.split(".")[:2])
+    if version < OLDEST:
+        raise SsvifError(f"TensorRT {tensorrt.__version__} is too old: 8.6 or newer is needed.")
+    return tensorrt
+
+
+def make_logger(trt: Any) -> Any:
+    """The logger for TensorRT: hands lines on, and keeps errors and skipped tactics until asked.
+
+    There is one in a process: TensorRT goes on with the first that it was given, whatever a later
+    builder or runtime brings. Each call forgets what was kept before.
+
+    Attributes of the result:
+        errors: texts of what TensorRT called an error.
+        out_of_memory: how many tactics were skipped because they need more memory than there is.
+    """
+    if trt.__name__ not in _LOGGERS:
+        _LOGGERS[trt.__name__] = _logger_class(trt)()
+    found = _LOGGERS[trt.__name__]
+    found.errors, found.out_of_memory = [], 0
+    return found
+
+
+_LOGGERS: dict[str, Any] = {}
+
+
+def _logger_class(trt: Any) -> Any:
+    class Forward(trt.ILogger):  # type: ignore[misc]
+        errors: list[str]
+        out_of_memory: int
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, text: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.errors.append(text)
+            elif _is_out_of_memory(text):
+                self.out_of_memory += 1
+            level = logging.WARNING if severity == trt.ILogger.WARNING else logging.DEBUG
+            logger.log(level, "TensorRT: %s", text)  # errors are raised by who asked for the work
+
+    return Forward
+
+
+def _is_out_of_memory(text: str) -> bool:
+    low = text.lower()
+    return "insufficient memory" in low or "out of memory" in low or "outofmemory" in low
+
+
+def create_network(trt: Any, builder: Any) -> Any:
+    """An empty network: explicit batch, strongly typed wherever the version has it."""
+    flags = 0
+    for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):
+        flag = getattr(trt.NetworkDefinitionCreationFlag, name, None)
+        if flag is not None:
+            flags |= 1 << int(flag)
+    return builder.create_network(flags)
+
+
+def is_strongly_typed(trt: Any) -> bool:
+    """Whether this version can follow the types of the graph alone."""
+    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+
+def set_precision(trt: Any, network: Any, config: Any, precision: str) -> None:
+    """Have weakly typed TensorRT (8.x) follow the precision that is in the graph.
+
+    Elsewhere the graph alone decides, and there is nothing to do. 8.x computes in half precision or
+    int8 only where a flag allows it, and may then do so anywhere: the arithmetic on grey levels,
+    which the file keeps in fp32, is held there layer by layer.
+    """
+    if is_strongly_typed(trt) or precision == "fp32":
+        return
+    config.set_flag(trt.BuilderFlag.FP16)
+    if precision == "int8":
+        config.set_flag(trt.BuilderFlag.INT8)
+    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    computing = {trt.LayerType.ELEMENTWISE, trt.LayerType.MATRIX_MULTIPLY, trt.LayerType.RESIZE}
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type in computing and layer.get_output(0).dtype == trt.float32:
+            layer.precision = trt.float32
+
+
+def use_dla(trt: Any, builder: Any, config: Any, core: int) -> None:
+    """Build for the deep learning accelerator of a Jetson; what it cannot do runs on the GPU.
+
+    Raises:
+        SsvifError: there is no such core.
+    """
+    cores = getattr(builder, "num_DLA_cores", 0)
+    if core >= cores:
+        raise SsvifError(
+            f"There is no DLA core {core}: this machine has {cores}. Use -1 for the GPU."
+        )
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = core
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+
+
+def make_progress(trt: Any, report: Callable[[str, int, int], bool]) -> Any | None:
+    """A progress monitor, or None where the version has none (8.x).
+
+    Args:
+        trt: the module.
+        report: called with phase, step and number of steps, from threads of TensorRT; returning
+            False ends the build. Exceptions are kept from TensorRT, which would end the process.
+    """
+    if not hasattr(trt, "IProgressMonitor"):
+        return None
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+            self._steps[phase] = steps
+
+        def phase_finish(self, phase: str) -> None:
+            self._steps.pop(phase, None)
+
+        def step_complete(self, phase: str, step: int) -> bool:
+            try:
+                return report(phase, step + 1, self._steps.get(phase, 0))
+            except BaseException:
+                logger.exception("progress of the build")
+                return False
+
+    return Monitor()

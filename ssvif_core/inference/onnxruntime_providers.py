@@ -1,0 +1,76 @@
+"""What runs an ONNX Runtime session: the CPU, CUDA, or TensorRT through ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from ssvif_core.deploy.engine_builder import build_command
+from ssvif_core.deploy.engine_cache import default_folder
+from ssvif_core.errors import SsvifError
+from ssvif_core.inference.options import EngineOptions
+from ssvif_core.models import Model
+
+__all__ = ["PROVIDERS", "providers", "tensorrt_folder"]
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+
+
+def providers(provider: str, model: Model, options: EngineOptions) -> list[Any]:
+    """What `InferenceSession` is given; what a provider cannot do, the next one does.
+
+    Raises:
+        SsvifError: this ONNX Runtime does not have the provider, or its TensorRT engine was not
+            built and may not be built now.
+    """
+    if PROVIDERS[provider] not in onnxruntime.get_available_providers():
+        raise SsvifError(
+            f"this ONNX Runtime has no {PROVIDERS[provider]}: install onnxruntime-gpu in place of "
+            "onnxruntime (docs/engines.md)"
+        )
+    if provider == "tensorrt":
+        return [
+            (PROVIDERS["tensorrt"], _tensorrt(model, options)),
+            PROVIDERS["cuda"],
+            PROVIDERS["cpu"],
+        ]
+    return [PROVIDERS["cuda"], PROVIDERS["cpu"]] if provider == "cuda" else [PROVIDERS["cpu"]]
+
+
+def tensorrt_folder(model: Model, options: EngineOptions) -> Path:
+    """Where ONNX Runtime keeps the TensorRT engine for this model and size."""
+    parts = [f"onnxruntime-{onnxruntime.__version__}", model.card.sha256[:12]]
+    parts.append(f"{options.width}x{options.height}")
+    if options.dla_core >= 0:
+        parts.append(f"dla{options.dla_core}")
+    return (options.cache or default_folder()) / ".".join(parts)
+
+
+def _tensorrt(model: Model, options: EngineOptions) -> dict[str, str]:
+    """Precision comes from the file; what was built is kept.
+
+    ONNX Runtime checks GPU and version of TensorRT by itself and builds anew where they differ.
+    Options: https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
+    """
+    folder = tensorrt_folder(model, options)
+    if not options.allow_build and not (folder.is_dir() and any(folder.iterdir())):
+        command = build_command(model, options, "onnxruntime-tensorrt")
+        raise SsvifError(f"no engine was built yet ({folder}). Build it with: {command}")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    chosen = {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
+    }
+    if options.workspace_mib:
+        chosen["trt_max_workspace_size"] = str(options.workspace_mib << 20)
+    if options.dla_core >= 0:
+        chosen |= {"trt_dla_enable": "1", "trt_dla_core": str(options.dla_core)}
+    return chosen

@@ -1,0 +1,96 @@
+"""Parameters -> the engine that runs now, and the TensorRT engine that may take over later.
+
+Nothing here waits for a build: that takes minutes, and a lifecycle transition must not.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from ssvif_core.deploy.engine_builder import build_arguments
+from ssvif_core.errors import SsvifError
+from ssvif_core.inference.engine import Engine, EngineOptions, choose_file, create_engine
+from ssvif_core.inference.pipeline import Pipeline
+from ssvif_core.inference.upgrade import EngineUpgrade
+from ssvif_core.models import Model, open_model
+from ssvif_ros.parameters import Settings
+
+__all__ = ["begin_upgrade", "build_now", "engine_options", "engine_without_building"]
+
+logger = logging.getLogger("ssvif.engines")
+
+
+def engine_options(settings: Settings) -> EngineOptions:
+    """What the parameters ask of an engine."""
+    return EngineOptions(
+        threads=settings.threads,
+        precision=settings.precision,
+        height=settings.warm_up_height,
+        width=settings.warm_up_width,
+        workspace_mib=settings.tensorrt__workspace_mib,
+        dla_core=settings.tensorrt__dla_core,
+        cache=Path(settings.tensorrt__cache) if settings.tensorrt__cache else None,
+    )
+
+
+def engine_without_building(model: Model, settings: Settings) -> tuple[Engine, str]:
+    """The engine to start with, and why that one.
+
+    Raises:
+        SsvifError: it cannot be made; for a TensorRT engine that was not built, with the command
+            that builds it.
+    """
+    options = engine_options(settings)
+    try:
+        return create_engine(model, settings.engine, options)
+    except SsvifError as error:
+        if settings.engine != "tensorrt" or not settings.tensorrt__build_on_start:
+            raise
+        engine, _ = create_engine(model, "onnxruntime", replace(options, precision="auto"))
+        return engine, f"onnxruntime for now ({error})"
+
+
+def build_now(settings: Settings) -> int:
+    """Build the engine that these parameters ask for and wait; the status of the build.
+
+    `ros2 launch ssvif_ros fusion.launch.py build_only:=true`: before the robot drives.
+    """
+    engine = "tensorrt" if settings.engine == "auto" else settings.engine
+    if engine not in ("tensorrt", "onnxruntime-tensorrt"):
+        logger.info("the engine %s needs no building", engine)
+        return 0
+    options = engine_options(settings)
+    chosen = choose_file(open_model(settings.model), options, "fp16")
+    return subprocess.call(_command(chosen, options, engine))
+
+
+def _command(model: Model, options: EngineOptions, engine: str = "tensorrt") -> list[str]:
+    return [sys.executable, "-m", "ssvif_core.cli", *build_arguments(model, options, engine)]
+
+
+def begin_upgrade(model: Model, settings: Settings, pipeline: Pipeline) -> EngineUpgrade | None:
+    """Build a TensorRT engine in the background, and hand it to the pipeline when it is there.
+
+    None where nothing of the kind is asked for, or TensorRT runs already.
+    """
+    wanted = settings.tensorrt__build_on_start and settings.engine in ("auto", "tensorrt")
+    if not wanted or pipeline.engine.name == "tensorrt":
+        return None
+    options = engine_options(settings)
+    chosen = choose_file(model, options, "fp16")
+
+    def load() -> Engine:
+        engine, _ = create_engine(chosen, "tensorrt", options)
+        engine.warm_up(options.height, options.width)
+        return engine
+
+    def hand_over(engine: Engine) -> None:
+        pipeline.replace_engine(engine)
+        logger.info("TensorRT takes over: %s", engine.describe())
+
+    logger.info("a TensorRT engine is being built in the background")
+    return EngineUpgrade(_command(chosen, options), load, hand_over)

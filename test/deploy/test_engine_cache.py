@@ -1,0 +1,188 @@
+"""The folder of engines: what fits is used, and nothing else ever is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import pytest
+
+from ssvif_core.deploy.engine_cache import EngineCache, EngineKey, default_folder
+from ssvif_core.errors import SsvifError
+from ssvif_core.inference.cuda import Gpu
+from ssvif_core.inference.options import EngineOptions
+from ssvif_core.models import open_model
+
+ORIN = Gpu("Orin", "8.7", integrated=True)
+PLAN = b"ftrt" + bytes(range(256)) * 8
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A cache with one engine: (cache, path, key)."""
+    cache, options = EngineCache(tmp_path / "engines"), EngineOptions()
+    model = open_model("tiny")
+    key, path = EngineKey.of(model, options, "10.3.0", ORIN), cache.path_of(model, options)
+    cache.store(path, key, PLAN, 61.5)
+    return cache, path, key
+
+
+def test_what_was_stored_is_found_and_described(stored):
+    cache, path, key = stored
+    assert cache.find(path, key) == (PLAN, "")
+    (entry,) = cache.entries()
+    assert entry.path == path and entry.problem == ""
+    assert entry.about["seconds"] == 61.5
+    assert entry.key["gpu"] == "Orin"
+    assert entry.key["size"] == "640x480"
+    assert path.name.startswith("tiny-") and path.name.endswith(".fp32.640x480.engine")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not list(cache.folder.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model_sha256", "0" * 64),
+        ("precision", "fp16"),
+        ("tensorrt", "10.4.0"),
+        ("gpu", "NVIDIA H200"),
+        ("compute_capability", "9.0"),
+        ("size", "1280x720"),
+        ("smallest", "320x240"),
+        ("largest", "1280x1024"),
+        ("dla_core", 0),
+        ("workspace_mib", 512),
+    ],
+)
+def test_whatever_matters_makes_it_another_engine(stored, field, value):
+    cache, path, key = stored
+    plan, why = cache.find(path, replace(key, **{field: value}))
+    assert plan is None
+    assert field in why and "cached" in why and "wanted" in why
+
+
+def test_a_truncated_engine_is_not_used(stored):
+    cache, path, key = stored
+    path.write_bytes(PLAN[:-10])
+    plan, why = cache.find(path, key)
+    assert plan is None and "damaged" in why
+
+
+def test_an_engine_from_elsewhere_is_not_used(stored):
+    cache, path, key = stored
+    (path.parent / (path.name + ".json")).unlink()
+    plan, why = cache.find(path, key)
+    assert plan is None and "nothing says what it was built from" in why
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 1}', '{"format": 99, "key": {"a": 1}}']
+)
+def test_a_damaged_description_is_not_used(stored, text):
+    cache, path, key = stored
+    (path.parent / (path.name + ".json")).write_text(text)
+    assert cache.find(path, key)[0] is None
+
+
+def test_an_engine_that_others_may_write_is_not_used(stored):
+    cache, path, key = stored
+    path.chmod(0o666)
+    plan, why = cache.find(path, key)
+    assert plan is None and "others may write" in why
+
+
+def test_before_the_first_build_it_says_so(tmp_path):
+    cache, model = EngineCache(tmp_path), open_model("tiny")
+    key = EngineKey.of(model, EngineOptions(), "10.3.0", ORIN)
+    plan, why = cache.find(cache.path_of(model, EngineOptions()), key)
+    assert plan is None and "no engine was built yet" in why
+
+
+def test_sizes_precisions_and_cores_lie_side_by_side(tmp_path):
+    cache, model = EngineCache(tmp_path), open_model("tiny")
+    options = [
+        EngineOptions(),
+        EngineOptions(height=720, width=1280),
+        EngineOptions(dla_core=0),
+    ]
+    assert len({cache.path_of(model, o) for o in options}) == 3
+
+
+def test_a_store_that_fails_leaves_the_old_engine(stored, monkeypatch):
+    cache, path, key = stored
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(SsvifError, match="No space left"):
+        cache.store(path, key, b"new", 1.0)
+    monkeypatch.undo()
+    assert cache.find(path, key) == (PLAN, "")
+    assert not list(cache.folder.glob("*.partial"))
+
+
+def test_timings_are_kept_for_each_gpu_and_version(stored):
+    cache, _, key = stored
+    assert cache.load_timing(key) == b""
+    cache.store_timing(key, b"timings")
+    assert cache.load_timing(key) == b"timings"
+    assert cache.load_timing(replace(key, gpu="NVIDIA H200")) == b""
+
+
+def test_clear_deletes_all_or_only_what_is_of_no_use(stored):
+    cache, path, key = stored
+    other = path.with_name("other.engine")
+    other.write_bytes(b"what is this")
+    assert cache.clear(damaged_only=True) == [other]
+    assert cache.find(path, key)[0] == PLAN
+    assert cache.clear() == [path]
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_two_processes_do_not_build_at_once(tmp_path):
+    path = tmp_path / "x.engine"
+    script = textwrap.dedent(
+        f"""
+        import time
+        from pathlib import Path
+        from ssvif_core.deploy.engine_cache import EngineCache
+        with EngineCache(Path({str(tmp_path)!r})).lock(Path({str(path)!r})) as got:
+            print(got, flush=True)
+            time.sleep(60)
+        """
+    )
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline().strip() == "True"
+        with EngineCache(tmp_path).lock(path, wait=False) as got:
+            assert not got
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    start = time.monotonic()
+    with EngineCache(tmp_path).lock(path) as got:  # a process that was killed holds no lock
+        assert got
+    assert time.monotonic() - start < 30
+
+
+def test_the_folder_is_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("SSVIF_ENGINES", str(tmp_path / "a"))
+    assert default_folder() == tmp_path / "a"
+    monkeypatch.delenv("SSVIF_ENGINES")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert default_folder() == tmp_path / "b" / "ssvif" / "engines"
+
+
+def test_the_description_is_json_that_people_can_read(stored):
+    _, path, key = stored
+    about = json.loads((path.parent / (path.name + ".json")).read_text())
+    assert set(about["key"]) == set(vars(key))
+    assert about["bytes"] == len(PLAN)

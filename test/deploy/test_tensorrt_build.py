@@ -1,0 +1,135 @@
+"""The build of TensorRT engines, on TensorRT-RTX: it parses and builds without a GPU.
+
+Running an engine needs a GPU and TensorRT: `test/inference/test_tensorrt_engine.py`.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+rtx = pytest.importorskip(
+    "tensorrt_rtx_bindings", reason="needs the extra `tensorrt-check` (TensorRT-RTX)"
+)
+
+from ssvif_core.deploy import tensorrt_api as api  # noqa: E402
+from ssvif_core.deploy.engine_builder import ensure_plan  # noqa: E402
+from ssvif_core.deploy.engine_cache import EngineCache  # noqa: E402
+from ssvif_core.deploy.tensorrt_build import build_plan  # noqa: E402
+from ssvif_core.errors import SsvifError  # noqa: E402
+from ssvif_core.inference.cuda import Gpu  # noqa: E402
+from ssvif_core.inference.options import EngineOptions  # noqa: E402
+from ssvif_core.models import FOLDER, Model, open_model  # noqa: E402
+
+FILES = sorted(path.name for path in FOLDER.glob("*.onnx"))
+GPU = Gpu("none, built on a CPU", "0.0", integrated=False)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_shipped_file_is_parsed_and_built(name):
+    built = build_plan(rtx, open_model(FOLDER / name), EngineOptions())
+    assert len(built.plan) > 100_000
+    assert built.seconds > 0
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_range_of_sizes_is_built(name):
+    options = EngineOptions(smallest=(240, 320), largest=(1024, 1280))
+    assert len(build_plan(rtx, open_model(FOLDER / name), options).plan) > 100_000
+
+
+def test_odd_sizes_are_built():
+    built = build_plan(rtx, open_model("tiny"), EngineOptions(height=483, width=645))
+    assert built.plan
+
+
+def test_the_network_is_strongly_typed_and_has_the_contract():
+    log = api.make_logger(rtx)
+    network = api.create_network(rtx, rtx.Builder(log))
+    assert network.get_flag(rtx.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    assert rtx.OnnxParser(network, log).parse(open_model("tiny").path.read_bytes())
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    outputs = [network.get_output(i) for i in range(network.num_outputs)]
+    assert [t.name for t in inputs] == ["visible", "thermal"]
+    assert [t.name for t in outputs] == ["fused", "labels"]
+    assert {t.dtype for t in inputs + outputs} == {rtx.uint8}
+
+
+def test_progress_is_told_and_can_end_the_build():
+    seen: list[tuple[str, int, int]] = []
+
+    def watch(phase: str, step: int, steps: int) -> bool:
+        seen.append((phase, step, steps))
+        return True
+
+    build_plan(rtx, open_model("tiny"), EngineOptions(), report=watch)
+    assert seen
+    assert all(0 < step <= steps for _, step, steps in seen)
+    with pytest.raises(SsvifError, match="could not build"):
+        build_plan(rtx, open_model("tiny"), EngineOptions(), report=lambda *_: False)
+
+
+def test_a_report_that_raises_ends_the_build_and_not_the_process():
+    def broken(*_):
+        raise RuntimeError("the terminal is gone")
+
+    with pytest.raises(SsvifError, match="could not build"):
+        build_plan(rtx, open_model("tiny"), EngineOptions(), report=broken)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", None])
+def test_a_file_that_is_no_model_is_one_clear_error(content, tmp_path):
+    tiny = open_model("tiny")
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(tiny.path.read_bytes()[:4000] if content is None else content)
+    with pytest.raises(SsvifError, match=r"cannot read .*broken\.onnx|could not build broken"):
+        build_plan(rtx, Model(path, tiny.card), EngineOptions())
+
+
+def test_a_size_outside_the_range_is_refused():
+    options = EngineOptions(smallest=(960, 1280), largest=(1024, 1280))
+    with pytest.raises(SsvifError, match="could not build"):
+        build_plan(rtx, open_model("tiny"), options)
+
+
+def test_there_is_no_dla_here():
+    with pytest.raises(SsvifError, match="no DLA core 0"):
+        build_plan(rtx, open_model("tiny"), EngineOptions(dla_core=0))
+
+
+def test_an_engine_is_built_once_and_again_when_something_changes(tmp_path, caplog):
+    caplog.set_level("INFO", logger="ssvif")
+    model, options = open_model("tiny"), EngineOptions(cache=tmp_path / "engines")
+    path, plan, built = ensure_plan(rtx, model, options, GPU)
+    assert built and path.read_bytes() == plan
+    assert ensure_plan(rtx, model, options, GPU) == (path, plan, False)
+    assert ensure_plan(rtx, model, options, GPU, force=True)[2]
+
+    other = Gpu("another", "9.0", integrated=False)
+    caplog.clear()
+    assert ensure_plan(rtx, model, options, other)[0] == path
+    assert "gpu: cached none, built on a CPU, wanted another" in caplog.text
+    assert len(EngineCache(options.cache).entries()) == 1
+
+    path.write_bytes(path.read_bytes()[:1000])
+    caplog.clear()
+    assert ensure_plan(rtx, model, options, other)[2]
+    assert "damaged" in caplog.text
+    assert EngineCache(options.cache).entries()[0].problem == ""
+
+
+def test_a_build_that_fails_keeps_what_was_there(tmp_path):
+    model, options = open_model("tiny"), EngineOptions(cache=tmp_path / "engines")
+    path, plan, _ = ensure_plan(rtx, model, options, GPU)
+    with pytest.raises(SsvifError):
+        ensure_plan(rtx, model, options, GPU, report=lambda *_: False, force=True)
+    assert path.read_bytes() == plan
+
+
+def test_the_same_model_in_two_places_has_two_engines(tmp_path):
+    cache, options = EngineCache(tmp_path), EngineOptions()
+    for suffix in (".onnx", ".json"):
+        shutil.copy(FOLDER / f"tiny{suffix}", tmp_path / f"tiny{suffix}")
+    mine = open_model(tmp_path / "tiny.onnx")
+    assert cache.path_of(mine, options) != cache.path_of(open_model("tiny"), options)
