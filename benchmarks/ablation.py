@@ -61,6 +61,11 @@ ARMS: dict[str, tuple[str, tuple[tuple[str, float], ...], dict[str, Any]]] = {
     "anchored, fixed": ("ssvif", THREE, {"weighting": {"kind": "fixed"}}),
     "anchored, dwa": ("ssvif", THREE, {"weighting": {"kind": "dwa"}}),
     "anchored, gate": ("ssvif", THREE, {"weighting": {"kind": "gate"}}),
+    "anchored, gate, averaged teacher": (
+        "ssvif",
+        THREE,
+        {"weighting": {"kind": "gate"}, "consistency": {"teacher": "average"}},
+    ),
     "clusters, gate": ("ssvif_clusters", THREE, {"weighting": {"kind": "gate"}}),
     "clusters, then labels": ("ssvif", (("supervised", 1.0),), {}),
     "fusion only, then labels": ("ssvif", (("supervised", 1.0),), {}),

@@ -89,6 +89,10 @@ class ConsistencyConfig(_Strict):
         "soft", description="what a branch teaches: its probabilities, its most likely class, or "
         "an assignment that is balanced in each image (clusters)"
     )  # fmt: skip
+    teacher: Literal["branch", "average"] = Field(
+        "branch", description="who teaches: the other branch as it is; or its moving average, "
+        "which sees the frames whole where a camera is lost to the one that learns"
+    )  # fmt: skip
     confidence: float = Field(0.6, ge=0, le=1, description="likely: below it nothing is taught")
     ramp: float = Field(0.3, ge=0, le=1, description="part of the stage in which it fades in")
     margin: float = Field(0.01, ge=0, description="lead in cosine that a prototype needs")

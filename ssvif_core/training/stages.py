@@ -82,6 +82,7 @@ class StageContext:
     processes: Processes
     weighting: Weighting
     class_weights: Tensor | None
+    averaged: Models
     anchor: Anchor | None = None
 
 
@@ -272,8 +273,9 @@ class JointStage(_TwoBranches):
         shown = output.fused.detach().requires_grad_()  # what the pixel branch looks at
         fusion, values = self.fusion_loss(seen, inputs)
         feature_logits, pixel_logits = output.logits.float(), self.segment(window.of(shown))
+        taught = window.of(feature_logits, STRIDE), pixel_logits
         csc_feature, csc_pixel = cross_segmentation(
-            window.of(feature_logits, STRIDE), pixel_logits, self.context.config.consistency
+            *taught, self.context.config.consistency, self._teachers(inputs, window)
         )
         anchor_feature, anchor_pixel = self.anchor.losses(
             feature_logits, pixel_logits, window, inputs
@@ -303,6 +305,28 @@ class JointStage(_TwoBranches):
             "weight/gate": gate,
         }
 
+    @torch.no_grad()
+    def _teachers(self, inputs: Inputs, window: Window) -> tuple[Tensor, Tensor] | None:
+        """Logits of both averaged branches on whole frames; None: each branch teaches itself.
+
+        An average of the last steps is right more often than each of them (Tarvainen & Valpola,
+        Mean Teachers, 2017), and what it sees with both cameras is what a branch that has lost one
+        must learn.
+        """
+        if self.context.config.consistency.teacher == "branch":
+            return None
+        averaged = self.context.averaged.eval()
+        assert averaged.segmenter is not None
+        with self.autocast():
+            output = averaged.network(
+                inputs.whole_visible.contiguous(memory_format=torch.channels_last),
+                inputs.whole_thermal,
+            )
+            pixel = averaged.segmenter(
+                window.of(output.fused).contiguous(memory_format=torch.channels_last)
+            )
+        return window.of(output.logits.float(), STRIDE), pixel.float()
+
     def _ramp(self, step: int) -> float:
         """Consistency fades in, exp(-5 (1 - t)^2) as in Laine & Aila 2017: at first the branches
         have nothing to teach each other.
@@ -330,7 +354,10 @@ class JointStage(_TwoBranches):
 
 
 def cross_segmentation(
-    feature_logits: Tensor, pixel_logits: Tensor, config: ConsistencyConfig
+    feature_logits: Tensor,
+    pixel_logits: Tensor,
+    config: ConsistencyConfig,
+    teachers: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross-segmentation consistency: each branch learns what the other says of the same view.
 
@@ -343,15 +370,20 @@ def cross_segmentation(
         feature_logits: (B, K, h, w) of the feature-level branch, cut to the window.
         pixel_logits: (B, K, h, w) of the pixel-level branch.
         config: what is taught.
+        teachers: logits of the two branches that teach; None: the same two.
 
     Returns:
         The two terms, for the feature-level and for the pixel-level branch.
     """
-    pixel_logits = pixel_logits[..., : feature_logits.shape[-2], : feature_logits.shape[-1]]
+    size = feature_logits.shape[-2:]
+    feature_teacher, pixel_teacher = teachers or (feature_logits, pixel_logits)
+    pixel_logits, pixel_teacher = (
+        x[..., : size[0], : size[1]] for x in (pixel_logits, pixel_teacher)
+    )
     loss = _learn_probabilities if config.targets == "soft" else _learn_labels
     return (
-        loss(feature_logits, pixel_logits.detach(), config),
-        loss(pixel_logits, feature_logits.detach(), config),
+        loss(feature_logits, pixel_teacher.detach(), config),
+        loss(pixel_logits, feature_teacher.detach(), config),
     )
 
 

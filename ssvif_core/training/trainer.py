@@ -83,7 +83,12 @@ class Trainer:
         weights = config.class_weights
         class_weights = None if weights is None else torch.tensor(weights, device=self.device)
         self.context = StageContext(
-            config, self.models, self.processes, make_weighting(config.weighting), class_weights
+            config,
+            self.models,
+            self.processes,
+            make_weighting(config.weighting),
+            class_weights,
+            self.averaged,
         )
         self.alarm = CollapseAlarm(config.collapse)
         self.step = 0

@@ -83,12 +83,19 @@ def test_all_stages_run_and_say_what_they_weigh(paired_folder, tmp_path, mode):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", ["anchored", "clusters"])
-@pytest.mark.parametrize("stopped_at", [3, 5, 8])
+@pytest.mark.parametrize(
+    ("mode", "teacher", "stopped_at"),
+    [
+        *((mode, "branch", step) for mode in ("anchored", "clusters") for step in (3, 5, 8)),
+        ("anchored", "average", 8),
+    ],
+)
 def test_a_run_stopped_in_any_stage_ends_with_the_same_weights(
-    paired_folder, tmp_path, mode, stopped_at
+    paired_folder, tmp_path, mode, teacher, stopped_at
 ):
     config = configuration(paired_folder, mode)
+    consistency = config.consistency.model_copy(update={"teacher": teacher})
+    config = config.model_copy(update={"consistency": consistency})
     Trainer(config, tmp_path / "whole").run()
     run_to(Trainer(config, tmp_path / "parts"), stopped_at)
     resumed = Trainer(config, tmp_path / "parts")
@@ -97,6 +104,24 @@ def test_a_run_stopped_in_any_stage_ends_with_the_same_weights(
     whole, parts = (load_checkpoint(tmp_path / n / "checkpoint.pt") for n in ("whole", "parts"))
     for part in ("average", "segmenter_average"):
         assert all(torch.equal(whole[part][name], value) for name, value in parts[part].items())
+
+
+def test_an_averaged_teacher_sees_the_camera_that_the_learner_has_lost(paired_folder, tmp_path):
+    consistency = {"mode": "anchored", "teacher": "average"}
+    config = configuration(paired_folder, modality_dropout=1.0, consistency=consistency)
+    trainer = Trainer(config, tmp_path)
+    run_to(trainer, 7)  # in the joint stage
+    inputs = trainer.inputs(trainer.batches.at(trainer.step))
+    assert (inputs.lost > 0).all()
+    window = trainer.stage.window(inputs, trainer.step)
+    feature, pixel = trainer.stage._teachers(inputs, window)
+    same = inputs._replace(visible=inputs.visible * 0, thermal=inputs.thermal * 0)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip((feature, pixel), trainer.stage._teachers(same, window), strict=True)
+    )
+    assert not feature.requires_grad and not pixel.requires_grad
+    assert feature.shape[1] == pixel.shape[1] == 4
 
 
 def test_warming_up_leaves_the_fused_image_as_it_is(paired_folder, tmp_path):
