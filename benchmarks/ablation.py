@@ -1,18 +1,19 @@
 """What each part of the SSVIF training does: the same small run with parts changed, over seeds.
 
-    python benchmarks/ablation.py [--arms ARM ...] [--seeds 0 1 2] [--steps 1200] [--labelled 20]
+    python benchmarks/ablation.py [--arms ARM ...] [--seeds 0 1 2] [--steps 900] [--labelled 20]
 
 Every arm is config/training/ssvif.yaml (or ssvif_clusters.yaml) with `tiny`, smaller crops and
-`--steps` steps in all, so that a CPU can run it; `--variant base --crop 256 320 --steps 9000` is
-the real thing. Scored on msrs/val (46 frames, never trained on, labels are a consensus of two
-networks):
+`--steps` steps after stage 1, so that a CPU can run it; `--variant base --crop 256 320 --steps
+9000` is the real thing. Stage 1 has `--steps` steps as well and is run once for each seed: the arms
+of a seed start from the same network. Scored on msrs/val (46 frames, never trained on, labels are a
+consensus of two networks):
 
     iou      mean IoU of car, person and bicycle by the network's own masks
     probe    the same by a linear probe on its frozen features, fitted to the labelled frames of
              msrs/train: what the features hold, whatever the masks are
     fusion   sum of the fusion loss terms on msrs/val, weighted as in training (lower is better)
 
-Label efficiency is the same with fewer labels and three arms more:
+Label efficiency is the same with fewer labels and other arms:
 
     for n in 5 20 80 247; do python benchmarks/ablation.py --labelled $n --label-efficiency; done
 
@@ -46,39 +47,43 @@ from ssvif_core.training.trainer import Trainer
 from ssvif_core.training.validation import as_tensors, predict_pair
 
 CLASSES = 4
-THREE = ("fusion", 0.3), ("warm_up", 0.1), ("joint", 0.6)
-#: arm -> (configuration, stages with their parts, other settings)
+STAGE_1 = "stage 1"
+FUSION, LABELS = (("fusion", 1.0),), (("supervised", 1.0),)
+TOGETHER = ("warm_up", 0.1), ("joint", 0.9)
+GATE = {"weighting": {"kind": "gate"}}
+#: arm -> (configuration, stages with their parts of the steps, other settings)
 ARMS: dict[str, tuple[str, tuple[tuple[str, float], ...], dict[str, Any]]] = {
-    "fusion only, as long": ("ssvif", (("fusion", 1.0),), {}),
-    "labels only": ("ssvif", (("supervised", 1.0),), {}),
-    "fusion, then labels": ("ssvif", (("fusion", 0.3), ("supervised", 0.7)), {}),
-    "anchored, no consistency": ("ssvif", THREE, {"loss": {"consistency": 0.0}}),
-    "anchored, label targets": (
-        "ssvif",
-        THREE,
-        {"consistency": {"targets": "likely", "confidence": 0.6, "ramp": 0.0}},
-    ),  # fmt: skip
-    "anchored, fixed": ("ssvif", THREE, {"weighting": {"kind": "fixed"}}),
-    "anchored, dwa": ("ssvif", THREE, {"weighting": {"kind": "dwa"}}),
-    "anchored, gate": ("ssvif", THREE, {"weighting": {"kind": "gate"}}),
+    STAGE_1: ("ssvif", FUSION, {}),
+    "stage 1, as long as the whole": ("ssvif", FUSION, {}),
+    "labels": ("ssvif", LABELS, {}),
+    "anchored, no consistency": ("ssvif", TOGETHER, {**GATE, "loss": {"consistency": 0.0}}),
+    "anchored, gate": ("ssvif", TOGETHER, GATE),
     "anchored, gate, averaged teacher": (
         "ssvif",
-        THREE,
-        {"weighting": {"kind": "gate"}, "consistency": {"teacher": "average"}},
+        TOGETHER,
+        {**GATE, "consistency": {"teacher": "average"}},
     ),
-    "clusters, gate": ("ssvif_clusters", THREE, {"weighting": {"kind": "gate"}}),
-    "clusters, then labels": ("ssvif", (("supervised", 1.0),), {}),
-    "fusion only, then labels": ("ssvif", (("supervised", 1.0),), {}),
-    "labels only, twice as long": ("ssvif", (("supervised", 2.0),), {}),
+    "anchored, fixed": ("ssvif", TOGETHER, {"weighting": {"kind": "fixed"}}),
+    "anchored, dwa": ("ssvif", TOGETHER, {"weighting": {"kind": "dwa"}}),
+    "anchored, gate, label targets": (
+        "ssvif",
+        TOGETHER,
+        {**GATE, "consistency": {"targets": "likely", "confidence": 0.6, "ramp": 0.0}},
+    ),
+    "clusters, gate": ("ssvif_clusters", TOGETHER, GATE),
+    "clusters, then labels": ("ssvif", LABELS, {}),
+    "labels, from scratch": ("ssvif", LABELS, {}),
+    "labels, from scratch, as long": ("ssvif", (("supervised", 3.0),), {}),
 }
-#: Arms that start from the weights of another arm's run: as many steps again.
-AFTER = {
-    "clusters, then labels": "clusters, gate",
-    "fusion only, then labels": "fusion only, as long",
+SCRATCH = (STAGE_1, "labels, from scratch", "labels, from scratch, as long")
+#: Arm whose weights an arm starts from; the others of `ARMS` start from stage 1.
+AFTER = {"clusters, then labels": "clusters, gate"} | {
+    arm: STAGE_1 for arm in ARMS if arm not in (*SCRATCH, "clusters, then labels")
 }
-EFFICIENCY = ("labels only", "labels only, twice as long", *AFTER)
+#: What label-free training is worth: nothing before the labels, stage 1, stage 1 and clusters.
+EFFICIENCY = (*SCRATCH[1:], "labels", "clusters, then labels")
 #: Arms that see no label: one run serves every number of labelled frames.
-LABEL_FREE = ("clusters, gate", "fusion only, as long")
+LABEL_FREE = (STAGE_1, "stage 1, as long as the whole", "clusters, gate")
 DEVICE = torch.device("cpu")
 
 
@@ -168,7 +173,7 @@ def run(arm: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
     trainer = train(arm, seed, options)
     config = trainer.config
     named = config.mask_mode != "clusters" and any(s.kind != "fusion" for s in config.stages)
-    frames = load_sources(configuration("labels only", seed, options))
+    frames = load_sources(configuration("labels", seed, options))
     labelled = [pair for pair in frames.sources[0].pairs if pair.labels is not None]
     return score(trainer.averaged.network, named, options.data, labelled, config.loss.model_dump())
 
@@ -205,13 +210,15 @@ def main() -> None:
         help="the arms that show what label-free training is worth with few labels",
     )  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--labelled", type=int, default=20, help="frames whose labels are used")
     parser.add_argument("--variant", default="tiny")
     parser.add_argument("--crop", type=int, nargs=2, default=[160, 192])
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     options = parser.parse_args()
-    options.arms = options.arms or [arm for arm in ARMS if arm not in EFFICIENCY[1:]]
+    options.arms = options.arms or [
+        arm for arm in ARMS if arm not in (*SCRATCH[1:], EFFICIENCY[-1])
+    ]
     settings, runs = settings_of(options), earlier_runs("ablation")
     for seed in options.seeds:
         for arm in options.arms:
