@@ -1,10 +1,10 @@
 """Where the time of a frame goes on the CPU: each node of the graph, beside what the CPU can do.
 
-    python benchmarks/profile.py [--models base tiny] [--size 640x480] [--frames 60]
+    python benchmarks/cpu_profile.py [--models base tiny] [--size 640x480] [--frames 60]
 
 One thread, so that a node's time is work and not waiting. Convolutions are given with the part of
 the CPU's peak that they reach: the peak is a large matrix product in single precision, measured in
-turns with the model in the same run. Writes benchmarks/results/profile.json.
+turns with the model in the same run. Writes benchmarks/results/cpu_profile.json.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rich.table import Table
 from ssvif_core.models import open_model
 
 ROUNDS = 5
-#: What a node is for, by the beginning of its name or its kind; the rest is arithmetic on pixels.
+
 CONVOLUTION = "Conv"
 
 
@@ -116,7 +116,9 @@ def show(name: str, rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
     table = Table("node", "kind", "ms", "of peak", title=f"{name}: {about}")
     for row in rows[:25]:
         part = row.get("gflop", 0) / row["ms"] * 1e3 / about["peak_gflops"]
-        table.add_row(row["node"][-48:], row["kind"], f"{row['ms']:.2f}", f"{part:.0%}" if part else "")
+        table.add_row(
+            row["node"][-48:], row["kind"], f"{row['ms']:.2f}", f"{part:.0%}" if part else ""
+        )
     Console().print(table)
 
 
@@ -140,7 +142,7 @@ def main() -> None:
         for row in rows:
             row.update({key: round(row[key], 4) for key in ("ms", "gflop") if key in row})
         result[name] = {**about, "size": options.size, "nodes": rows}
-    print("written", write_result("profile", {"models": result}))
+    print("written", write_result("cpu_profile", {"models": result}))
 
 
 if __name__ == "__main__":
