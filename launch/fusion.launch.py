@@ -26,6 +26,7 @@ from launch.actions import (
 )
 from launch.event_handlers import OnProcessStart
 from launch.events import matches_action
+from launch.events.process import ProcessExited
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
@@ -161,9 +162,16 @@ def build(context: LaunchContext) -> list[Any]:
             parameters=parameters(context),
             arguments=["--build-only"],
             output="screen",
-            on_exit=Shutdown(),
+            on_exit=built,
         )
     ]
+
+
+def built(event: ProcessExited, context: LaunchContext) -> Shutdown:
+    """End with the build; a failed one must give a status that an installer sees."""
+    if event.returncode:
+        raise RuntimeError("no engine was built; the lines above say why")
+    return Shutdown(reason="the engine is there")
 
 
 def start(context: LaunchContext) -> list[Any]:

@@ -33,8 +33,12 @@ class Part:
 PARTS = [
     Part("numpy", "runtime", "pip install ."),
     Part("cv2", "runtime", "pip install .   (robot: apt install python3-opencv)"),
-    Part("onnxruntime", "runtime engine", "pip install ."),
-    Part("tensorrt", "runtime engine (NVIDIA)", "comes with JetPack, or from NVIDIA"),
+    Part("onnxruntime", "engine on any CPU", "pip install ."),
+    Part(
+        "tensorrt", "engine on NVIDIA GPUs", "comes with JetPack, or from NVIDIA: docs/engines.md"
+    ),
+    Part("cuda", "engine on NVIDIA GPUs", "pip install cuda-python, of the CUDA that is installed"),
+    Part("openvino", "engine on x86 CPUs (optional)", "pip install '.[openvino]'"),
     Part("rclpy", "live node", "pip install '.[ros]'   (robot: a ROS 2 installation)"),
     Part("sensor_msgs", "live node", "pip install '.[ros]'   (robot: a ROS 2 installation)"),
     Part("message_filters", "live node (optional)", "apt install ros-$ROS_DISTRO-message-filters"),
@@ -83,20 +87,24 @@ def _distribution_version(module: str) -> str:
 
 def _check_engines(console: Console) -> bool:
     """Run each engine on each shipped model with one small frame."""
-    table = Table("model", "engine", "state", title="Engines", title_justify="left")
+    table = Table("engine", "state", title="Engines, fastest first", title_justify="left")
     working = False
-    for name in shipped_models():
-        for engine_name, make in ENGINES.items():
-            try:
-                engine = make(open_model(name), EngineOptions(threads=1, height=48, width=64))
-                engine.infer(np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8))
-                described = engine.describe()
-                engine.close()
-            except SsvifError as error:
-                table.add_row(name, engine_name, f"[yellow]not here[/]: {escape(str(error))}")
-                continue
-            working = True
-            state = f"[green]works[/] ({described['device']}, {described['precision']})"
-            table.add_row(name, engine_name, state)
+    for name in ENGINES:
+        try:
+            devices = {_try(name, model) for model in shipped_models()}
+        except SsvifError as error:
+            table.add_row(name, f"[yellow]not here[/]: {escape(str(error))}")
+            continue
+        working = True
+        table.add_row(name, f"[green]works[/] ({'; '.join(sorted(devices))})")
     console.print(table)
     return working
+
+
+def _try(engine_name: str, model: str) -> str:
+    """What the engine says of itself after a frame. Raises SsvifError where it does not work."""
+    engine = ENGINES[engine_name](open_model(model), EngineOptions(threads=1, height=48, width=64))
+    engine.infer(np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8))
+    about = engine.describe()
+    engine.close()
+    return f"{about['device']}, {about['precision']}, version {about['version']}"

@@ -26,6 +26,7 @@ LUMA = (0.299, 0.587, 0.114)
 BLUR, MOTION_BLUR, MISREGISTERED = 0.12, 0.08, 0.2
 STRONG_CAST, HAZE, GLARE, SHOT_NOISE = 0.1, 0.06, 0.06, 0.1
 GAIN_JUMP, VIGNETTE, STRIPES, DEAD_PIXELS = 0.15, 0.1, 0.15, 0.06
+WASHED_OUT = 0.2
 READ_NOISE = 0.5
 
 #: Misalignment that is left after registration: pixels, degrees, parts. A degree is 2.8 pixels at
@@ -167,13 +168,15 @@ def _colour_map(rgb: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
 def augment_thermal(thermal: Tensor, generator: torch.Generator) -> Tensor:
     """Gain control of other cameras, shading, faults of the sensor, darkness and noise.
 
-    Gain: percentile stretch, gain, offset, gamma, another automatic gain. White stays hot.
+    Gain: percentile stretch, washed out, gain, offset, gamma, another automatic gain. White stays
+    hot.
     Shapes: (B, 1, H, W) float in [0, 1] -> the same.
     """
     draw = Draw(len(thermal), generator)
     dim = torch.where(draw.chance(0.1), draw.uniform(0.05, 0.6), 1.0)
     dark = draw.chance(0.04)
     thermal = sometimes(thermal.clone(), 0.35, _stretched, generator)
+    thermal = sometimes(thermal, WASHED_OUT, _washed_out, generator)
     thermal = sometimes(thermal, GAIN_JUMP, degrade.gain_jump, generator)
     thermal = _gamma(thermal, draw.spread(0.2)) * draw.spread(0.25) + draw.shift(0.05)
     thermal = sometimes(thermal, VIGNETTE, degrade.vignette, generator)
@@ -188,3 +191,13 @@ def _stretched(thermal: Tensor, draw: Draw) -> Tensor:
     limits = torch.quantile(thermal.flatten(1)[:, ::7], torch.tensor([0.01, 0.995]), dim=1)
     low, high = limits[0].reshape(-1, 1, 1, 1), limits[1].reshape(-1, 1, 1, 1)
     return ((thermal - low) / (high - low).clamp(min=0.05)).clamp_(0.0, 1.0)
+
+
+def _washed_out(thermal: Tensor, draw: Draw) -> Tensor:
+    """A fixed gain that is too wide for the scene: all of it grey, and brighter than a dark street.
+
+    Without such frames the fused image of a dark scene takes the thermal camera's grey, and loses
+    what little the visible one shows there.
+    """
+    contrast, grey = draw.uniform(0.1, 0.5), draw.uniform(0.2, 0.7)
+    return thermal * contrast + grey * (1 - contrast)

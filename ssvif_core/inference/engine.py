@@ -136,13 +136,17 @@ def create_engine(
         if engine not in ENGINES:
             raise SsvifError(f"Unknown engine '{engine}': use auto or one of {list(ENGINES)}.")
         return ENGINES[engine](model, options), f"{engine}, as asked for"
-    failures: list[str] = []
+    failures: dict[str, str] = {}
     for name in AUTO_ENGINES:
         try:
             made = ENGINES[name](model, options)
         except SsvifError as error:
-            failures.append(f"{name}: {error}")
+            failures[name] = str(error)
             continue
         why = f"{name}, the fastest that works here"
-        return made, f"{why} ({'; '.join(failures)})" if failures else why
-    raise SsvifError(f"No engine can run {model.path}. " + " ".join(failures))
+        return (
+            made,
+            f"{why}; `ssvif doctor` says why not {', '.join(failures)}" if failures else why,
+        )
+    reasons = " ".join(f"{name}: {reason}" for name, reason in failures.items())
+    raise SsvifError(f"No engine can run {model.path}. {reasons}")
