@@ -9,10 +9,11 @@ torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 onnx = pytest.importorskip("onnx", reason="needs the extra `train` (onnx)")
 
 from ssvif_core.data.pairs import FramePair, list_pairs, read_pair  # noqa: E402
-from ssvif_core.deploy.export import check_parity, export_model  # noqa: E402
+from ssvif_core.deploy.export import export_model, load_trained  # noqa: E402
+from ssvif_core.deploy.parity import check_parity  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
-from ssvif_core.models import open_model  # noqa: E402
+from ssvif_core.models import PRECISIONS, in_precision, open_model  # noqa: E402
 from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
 
 CLASSES = ["background", "car", "person", "bicycle"]
@@ -42,13 +43,22 @@ def test_the_exported_model_agrees_with_torch(variant, pairs, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.json", "m.onnx"]
 
 
-def test_the_graph_is_the_contract(pairs, tmp_path):
-    export_model(random_network("tiny"), tmp_path / "m.onnx", CLASSES, pairs[:1])
-    graph = onnx.load(str(tmp_path / "m.onnx"))
-    assert graph.opset_import[0].version == 17
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_graph_is_the_contract(precision, pairs, tmp_path):
+    export_model(
+        random_network("tiny"),
+        tmp_path / "m.onnx",
+        CLASSES,
+        pairs[:1],
+        precision=precision,
+        calibration=pairs[:2],
+    )
+    model = onnx.load(str(tmp_path / "m.onnx"))
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+    graph = model.graph
     shapes = {
         value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
-        for value in [*graph.graph.input, *graph.graph.output]
+        for value in [*graph.input, *graph.output]
     }
     assert shapes == {
         "visible": [1, "height", "width", 3],
@@ -56,27 +66,75 @@ def test_the_graph_is_the_contract(pairs, tmp_path):
         "fused": [1, "height", "width", 3],
         "labels": [1, "height", "width"],
     }
-    uint8 = onnx.TensorProto.UINT8
-    types = {v.type.tensor_type.elem_type for v in [*graph.graph.input, *graph.graph.output]}
-    assert types == {uint8}
+    types = {v.type.tensor_type.elem_type for v in [*graph.input, *graph.output]}
+    assert types == {onnx.TensorProto.UINT8}
 
 
 def test_parity_fails_for_another_network_and_needs_frames(pairs, tmp_path):
     model = export_model(random_network("tiny"), tmp_path / "m.onnx", CLASSES, pairs[:1])
-    with pytest.raises(SsvifError, match="differs from torch"):
+    with pytest.raises(SsvifError, match=r"largest difference of fused.* must be at most 2"):
         check_parity(model, random_network("tiny", seed=1), pairs[:1])
     with pytest.raises(SsvifError, match="frame"):
         check_parity(model, random_network("tiny"), [])
 
 
-def test_an_export_that_does_not_agree_leaves_the_old_file_alone(pairs, tmp_path, monkeypatch):
-    export_model(random_network("tiny"), tmp_path / "m.onnx", CLASSES, pairs[:1])
+def test_iou_is_measured_where_frames_have_labels_that_mean_something(frame_pairs, tmp_path):
+    labelled = [FramePair(str(i), *frame) for i, frame in enumerate(frame_pairs[:3])]
+    network, path = random_network("tiny"), tmp_path / "m.onnx"
+    parity = export_model(network, path, CLASSES, labelled).card.content["parity"]
+    assert parity["frames"] == 6
+    assert parity["iou"] == pytest.approx(parity["iou_fp32"], abs=1e-3)
+    assert 0 <= parity["iou"] <= 1
+    for frames, mode in (
+        ([FramePair(p.name, p.visible, p.thermal) for p in labelled], "finetuned"),
+        (labelled, "clusters"),
+    ):
+        model = export_model(network, path, CLASSES, frames, mode=mode)
+        assert "iou" not in model.card.content["parity"]
+
+
+def test_label_ids_that_are_no_class_are_an_error_that_says_what_to_do(frame_pairs, tmp_path):
+    visible, thermal, labels = frame_pairs[0]
+    pair = FramePair("street", visible, thermal, labels + 4)
+    with pytest.raises(SsvifError, match="'street' .* --label-map"):
+        export_model(random_network("tiny"), tmp_path / "m.onnx", CLASSES, [pair])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_does_not_agree_leaves_the_old_file_alone(pairs, tmp_path):
+    network = random_network("tiny")
+    options = {"precision": "int8", "calibration": pairs}
+    export_model(network, tmp_path / "m.onnx", CLASSES, pairs, **options)
     before = (tmp_path / "m.onnx").read_bytes()
-    monkeypatch.setattr("ssvif_core.deploy.export.MIN_LABEL_AGREEMENT", 1.1)
-    with pytest.raises(SsvifError):
-        export_model(random_network("tiny", seed=1), tmp_path / "m.onnx", CLASSES, pairs[:1])
+    dark = FramePair("dark", np.zeros_like(pairs[0].visible), np.zeros_like(pairs[0].thermal))
+    options["calibration"] = [dark]
+    with pytest.raises(SsvifError, match="mean difference of fused.*Calibrate on"):
+        export_model(network, tmp_path / "m.onnx", CLASSES, pairs, **options)
     assert (tmp_path / "m.onnx").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.json", "m.onnx"]
+
+
+def test_files_of_other_precisions_lie_beside_the_first_and_are_found(pairs, tmp_path):
+    network = random_network("tiny")
+    for precision in PRECISIONS:
+        name = "m.onnx" if precision == "fp32" else f"m.{precision}.onnx"
+        model = export_model(
+            network, tmp_path / name, CLASSES, pairs[:2], precision=precision, calibration=pairs
+        )
+        assert (model.card.name, model.precision) == ("m", precision)
+        assert (tmp_path / name).with_suffix(".json").is_file()
+    for precision in PRECISIONS:
+        assert in_precision(open_model(tmp_path / "m.onnx"), precision).precision == precision
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{"a": 1}, [1], torch.zeros(3), {"variant": "tiny", "classes": CLASSES, "average": {}}],
+)
+def test_a_foreign_checkpoint_is_one_clear_error(state):
+    with pytest.raises(SsvifError, match="The checkpoint"):
+        load_trained(state)
 
 
 def test_a_fixed_size_session_answers_like_the_dynamic_file(pairs, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 
 from ssvif_core.data.pairs import FramePair  # noqa: E402
-from ssvif_core.deploy.export import check_parity, export_model  # noqa: E402
+from ssvif_core.deploy.export import export_model  # noqa: E402
+from ssvif_core.deploy.parity import check_parity  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.training.reopen import reopen  # noqa: E402
