@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ from ssvif_core.inference.engine import ENGINES, EngineOptions
 from ssvif_core.models import open_model, shipped_models
 
 __all__ = ["doctor"]
+
+
+#: Packages that say or do more when they are imported than is wanted: OpenVINO reports to its
+#: makers, cuda-python warns of its own version.
+NOT_IMPORTED = {"openvino", "cuda"}
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ def doctor() -> None:
 
 
 def _version(module: str) -> str | None:
+    if module in NOT_IMPORTED:
+        return _distribution_version(module) if importlib.util.find_spec(module) else None
     try:
         loaded = importlib.import_module(module)
     except Exception:  # a broken package can raise anything; for the user it is missing

@@ -24,7 +24,6 @@ from ssvif_core.network.fusion_network import (
     FusionNetwork,
     labels_from_logits,
     pad_to_stride,
-    scaled,
     upsample,
 )
 from ssvif_core.network.layers import fuse_for_deployment
@@ -47,6 +46,8 @@ class DeployedGraph(nn.Module):
     """
 
     luma: Tensor
+    scale: Tensor
+    shift: Tensor
     #: Coefficients in grey levels, of what is added to the visible image: its own part is a - 1.
     #: The half grey level turns the truncating cast at the end into rounding.
     SCALE = (COEFFICIENT_SCALE[0], COEFFICIENT_SCALE[1], COEFFICIENT_SCALE[2] * FULL_SCALE)
@@ -67,6 +68,8 @@ class DeployedGraph(nn.Module):
         self.dtype = torch.float16 if half else torch.float32
         self.network.to(self.dtype)
         self.register_buffer("luma", torch.tensor([LUMA_WEIGHTS]))
+        self.register_buffer("scale", torch.tensor(self.SCALE).reshape(1, 3, 1, 1))
+        self.register_buffer("shift", torch.tensor(self.SHIFT).reshape(1, 3, 1, 1))
 
     def forward(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
         rgb = visible.float().permute(0, 3, 1, 2)
@@ -74,7 +77,7 @@ class DeployedGraph(nn.Module):
         height, width = rgb.shape[-2:]
         inputs = pad_to_stride(rgb).to(self.dtype), pad_to_stride(hot).to(self.dtype)
         parts, logits = (maps.float() for maps in self.network.predict(*inputs))
-        maps = upsample(scaled(parts, self.SCALE, self.SHIFT))
+        maps = upsample(parts * self.scale + self.shift)
         gain_y, gain_t, offset = maps[..., :height, :width].reshape(3, -1).split(1, 0)
         # Planes are flattened to rows: ONNX Runtime moves the transposes of an (H, W, 3) image
         # through element-wise operations otherwise, which makes those five times slower.

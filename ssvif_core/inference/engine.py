@@ -110,7 +110,8 @@ ENGINES: dict[str, Callable[[Model, EngineOptions], Engine]] = {
     "torch": _torch,
 }
 #: Those that `auto` tries, in this order. It builds nothing, so it takes TensorRT only where an
-#: engine was built before. OpenVINO was slower where it was measured (docs/engines.md).
+#: engine was built before. OpenVINO was as fast as ONNX Runtime where it was measured, within the
+#: noise (docs/engines.md): nothing to win by a second answer to the same question.
 AUTO_ENGINES = ("tensorrt", "onnxruntime-cuda", "onnxruntime")
 
 

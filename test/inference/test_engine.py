@@ -15,7 +15,7 @@ from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
 from ssvif_core.inference.pipeline import Pipeline
-from ssvif_core.models import FOLDER, open_model, shipped_models
+from ssvif_core.models import FOLDER, in_precision, open_model, sha256_of, shipped_models
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,40 @@ def test_a_closed_engine_says_so():
     engine.close()
     with pytest.raises(SsvifError, match="closed"):
         engine.infer(np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8))
+
+
+def test_a_checkpoint_is_no_model(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"PK")
+    with pytest.raises(SsvifError, match="ssvif export"):
+        open_model(path)
+
+
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path):
+    path = copy_of_tiny(tmp_path)
+    with path.open("r+b") as file:
+        file.truncate(300 << 20)  # a hole: no room on the disk
+    with pytest.raises(SsvifError, match="300 MiB"):
+        open_model(path)
+
+
+def test_a_model_that_keeps_weights_elsewhere_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs the extra `train` (onnx)")
+    path = copy_of_tiny(tmp_path)
+    onnx.save(onnx.load(str(path)), str(path), save_as_external_data=True, size_threshold=0)
+    card = path.with_suffix(".json")
+    card.write_text(json.dumps({**json.loads(card.read_text()), "sha256": sha256_of(path)}))
+    with pytest.raises(SsvifError, match="another file"):
+        open_model(path)
+
+
+def test_the_file_of_another_precision_is_found_or_how_to_make_it(tmp_path):
+    mine = open_model(copy_of_tiny(tmp_path))
+    assert mine.precision == "fp32"
+    assert in_precision(mine, "fp32") == mine
+    assert in_precision(mine, "fp16", or_given=True) == mine
+    with pytest.raises(SsvifError, match=r"ssvif export .*--precision fp16"):
+        in_precision(mine, "fp16")
 
 
 def test_a_missing_model_names_the_shipped_ones(tmp_path):
