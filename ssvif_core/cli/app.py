@@ -11,7 +11,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from ssvif_core import __version__
-from ssvif_core.cli import doctor, engine, evaluate, export, fuse, train
+from ssvif_core.cli import bench, doctor, engine, evaluate, export, fuse, train
 from ssvif_core.errors import SsvifError
 
 __all__ = ["main"]
@@ -27,6 +27,7 @@ app.command()(train.train)
 app.command()(export.export)
 app.command()(evaluate.evaluate)
 app.add_typer(engine.app, name="engine")
+app.command()(bench.bench)
 app.command()(doctor.doctor)
 
 

@@ -1,0 +1,1 @@
+"""How fast engines are on this machine: `ssvif bench`. Knows engines as users of them do."""
