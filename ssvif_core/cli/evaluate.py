@@ -72,7 +72,7 @@ def evaluate(
         Optional[str],  # noqa: UP045
         typer.Option(help="visible or thermal: evaluate with that camera black."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, or one that `ssvif doctor` lists.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each engine.")] = 1,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
     pictures: Annotated[int, typer.Option(min=0, help="Rows of grid.png.")] = 6,

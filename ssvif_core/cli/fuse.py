@@ -32,7 +32,12 @@ def fuse(
         "fused"
     ),
     model: Annotated[str, typer.Option(help="base, tiny, or the path of an ONNX model.")] = "base",
-    engine: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="auto, or one of those that `ssvif doctor` lists.")
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (fp16 on a GPU where the model has it), fp32, fp16, int8.")
+    ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: one for each core.")] = 0,
     gain: Annotated[
         str, typer.Option(help="Thermal gain: auto (16 bit: percentile, 8 bit: none), none, ...")
@@ -48,7 +53,7 @@ def fuse(
     total = min(map(len, streams))
     if len(streams[0]) != len(streams[1]):
         typer.echo(f"{len(streams[0])} visible and {len(streams[1])} thermal frames: using {total}")
-    chosen, why = create_engine(loaded, engine, EngineOptions(threads))
+    chosen, why = create_engine(loaded, engine, _options(streams[0], threads, precision))
     typer.echo(f"model {loaded.card.name} ({loaded.card.mode}), engine {why}")
     pipeline = Pipeline(chosen, ThermalGain(mode=gain))
     rate = streams[0].rate_hz or DEFAULT_RATE_HZ
@@ -56,6 +61,14 @@ def fuse(
     count = _run(pipeline, streams, total, rate, writer, loaded.card.palette)
     writer.close()
     typer.echo(f"{count} pairs fused into {output}")
+
+
+def _options(visible: FrameStream, threads: int, precision: str) -> EngineOptions:
+    """For frames of the size of the first one, which is what a TensorRT engine is built for."""
+    for _, frame in visible.frames():
+        height, width = frame.shape[:2]
+        return EngineOptions(threads, precision, height, width)
+    return EngineOptions(threads, precision)
 
 
 def _run(
