@@ -10,31 +10,13 @@ import statistics
 import sys
 from collections.abc import Sequence
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ssvif_core.benchmark.machine import installed, processor
+
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "torch")
-
-
-def processor() -> str:
-    """Model name of the CPU, as the kernel gives it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
-def installed() -> dict[str, str]:
-    """Versions of the packages that figures depend on."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def write_result(name: str, content: dict[str, object]) -> Path:
@@ -45,7 +27,7 @@ def write_result(name: str, content: dict[str, object]) -> Path:
         "date": date.today().isoformat(),
         "machine": f"{processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
-        "packages": installed(),
+        "packages": installed(PACKAGES),
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

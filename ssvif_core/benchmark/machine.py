@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from ssvif_core import __version__
 from ssvif_core.benchmark.nvidia_smi import gpu_names
 
-__all__ = ["describe_machine", "processor"]
+__all__ = ["describe_machine", "installed", "processor"]
 
 PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch"),
@@ -26,7 +27,7 @@ def describe_machine() -> dict[str, Any]:
         "gpu": ", ".join(gpu_names()) or None,
         "load_average": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        "packages": {"ssvif": __version__, **_installed()},
+        "packages": {"ssvif": __version__, **installed(PACKAGES)},
     }
 
 
@@ -43,9 +44,10 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _installed() -> dict[str, str]:
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those that are installed."""
     found = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
