@@ -1,0 +1,114 @@
+"""Where thermal pixels lie in the visible image: the file that `ssvif calibrate` makes.
+
+Knows a file and numbers; how they were found, and how frames are warped by them, is elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ssvif_core.errors import SsvifError
+
+__all__ = ["Calibration"]
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A plane-to-plane map between the two cameras.
+
+    Attributes:
+        homography: (3, 3) float64; takes thermal pixel (x, y, 1) to visible pixel. Pixel centres
+            have whole coordinates, as in OpenCV. Where `undistorted`, of the undistorted images.
+        visible_size: (width, height) that the homography is for; other sizes scale it.
+        thermal_size: (width, height).
+        undistorted: whether both images have had their lens distortion removed before.
+        method: how it was found: "chessboard", "circles", "targetless", "hand", ...
+        frames: how many pairs it was found from.
+        error_px: root mean square residual in visible pixels, where the method has one.
+        confidence: 0..1, where the method has one.
+        thermal_offset_s: to be added to thermal stamps, where it was estimated.
+        created: ISO 8601 date and time.
+    """
+
+    homography: np.ndarray
+    visible_size: Size
+    thermal_size: Size
+    undistorted: bool = False
+    method: str = "hand"
+    frames: int = 0
+    error_px: float | None = None
+    confidence: float | None = None
+    thermal_offset_s: float | None = None
+    created: str = ""
+
+    def __post_init__(self) -> None:
+        matrix = np.asarray(self.homography, np.float64)
+        if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
+            raise SsvifError("homography must be three rows of three finite numbers")
+        if abs(np.linalg.det(matrix)) < 1e-9 or abs(matrix[2, 2]) < 1e-9:
+            raise SsvifError("homography is singular: it takes the image to a line or a point")
+        for name in ("visible_size", "thermal_size"):
+            size = tuple(getattr(self, name))
+            if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+                raise SsvifError(f"{name} is {list(size)}: give [width, height] in pixels")
+            object.__setattr__(self, name, size)
+        object.__setattr__(self, "homography", matrix / matrix[2, 2])
+
+    def matrix(self, visible_size: Size, thermal_size: Size) -> np.ndarray:
+        """The (3, 3) homography for images of other sizes (width, height) of the same cameras."""
+        to_visible = _scaling(self.visible_size, visible_size)
+        from_thermal = _scaling(thermal_size, self.thermal_size)
+        matrix = to_visible @ self.homography @ from_thermal
+        return matrix / matrix[2, 2]
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """Read a file.
+
+        Raises:
+            SsvifError: it cannot be read, or does not say what it must; with the key that is wrong.
+        """
+        try:
+            content = yaml.safe_load(path.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise SsvifError(f"Cannot read the calibration {path}: {error}") from error
+        needed = ("homography", "visible_size", "thermal_size")
+        if not isinstance(content, dict) or any(key not in content for key in needed):
+            raise SsvifError(
+                f"{path} is no calibration: it needs {', '.join(needed)}. Make one with "
+                "`ssvif calibrate`."
+            )
+        known: dict[str, Any] = {k: v for k, v in content.items() if k in cls.__dataclass_fields__}
+        try:
+            return cls(**known)
+        except (SsvifError, TypeError, ValueError) as error:
+            raise SsvifError(f"{path}: {error}") from error
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        content = asdict(self)
+        content["homography"] = [[float(x) for x in row] for row in self.homography]
+        content["visible_size"], content["thermal_size"] = (
+            list(self.visible_size),
+            list(self.thermal_size),
+        )
+        head = "# Thermal pixel (x, y, 1) -> visible pixel. Made by `ssvif calibrate`.\n"
+        part = path.with_name(path.name + ".part")
+        try:
+            part.write_text(head + yaml.safe_dump(content, sort_keys=False))
+            part.replace(path)
+        except OSError as error:
+            raise SsvifError(f"Cannot write {path}: {error}") from error
+
+
+def _scaling(from_size: Size, to_size: Size) -> np.ndarray:
+    """Pixel centres of one grid to those of another over the same field of view."""
+    sx, sy = to_size[0] / from_size[0], to_size[1] / from_size[1]
+    return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])

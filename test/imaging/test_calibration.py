@@ -1,0 +1,48 @@
+"""The calibration file: what is written is read again, and what is no calibration is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.calibration import Calibration
+
+MATRIX = [[1.1, 0.01, 5.0], [-0.02, 1.2, -7.0], [1e-5, 2e-5, 1.0]]
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    written = Calibration(
+        np.array(MATRIX), (640, 480), (320, 256), method="targetless", confidence=0.8
+    )
+    written.save(tmp_path / "c.yaml")
+    read = Calibration.load(tmp_path / "c.yaml")
+    assert np.allclose(read.homography, MATRIX)
+    assert (read.visible_size, read.thermal_size) == ((640, 480), (320, 256))
+    assert (read.method, read.confidence, read.error_px) == ("targetless", 0.8, None)
+
+
+def test_other_sizes_scale_the_map_about_pixel_centres():
+    identity = Calibration(np.eye(3), (640, 480), (640, 480))
+    # The outer edge of the first pixel stays the outer edge: -0.5 on both grids.
+    matrix = identity.matrix((1280, 960), (320, 240))
+    assert np.allclose(matrix @ [-0.5, -0.5, 1], [-0.5, -0.5, 1])
+    assert np.allclose(matrix @ [319.5, 239.5, 1], [1279.5, 959.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is no calibration"),
+        ("homography: [[1, 0, 0], [0, 1, 0]]\nvisible_size: [4, 4]\nthermal_size: [4, 4]", "rows"),
+        ("homography: [[0, 0, 0], [0, 0, 0], [0, 0, 1]]\nvisible_size: [4, 4]\n"
+         "thermal_size: [4, 4]", "singular"),
+        ("homography: [[1, 0, 0], [0, 1, 0], [0, 0, 1]]\nvisible_size: [4]\n"
+         "thermal_size: [4, 4]", "visible_size"),
+        ("a: [", "Cannot read"),
+    ],
+)  # fmt: skip
+def test_what_is_no_calibration_is_refused_with_the_reason(tmp_path, text, reason):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(SsvifError, match=reason):
+        Calibration.load(tmp_path / "c.yaml")
