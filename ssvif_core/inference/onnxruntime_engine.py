@@ -83,6 +83,7 @@ class OnnxRuntimeEngine:
         return session
 
     def _specialise(self, height: int, width: int) -> None:
+        self._size = (0, 0)  # until all of it is there, so that a failure half-way is not kept
         self._session = self._load((height, width))
         self._fused = np.empty((1, height, width, 3), np.uint8)
         self._labels = np.empty((1, height, width), np.uint8)
