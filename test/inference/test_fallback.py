@@ -1,4 +1,4 @@
-"""An engine that fails frame after frame is replaced by its spare, for the size at which it fails."""
+"""An engine that fails frame after frame is replaced by its spare, at the size where it fails."""
 
 from __future__ import annotations
 
