@@ -268,7 +268,10 @@ class FusionNode(LifecycleNode):
         if silent:
             level, message = DiagnosticStatus.WARN, "; ".join(silent.values())
         if self._health.failed_in_row >= FAILURES_IN_ROW:
-            level, message = DiagnosticStatus.ERROR, f"no frame is fused: {values['last_error']}"
+            level, message = (
+                DiagnosticStatus.ERROR,
+                f"No frame could be fused: {values['last_error']}",
+            )
         self._diagnostics.publish(
             diagnostic_array(
                 self.get_clock().now(),

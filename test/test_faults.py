@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import signal
+import subprocess
+import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,10 +21,12 @@ from rclpy.duration import Duration  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from ssvif_ros.images import to_image  # noqa: E402
+from ssvif_ros.parameters import Settings  # noqa: E402
+from ssvif_ros.processes import child_environment  # noqa: E402
 
 START_NS = 1_000_000_000_000
 PERIOD_NS = 33_333_333
@@ -232,16 +238,38 @@ def test_drivers_and_node_may_be_killed_and_start_again(fusion, drivers):
     assert successor.process.stop(signal.SIGINT) == 0
 
 
-def test_a_subscriber_that_sleeps_slows_nobody_down(fusion, cameras, ros_domain):
-    """A reliable one whose queue is full: the node's own queue drops the oldest, and goes on."""
+LISTENER = """
+import rclpy
+from sensor_msgs.msg import Image
+rclpy.init()
+node = rclpy.create_node("listener")
+node.create_subscription(Image, "fusion/fused", lambda message: None, 2)
+rclpy.spin(node)
+"""
+
+
+@pytest.fixture
+def listener(ros_domain):
+    """A process that listens to the fused image."""
+    process = subprocess.Popen([sys.executable, "-c", LISTENER], env=child_environment())
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_subscribers_that_sleep_or_stop_slow_nobody_down(fusion, cameras, listener):
+    """Reliable ones: one never takes what came, one acknowledges nothing (its process stands).
+
+    The node's own queue drops the oldest, and goes on.
+    """
     process = fusion(**RELIABLE_INPUTS)
     assert heard(process, cameras)
     sleeper = rclpy.create_node("sleeper")  # in no executor: it never takes what it hears
     topic = "fusion/fused"
-    sleeper.create_subscription(Image, topic, print, QoSProfile(depth=1))
     sleeper.create_subscription(Image, topic, print, QoSProfile(depth=1000))
-    assert process.until(lambda: process._node.count_subscribers("/fusion/fused") == 3)
+    assert process.until(lambda: cameras.node.count_subscribers("/fusion/fused") == 3)
     assert fuse(process, cameras, 20)
+    listener.send_signal(signal.SIGSTOP)
     before = Resources.of(process.pid)
     first = cameras.stamp_ns + PERIOD_NS
     for _ in range(100):
@@ -309,6 +337,38 @@ def test_sizes_may_change_with_every_frame_and_memory_does_not_grow_with_them(fu
     assert process.missing() == {}
 
 
+@pytest.mark.skipif(
+    "visible_transport" not in {f.name for f in dataclasses.fields(Settings)},
+    reason="this node takes no compressed images",
+)
+def test_random_bytes_in_compressed_images_are_counted_and_good_ones_fused(fusion, cameras):
+    process = fusion(visible_transport="compressed", **RELIABLE_INPUTS)
+    topic = "visible/image_raw/compressed"
+    cameras.publishers["visible"] = cameras.node.create_publisher(CompressedImage, topic, 10)
+    assert heard(process, cameras)
+    random = np.random.default_rng(0)
+    done, picture = cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    assert done
+    jpeg = picture.tobytes()
+    starts = (jpeg[:20], b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", b"")
+
+    def send(data):
+        cameras.stamp_ns += PERIOD_NS
+        message = CompressedImage(header=cameras.header(), format="jpeg", data=data)
+        cameras.publish("visible", message)
+        cameras.publish("thermal", cameras.good("thermal"))
+
+    for n in range(9):
+        send(starts[n % len(starts)] + random.bytes(int(random.integers(1, 400))))
+        assert process.until(lambda n=n: process.count("bad_frames") == n + 1)
+        if n % 3 == 2:
+            send(jpeg)
+            assert process.until(lambda: cameras.stamp_ns in fused_stamps(process))
+    assert process.missing() == {}
+    assert (process.count("bad_frames"), process.count("fused")) == (9, 3)
+    assert process.alive()
+
+
 @pytest.fixture
 def raising_model(tmp_path):
     """Function that makes a model that raises where the first thermal pixel is above 127.
@@ -360,18 +420,18 @@ def test_a_frame_at_which_the_engine_raises_is_dropped_and_the_next_one_fused(
     assert process.until(lambda: process.count("bad_frames") == 1), process.diagnostics
     assert "Gather" in process.diagnostics["last_error"]
     assert fuse(process, cameras, 2)
-    assert process.diagnostics["level"] == b"\x00"
+    assert process.level == 0
 
     # There is no other engine to fall back to: it says so, and goes on trying.
     def failing():
         cameras.pair(thermal_level=200)
         cameras.executor.spin_once(timeout_sec=0.05)
-        return process.diagnostics["level"] == b"\x02"
+        return process.level == 2
 
     assert process.until(failing)
-    assert "no frame is fused" in process.diagnostics["message"]
+    assert process.says("No frame could be fused")
     assert fuse(process, cameras, 2)
-    assert process.until(lambda: process.diagnostics["level"] == b"\x00")
+    assert process.until(lambda: process.level == 0)
     assert process.missing() == {}
 
 

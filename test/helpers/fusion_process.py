@@ -65,7 +65,7 @@ class FusionProcess:
     def __init__(self, node: Node, executor: Executor, log: Path, **parameters: object) -> None:
         self._node, self._executor = node, executor
         self.diagnostics: dict[str, str] = {}
-        self.reports = 0
+        self.reports = self.level = 0
         self.fused: list[Image] = []
         reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
         self._subscriptions = [
@@ -76,9 +76,9 @@ class FusionProcess:
         self.lifecycle = LifecycleClient(node, executor, "/fusion")
 
     def _diagnose(self, message: DiagnosticArray) -> None:
-        status = message.status[0]
-        self.diagnostics = {v.key: v.value for v in status.values}
-        self.diagnostics["message"], self.diagnostics["level"] = status.message, status.level
+        self.diagnostics = {v.key: v.value for s in message.status for v in s.values}
+        self.diagnostics["message"] = " ".join(status.message for status in message.status)
+        self.level = max(ord(status.level) for status in message.status)
         self.reports += 1
 
     @property
