@@ -1,8 +1,9 @@
 """Where every frame went, from configure on, over all activations.
 
-For each camera:  received = invalid + paired + unpaired + overflowed + late + duplicate
-                             + unstamped + stale + pending
-For the pairs:    paired = fused + bad_frames + dropped_by_worker + in_work
+For each camera:  received = invalid + paired + single + unpaired + overflowed + late + duplicate
+                             + unstamped + stale + withheld + pending
+                  (thermal: less reused, for a frame that is held is in several pairs)
+What goes on:     paired + single = fused + bad_frames + dropped_by_worker + in_work
 
 Pairing and worker live as long as the node is active and count from zero; what they counted is
 kept here when they end.
@@ -21,7 +22,8 @@ __all__ = ["FrameAccounts", "unaccounted"]
 
 #: Where a received frame can be, besides in a pair.
 FATES = (
-    "invalid", "unpaired", "overflowed", "late", "duplicate", "unstamped", "stale", "pending"
+    "invalid", "single", "unpaired", "overflowed", "late", "duplicate", "unstamped", "stale",
+    "withheld", "pending",
 )  # fmt: skip
 
 
@@ -58,10 +60,12 @@ def unaccounted(values: Mapping[str, object]) -> dict[str, int]:
 
     Exact when nothing is under way; the counts are not all read in the same instant.
     """
-    v = {key: int(str(value)) for key, value in values.items() if str(value).isdigit()}
+    v = Counter({k: int(str(value)) for k, value in values.items() if str(value).isdigit()})
     missing = {
         camera: v[f"received_{camera}"] - v["paired"] - sum(v[f"{fate}_{camera}"] for fate in FATES)
         for camera in ("visible", "thermal")
     }
+    missing["thermal"] += v["reused_thermal"]
+    gone_on = v["paired"] + v["single_visible"] + v["single_thermal"]
     done = v["fused"] + v["bad_frames"] + v["dropped_by_worker"] + v["in_work"]
-    return {**missing, "pairs": v["paired"] - done}
+    return {**missing, "pairs": gone_on - done}
