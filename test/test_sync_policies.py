@@ -192,7 +192,7 @@ def check_pair(pairing: Pairing, pair: Pair, policy: str) -> None:
 
 
 @given(odd_events, st.sampled_from(sorted(SYNC_POLICIES)), st.integers(1, 6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_any_stream_under_any_policy_is_accounted_for_and_goes_forward(events, policy, queue_size):
     pairing = make_pairing(policy, queue_size=queue_size, reset_after_s=0.2)
     scene, now, last = 2000, 0, -1
