@@ -37,7 +37,7 @@ from ssvif_ros.inputs import Inputs
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings
-from ssvif_ros.status import StatusPublisher, status_of, status_values
+from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher, status_of, status_values
 from ssvif_ros.synchronizer import POLL_PERIOD_S
 from ssvif_ros.worker import LatestWorker
 
@@ -123,7 +123,8 @@ class FusionNode(LifecycleNode):
         self._inputs = Inputs(self, pairing, lambda v, t: worker.offer((v, t)))
         self._apply_live(s)
         self._timers = [
-            self.create_timer(POLL_PERIOD_S, self._poll),
+            self.create_timer(POLL_PERIOD_S, self._inputs.synchronizer.poll),
+            self.create_timer(STATUS_PERIOD_S, self._say_status),
             self.create_timer(REPORT_PERIOD_S, self._report),
         ]
         self._outputs.publish_label_info(self.get_clock().now())
@@ -254,10 +255,9 @@ class FusionNode(LifecycleNode):
                 singles=settings.on_missing != "stop",
             )
 
-    def _poll(self) -> None:
-        """Many times a second: end waits, look which cameras live, say what has changed."""
+    def _say_status(self) -> None:
+        """Some times a second: say which cameras live, if that has changed."""
         assert self._inputs is not None and self._status is not None
-        self._inputs.synchronizer.poll()
         presence = self._inputs.synchronizer.presence
         if presence is not None:
             self._status.update(presence, self.settings)

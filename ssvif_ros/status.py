@@ -15,8 +15,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from ssvif_core.presence import CAMERAS, CameraReport, PresenceReport
 from ssvif_ros.parameters import Settings
 
-__all__ = ["Status", "StatusPublisher", "status_of", "status_values"]
+__all__ = ["STATUS_PERIOD_S", "Status", "StatusPublisher", "status_of", "status_values"]
 
+#: How often the node looks whether there is something to say.
+STATUS_PERIOD_S = 0.05
 #: Frames that come in while none goes out for this long, beyond what makes a camera missing.
 STARVED_AFTER_S = 1.0
 OTHER = {"visible": "thermal", "thermal": "visible"}
