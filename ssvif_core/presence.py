@@ -56,8 +56,10 @@ class CameraReport:
     """What is known of one camera.
 
     Attributes:
-        state: "never" (not heard yet), "ok", "missing" (silent), "frozen" (repeats its picture),
-            "returning" (was out, not steady yet), or "stale" (sends, with stamps far from now).
+        state: "never" (not heard yet), "ok", "missing" (silent), "late" (silent as well, but both
+            are still paired: the other has not sent for long enough since), "frozen" (repeats its
+            picture), "returning" (was out, not steady yet), or "stale" (sends, with stamps far from
+            now).
         silent_s: time since its last frame; 0 if it was never heard.
         unchanged_s: time since its picture last changed.
         age_s: time of receipt minus stamp, the smallest of the last frames.
@@ -190,7 +192,7 @@ class Presence:
         if camera.last_s is None:
             return "never"
         if self._silent(camera):
-            return "missing"
+            return "late" if self.mode == "both" else "missing"
         if self._stands_still(camera):
             return "frozen"
         if camera.out:

@@ -58,12 +58,7 @@ def _verdict(report: PresenceReport, settings: Settings) -> tuple[bytes, str]:
         silent = [name for name in CAMERAS if report.cameras[name].state in ("never", "missing")]
         return DiagnosticStatus.ERROR, f"nothing is published: no frames of {' and '.join(silent)}"
     if report.starved_s > settings.missing_after + STARVED_AFTER_S:
-        apart_s = report.cameras["thermal"].age_s - report.cameras["visible"].age_s
-        return DiagnosticStatus.ERROR, (
-            "nothing is published: both cameras send, but no two frames belong together; thermal "
-            f"stamps are about {apart_s:.1f} s behind visible ones: set thermal_offset, or look at "
-            "the counts of unpaired and unstamped frames on /diagnostics"
-        )
+        return DiagnosticStatus.ERROR, _unpaired(report)
     for state, text in (
         ("frozen", "the same picture comes again and again from"),
         ("stale", "stamps are far from now (another clock, or a recording) of"),
@@ -72,6 +67,18 @@ def _verdict(report: PresenceReport, settings: Settings) -> tuple[bytes, str]:
         if odd:
             return DiagnosticStatus.WARN, f"fusing, but {text} {' and '.join(odd)}"
     return DiagnosticStatus.OK, "fusing"
+
+
+def _unpaired(report: PresenceReport) -> str:
+    behind_s = report.cameras["thermal"].age_s - report.cameras["visible"].age_s
+    if abs(behind_s) >= 0.1:
+        way = "behind" if behind_s > 0 else "ahead of"
+        advice = (
+            f"thermal stamps are about {abs(behind_s):.1f} s {way} visible ones: set thermal_offset"
+        )
+    else:
+        advice = "look at the rates and at the unpaired and unstamped frames on /diagnostics"
+    return f"nothing is published: both cameras send, but no two frames belong together; {advice}"
 
 
 def _reason(camera: CameraReport, settings: Settings) -> str:
