@@ -173,7 +173,9 @@ def test_without_visible_thermal_drives_and_without_both_it_waits(start):
 
 
 def test_hold_gives_one_output_for_every_visible_frame(start):
-    process, _, cameras = start(**{"sync.policy": "hold", "max_thermal_age": 5.0})
+    process, _, cameras = start(
+        **{"sync.policy": "hold", "max_thermal_age": 5.0, "missing_after": 5.0}
+    )
     assert cameras.more_fused(), process.output
     cameras.fused.clear()
     assert cameras.until(lambda: cameras.counted("paired") > 0)
