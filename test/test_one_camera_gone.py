@@ -13,6 +13,7 @@ from rcl_interfaces.msg import ParameterType, ParameterValue  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from rclpy.time import Time  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
@@ -31,12 +32,13 @@ class Cameras:
         self.stopped: set[str] = set()
         self.frozen: set[str] = set()
         self.stamp_error_ns = {"visible": 0, "thermal": 0}
-        self.sent = {"visible": 0, "thermal": 0}
         self._rng = np.random.default_rng(0)
-        self._publishers, self._last = {}, {}
+        self._last = {}
+        self._publishers = {
+            camera: node.create_publisher(Image, f"{camera}/image_raw", 20) for camera in SIZES
+        }
         for camera, rate_hz in rates_hz.items():
-            self._publishers[camera] = node.create_publisher(Image, f"{camera}/image_raw", 20)
-            node.create_timer(1 / rate_hz, lambda camera=camera: self._send(camera))
+            node.create_timer(1 / rate_hz, lambda camera=camera: self.send(camera))
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.fused, self.labels, self.said, self.diagnostics = [], [], [], {}
         node.create_subscription(Image, "fusion/fused", self.fused.append, 20)
@@ -44,16 +46,16 @@ class Cameras:
         node.create_subscription(DiagnosticStatus, "fusion/status", self.said.append, latched)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 10)
 
-    def _send(self, camera):
+    def send(self, camera, now_ns=None):
         if camera in self.stopped:
             return
         if camera not in self.frozen or camera not in self._last:
             self._last[camera] = self._rng.integers(60, 120, SIZES[camera], dtype=np.uint8)
-        stamp_ns = self.node.get_clock().now().nanoseconds + self.stamp_error_ns[camera]
+        now_ns = now_ns or self.node.get_clock().now().nanoseconds
+        stamp_ns = now_ns + self.stamp_error_ns[camera]
         header = Header(stamp=Time(nanoseconds=stamp_ns).to_msg(), frame_id=f"{camera}_frame")
         encoding = "rgb8" if camera == "visible" else "mono8"
         self._publishers[camera].publish(to_image(self._last[camera], encoding, header))
-        self.sent[camera] += 1
 
     def _diagnose(self, message):
         self.diagnostics = {v.key: v.value for v in message.status[0].values}
@@ -206,3 +208,39 @@ def test_stamps_that_never_meet_are_said_to_be_the_reason_why_nothing_comes_out(
     cameras.stamp_error_ns["thermal"] = -7_000_000_000
     assert cameras.until_said("no two frames belong together", "7.0 s behind"), process.output
     assert not cameras.fused
+
+
+def test_simulated_time_that_stops_steps_and_jumps_back_makes_no_camera_missing(start):
+    process, _, cameras = start(rates_hz={}, use_sim_time=True)
+    clock = cameras.node.create_publisher(Clock, "/clock", 20)
+    now_ns = 100_000_000_000
+
+    def run(frames, step_ns):
+        """Let simulated time go on, with a pair of frames at each step, until they are fused."""
+        nonlocal now_ns
+        cameras.fused.clear()
+
+        def step():
+            nonlocal now_ns
+            now_ns += step_ns
+            clock.publish(Clock(clock=Time(nanoseconds=now_ns).to_msg()))
+            for camera in SIZES:
+                cameras.send(camera, now_ns)
+            cameras.executor.spin_once(timeout_sec=0.02)
+            return len(cameras.fused) >= frames
+
+        assert cameras.until(step), (process.output, cameras.said)
+
+    run(10, 33_000_000)
+    assert cameras.until_said("fusing")
+    cameras.said.clear()
+    for jump_s in (60, -40, 3600, -3600):
+        for _ in range(20):  # paused: /clock repeats itself, and nothing else comes
+            clock.publish(Clock(clock=Time(nanoseconds=now_ns).to_msg()))
+            cameras.executor.spin_once(timeout_sec=0.02)
+        now_ns += jump_s * 1_000_000_000
+        run(20, 33_000_000)
+    assert {said.message.split(",")[0] for said in cameras.said} <= {"fusing"}, process.output
+    cameras.stopped.add("thermal")
+    run(5, 50_000_000)
+    assert cameras.until_said("visible alone", "thermal camera is silent")
