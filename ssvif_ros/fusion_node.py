@@ -375,14 +375,17 @@ def _build_only(node: FusionNode) -> int:
 
 
 def _spin(node: FusionNode, executor: SingleThreadedExecutor) -> None:
-    """Spin; on jazzy a request for an invalid transition raises here, and the node must live on."""
-    from rclpy._rclpy_pybind11 import RCLError
+    """Spin, and go on where rclpy raises: the node must live.
 
+    On jazzy a request for an invalid transition raises RCLError, a RuntimeError. On kilted a
+    message that is being converted when a signal comes raises RuntimeError: the end follows then.
+    """
     while rclpy.ok():
         try:
             executor.spin()
-        except RCLError as error:
-            node.get_logger().error(f"request refused: {error}")
+        except RuntimeError as error:
+            if rclpy.ok():
+                node.get_logger().error(f"refused: {error}", throttle_duration_sec=THROTTLE_S)
 
 
 if __name__ == "__main__":
