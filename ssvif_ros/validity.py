@@ -13,8 +13,6 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ssvif_core.imaging.encodings import ENCODINGS, EncodingError, pixels_of
 from ssvif_ros.synchronizer import SimpleFilter
 
@@ -62,7 +60,7 @@ def check_image(message: Any, camera: str) -> None:
 
     Raises:
         EncodingError: they do not; or the encoding is one that nothing here can read, or, for the
-            visible camera, one of 16 bit; or a compressed image is empty.
+            visible camera, one of 16-bit gray; or a compressed image is empty.
     """
     if not hasattr(message, "encoding"):
         if not len(message.data):
@@ -70,8 +68,9 @@ def check_image(message: Any, camera: str) -> None:
         return
     if message.encoding not in ENCODINGS and _cv_bridge_is_installed():
         return  # it knows more encodings; what it makes of them is seen when it decodes
-    pixels = pixels_of(message)
-    if camera == "visible" and pixels.dtype != np.uint8:
+    pixels_of(message)
+    layout = ENCODINGS[message.encoding]
+    if camera == "visible" and layout.channels == 1 and layout.to_rgb is None:
         raise EncodingError(
             f"encoding '{message.encoding}' is a thermal camera's: are the two topics swapped?"
         )
