@@ -329,9 +329,9 @@ def test_sizes_may_change_with_every_frame_and_memory_does_not_grow_with_them(fu
             assert process.until(lambda: cameras.stamp_ns in fused_stamps(process))
             assert (process.fused[-1].width, process.fused[-1].height) == size
 
-    fuse_sizes(40)
+    fuse_sizes(30)
     warm = Resources.of(process.pid)
-    fuse_sizes(60)
+    fuse_sizes(40)
     now = Resources.of(process.pid)
     assert now.rss_mib - warm.rss_mib < 5.0
     assert (now.threads, now.files) == (warm.threads, warm.files)
