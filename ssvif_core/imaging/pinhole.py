@@ -121,9 +121,9 @@ class Camera:
         return pixels
 
     def _project(self, points: np.ndarray) -> np.ndarray:
-        none, d = np.zeros(3), np.array(self.distortion)
+        none, d = np.zeros(3), np.array(self.distortion if self.model else [0.0] * 4)
         project = cv2.fisheye.projectPoints if self.model == "equidistant" else cv2.projectPoints
-        pixels, _ = project(points, none, none, self.matrix, d if self.model else None)
+        pixels, _ = project(points, none, none, self.matrix, d)
         return pixels.reshape(-1, 2)
 
     def _largest_slope(self) -> float:

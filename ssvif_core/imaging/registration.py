@@ -190,7 +190,8 @@ class _Maps:
     def __init__(self, coordinates: np.ndarray, thermal_size: Size) -> None:
         last = np.array(thermal_size, np.float32) - 1
         with np.errstate(invalid="ignore"):
-            covered = ((coordinates >= -0.5) & (coordinates <= last + 0.5)).all(axis=2)
+            inside = (coordinates >= -0.5) & (coordinates <= last + 0.5)
+        covered: np.ndarray = np.all(inside, axis=2)
         self.coverage = float(covered.mean())
         complete = bool(covered.all())
         self.edge = None if complete else FeatheredEdge(covered)
@@ -200,18 +201,18 @@ class _Maps:
         # wherever it must look for a neighbour outside. What has no place goes to the corner,
         # which has the mean.
         low, high = -margin, last + margin - LAST_FRACTION * (margin > 0)
-        inside = np.clip(np.nan_to_num(coordinates, nan=low), low, high) + margin
+        places = np.clip(np.nan_to_num(coordinates, nan=low), low, high) + margin
         # Fixed point was the fastest of what was measured; see docs/registration.md.
-        self._maps = cv2.convertMaps(*cv2.split(inside.astype(np.float32)), cv2.CV_16SC2)
-        self._warped = np.empty(covered.shape, np.uint8)
+        x, y = cv2.split(places.astype(np.float32))
+        self._maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
+        self._warped: np.ndarray = np.empty(covered.shape, np.uint8)
 
     def warp(self, thermal: np.ndarray) -> np.ndarray:
         if self._border is not None:
             thermal = self._border.apply(thermal)
-        return cv2.remap(
-            thermal, *self._maps, cv2.INTER_LINEAR, dst=self._warped,
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
+        whole, parts = self._maps
+        edge = cv2.BORDER_REPLICATE
+        return cv2.remap(thermal, whole, parts, cv2.INTER_LINEAR, self._warped, edge)
 
 
 def _centre(size: Size) -> tuple[float, float]:
@@ -239,5 +240,5 @@ def _mapped(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def _refined(coarse: np.ndarray, size: Size) -> np.ndarray:
     """Values at every `STEP`th pixel -> at every pixel, (H, W, 2) float32, linear between."""
-    grid = (_pixels(size, 1) / STEP).astype(np.float32)[: size[1], : size[0]]
-    return cv2.remap(coarse.astype(np.float32), grid, None, cv2.INTER_LINEAR)
+    x, y = cv2.split((_pixels(size, 1) / STEP).astype(np.float32))
+    return cv2.remap(coarse.astype(np.float32), x, y, cv2.INTER_LINEAR)

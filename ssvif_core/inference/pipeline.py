@@ -1,4 +1,4 @@
-"""The walk of one frame pair: thermal gain -> registration -> engine. The heart of node, replay and CLI.
+"""The walk of one frame pair: thermal gain -> registration -> engine, in node, replay and CLI.
 
 Arrays in, arrays out; knows no messages, files or threads. What is evaluated is what runs on the
 robot because both call `Pipeline.process`.
@@ -67,6 +67,8 @@ class Pipeline:
         self, engine: Engine, gain: ThermalGain, registration: Registration | None = None
     ) -> None:
         self.engine, self.gain, self.registration = engine, gain, registration
+        #: (width, height) of the last visible and of the last thermal frame.
+        self.sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
         self._next: Engine | None = None
         self._next_lock = threading.Lock()
         self._sizes_seen: tuple[tuple[int, ...], tuple[int, ...]] | None = None
@@ -88,13 +90,14 @@ class Pipeline:
         _check(visible, thermal)
         self._take_next_engine()
         registration = self.registration  # one and the same for the whole frame
+        self.sizes = (visible.shape[1], visible.shape[0]), (thermal.shape[1], thermal.shape[0])
         times, start = StageTimes(), time.perf_counter()
         thermal = self.gain.apply(thermal, stamp_s)
         start = _lap(times, "gain_ms", start)
         if registration is None:
             thermal = self._resized(thermal, visible.shape[:2])
         else:
-            thermal = registration.warp(thermal, (visible.shape[1], visible.shape[0]))
+            thermal = registration.warp(thermal, self.sizes[0])
         start = _lap(times, "warp_ms", start)
         fused, labels = self.engine.infer(np.ascontiguousarray(visible), thermal)
         start = _lap(times, "engine_ms", start)

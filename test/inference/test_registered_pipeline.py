@@ -1,4 +1,4 @@
-"""The pipeline with two cameras that are not aligned: what is fused, and what the edge looks like."""
+"""The pipeline with two cameras that are not aligned: what is fused, and how its edge looks."""
 
 from __future__ import annotations
 
