@@ -16,7 +16,7 @@ Size = tuple[int, int]
 #: Width of the border that fades out, as part of the thermal image's width.
 BORDER = 1 / 7
 #: Width of the band in which fused becomes visible, as part of the visible image's width.
-FEATHER = 1 / 20
+FEATHER = 1 / 10
 #: Height of the rows of tiles in which the band is blended.
 TILE = 32
 

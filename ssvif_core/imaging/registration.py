@@ -26,7 +26,7 @@ logger = logging.getLogger("ssvif.registration")
 
 Size = tuple[int, int]
 
-#: Lens models are evaluated on every 4th pixel and interpolated: 0.01 px at most for lenses that
+#: Lens models are evaluated on every 4th pixel and interpolated: 0.02 px at most for lenses that
 #: have a pixel grid at all, and a sixteenth of the time.
 STEP = 4
 #: Part of the visible image below which a calibration cannot be meant so.

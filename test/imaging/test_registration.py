@@ -205,9 +205,9 @@ def test_outside_the_coverage_the_visible_image_stays_and_no_step_is_seen():
     assert (blended[near == 0] == 60).all()
     inner = cv2.erode(covered.astype(np.uint8), np.ones((3, 3)), iterations=round(FEATHER * 320))
     assert (blended[inner > 0] == 180).all()
-    # 120 grey levels over 16 px; smoothstep is at most 1.5 times as steep as a straight ramp.
+    # 120 grey levels over 32 px; smoothstep is at most 1.5 times as steep as a straight ramp.
     steepest = max(np.abs(np.diff(blended, axis=axis)).max() for axis in (0, 1))
-    assert steepest <= 1.5 * 120 / 16 + 1
+    assert steepest <= 1.5 * 120 / 32 + 1
 
 
 def test_tiles_blend_every_pixel_as_the_weight_says():
