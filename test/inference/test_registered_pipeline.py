@@ -88,6 +88,25 @@ def test_a_registration_is_replaced_between_frames_by_another_thread(engine, fra
         thread.join()
 
 
+def test_with_one_camera_gone_the_other_is_where_it_was(engine, frame_pairs):
+    visible, thermal, _ = frame_pairs[2]
+    calibration, window = central((160, 120))
+    outside = np.ones((120, 160), bool)
+    outside[window] = False
+    cut = np.ascontiguousarray(thermal[window])
+    pipeline = Pipeline(engine, ThermalGain(), Registration(HomographyAlignment(calibration)))
+    both = pipeline.process(visible, cut)
+    warped = both.thermal.copy()
+    for passthrough in (False, True):
+        alone = pipeline.process(None, cut, passthrough=passthrough)
+        assert (alone.thermal == warped).all()
+        # Nobody knows what is there: not the mirror image that the network is given.
+        assert (alone.fused[outside] == 0).all()
+        assert alone.fused[50:70, 70:90].max() > 0
+    plain = Pipeline(engine, ThermalGain()).process(visible, None).fused.copy()
+    assert (pipeline.process(visible, None).fused == plain).all()
+
+
 def test_on_real_frames_there_is_no_seam_and_masks_inside_stay(engine, shared_data):
     folder = shared_data / "msrs" / "val"
     files = sorted((folder / "visible").iterdir())[::5]
