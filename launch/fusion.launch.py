@@ -56,6 +56,8 @@ NODE_PARAMETERS: dict[str, Callable[[str], Any]] = {
     "engine": str,
     "precision": str,
     "threads": int,
+    "visible_transport": str,
+    "thermal_transport": str,
     "slop": float,
     "thermal_offset": float,
     "use_sim_time": boolean,
@@ -245,6 +247,16 @@ def generate_launch_description() -> LaunchDescription:
                 "thermal_topic",
                 default_value="thermal/image_raw",
                 description="Images of the thermal camera.",
+            ),
+            DeclareLaunchArgument(
+                "visible_transport",
+                default_value="",
+                description="raw, or compressed: then visible_topic + '/compressed' is heard.",
+            ),
+            DeclareLaunchArgument(
+                "thermal_transport",
+                default_value="",
+                description="The same for the thermal camera.",
             ),
             DeclareLaunchArgument(
                 "visible_info_topic",

@@ -115,7 +115,8 @@ class FusionNode(LifecycleNode):
         pairing: NearestPairing[Image, Image] = NearestPairing(queue_size=s.queue_size)
         self._worker = LatestWorker(self._fuse, self._report_bad_frame)
         worker = self._worker
-        self._inputs = Inputs(self, pairing, lambda v, t: worker.offer((v, t)))
+        transports = {"visible": s.visible_transport, "thermal": s.thermal_transport}
+        self._inputs = Inputs(self, pairing, transports, lambda v, t: worker.offer((v, t)))
         self._apply_live(s)
         self._timers = [
             self.create_timer(POLL_PERIOD_S, self._inputs.synchronizer.poll),
@@ -184,7 +185,7 @@ class FusionNode(LifecycleNode):
         result = self._pipeline.process(visible, thermal, thermal_stamp.nanoseconds * 1e-9)
         processed = time.perf_counter()
         info = self._inputs.info if self._inputs is not None else None
-        self._outputs.publish(result, visible_message.header, info, self.settings.overlay_alpha)
+        self._outputs.publish(result, visible_message.header, info, self.settings)
         now = self.get_clock().now().nanoseconds
         offset_ns = self.settings.thermal_offset * 1e9
         delta_ns = thermal_stamp.nanoseconds + offset_ns - visible_stamp.nanoseconds

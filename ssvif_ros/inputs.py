@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ssvif_core.pairing import NearestPairing
 from ssvif_ros.diagnostics import InputRate
+from ssvif_ros.image_topic import compressed_topic
 from ssvif_ros.synchronizer import PairSynchronizer, Subscriber
 
 try:
@@ -29,6 +30,7 @@ class Inputs:
     Args:
         node: to subscribe with.
         pairing: decides which frames belong together.
+        transports: of each camera, "raw" or "compressed"; one that is not named sends raw.
         on_pair: called with (visible message, thermal message); must only enqueue.
     """
 
@@ -36,9 +38,11 @@ class Inputs:
         self,
         node: LifecycleNode,
         pairing: NearestPairing,
+        transports: Mapping[str, str],
         on_pair: Callable[[Image, Image], None],
     ) -> None:
         self._node, self._since = node, _seconds(node)
+        self._compressed = {c for c in TOPICS if transports.get(c) == "compressed"}
         self.rates = {camera: InputRate() for camera in TOPICS}
         self.incompatible: dict[str, str] = {}
         self._subscribers = {camera: self._subscribe(camera) for camera in TOPICS}
@@ -62,8 +66,8 @@ class Inputs:
 
         subscriber = Subscriber(
             self._node,
-            Image,
-            TOPICS[camera],
+            CompressedImage if camera in self._compressed else Image,
+            self._name(camera),
             qos_profile=qos_profile_sensor_data,
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_incompatible),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
@@ -75,8 +79,13 @@ class Inputs:
         self.info = info
 
     def topic(self, camera: str) -> str:
-        """Full name of a camera's topic, after remapping."""
-        return self._node.resolve_topic_name(TOPICS[camera])
+        """Full name of a camera's topic, after remapping and with its transport."""
+        return self._node.resolve_topic_name(self._name(camera))
+
+    def _name(self, camera: str) -> str:
+        """The name to subscribe to; rclpy applies remappings to it, once."""
+        name = TOPICS[camera]
+        return compressed_topic(self._node, name) if camera in self._compressed else name
 
     def silent(self, after_s: float) -> dict[str, str]:
         """Cameras that have been silent for longer than `after_s`, each with what to look at."""
