@@ -36,7 +36,6 @@ from ssvif_ros.inputs import Inputs
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings
-from ssvif_ros.synchronizer import POLL_PERIOD_S
 from ssvif_ros.worker import LatestWorker
 
 __all__ = ["FusionNode", "main"]
@@ -77,7 +76,7 @@ class FusionNode(LifecycleNode):
         self._worker: LatestWorker[tuple[Image, Image]] | None = None
         self._upgrade: EngineUpgrade | None = None
         self._dropped = 0
-        self._timers: list[Any] = []
+        self._periodic: list[Any] = []
         self._parameter_server = ParameterServer(
             self, lambda: self._pipeline is not None, self._apply_live
         )
@@ -118,10 +117,7 @@ class FusionNode(LifecycleNode):
         transports = {"visible": s.visible_transport, "thermal": s.thermal_transport}
         self._inputs = Inputs(self, pairing, transports, lambda v, t: worker.offer((v, t)))
         self._apply_live(s)
-        self._timers = [
-            self.create_timer(POLL_PERIOD_S, self._inputs.synchronizer.poll),
-            self.create_timer(REPORT_PERIOD_S, self._report),
-        ]
+        self._periodic = [self.create_timer(REPORT_PERIOD_S, self._report)]
         self._outputs.publish_label_info(self.get_clock().now())
         return result
 
@@ -143,9 +139,9 @@ class FusionNode(LifecycleNode):
 
     def _stop(self) -> None:
         """Stop listening and working; what was being fused is still published."""
-        for timer in self._timers:
+        for timer in self._periodic:
             self.destroy_timer(timer)
-        self._timers = []
+        self._periodic = []
         if self._inputs is not None:
             self._inputs.destroy()
             self._inputs = None

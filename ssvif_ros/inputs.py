@@ -12,6 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from ssvif_core.pairing import NearestPairing
 from ssvif_ros.diagnostics import InputRate
 from ssvif_ros.image_topic import compressed_topic
+from ssvif_ros.poll_timer import create_poll_timer
 from ssvif_ros.synchronizer import PairSynchronizer, Subscriber
 
 try:
@@ -50,6 +51,7 @@ class Inputs:
             list(self._subscribers.values()), pairing, clock=node.get_clock()
         )
         self.synchronizer.registerCallback(on_pair)
+        self._poll_timer = create_poll_timer(node, self.synchronizer, self._subscribers.values())
         self.info: CameraInfo | None = None
         self._info_subscription = node.create_subscription(
             CameraInfo, "visible/camera_info", self._take_info, qos_profile_sensor_data
@@ -119,6 +121,7 @@ class Inputs:
         )
 
     def destroy(self) -> None:
+        self._node.destroy_timer(self._poll_timer)
         for subscriber in self._subscribers.values():
             self._node.destroy_subscription(subscriber.sub)
         self._node.destroy_subscription(self._info_subscription)

@@ -160,6 +160,12 @@ class PairSynchronizer(SimpleFilter):  # type: ignore[misc, valid-type]
         with self._lock:
             return self._pairing.pending
 
+    @property
+    def due_ns(self) -> int | None:
+        """Time at which `poll` will deliver something; None while no pair waits."""
+        with self._lock:
+            return self._pairing.due_ns
+
     def configure(
         self,
         *,
