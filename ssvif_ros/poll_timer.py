@@ -38,7 +38,8 @@ def create_poll_timer(node: Node, synchronizer: PairSynchronizer, sources: Itera
         wait_ns = idle_ns
         if due_ns is not None:
             wait_ns = min(max(due_ns - clock.now().nanoseconds, _SHORTEST_NS), idle_ns)
-        if timer.timer_period_ns != wait_ns and timer.time_until_next_call() > wait_ns:
+        left_ns = timer.time_until_next_call()
+        if left_ns is None or left_ns > wait_ns:
             timer.timer_period_ns = wait_ns
             timer.reset()
 
