@@ -9,7 +9,8 @@ from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ssvif_core.pairing import NearestPairing
+from ssvif_core.pairing_base import Pairing
+from ssvif_core.presence import Presence
 from ssvif_ros.diagnostics import InputRate
 from ssvif_ros.image_topic import compressed_topic
 from ssvif_ros.poll_timer import create_poll_timer
@@ -32,15 +33,16 @@ class Inputs:
         node: to subscribe with.
         pairing: decides which frames belong together.
         transports: of each camera, "raw" or "compressed"; one that is not named sends raw.
-        on_pair: called with (visible message, thermal message); must only enqueue.
+        on_pair: called with (visible message, thermal message), one of them None while that camera
+            is missing; must only enqueue.
     """
 
     def __init__(
         self,
         node: LifecycleNode,
-        pairing: NearestPairing,
+        pairing: Pairing,
         transports: Mapping[str, str],
-        on_pair: Callable[[Image, Image], None],
+        on_pair: Callable[[Image | None, Image | None], None],
     ) -> None:
         self._node, self._since = node, _seconds(node)
         self._compressed = {c for c in TOPICS if transports.get(c) == "compressed"}
@@ -48,7 +50,10 @@ class Inputs:
         self.incompatible: dict[str, str] = {}
         self._subscribers = {camera: self._subscribe(camera) for camera in TOPICS}
         self.synchronizer = PairSynchronizer(
-            list(self._subscribers.values()), pairing, clock=node.get_clock()
+            list(self._subscribers.values()),
+            pairing,
+            clock=node.get_clock(),
+            presence=Presence(),
         )
         self.synchronizer.registerCallback(on_pair)
         self._poll_timer = create_poll_timer(node, self.synchronizer, self._subscribers.values())
