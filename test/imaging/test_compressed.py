@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import unittest.mock
 import zlib
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssvif_core.imaging import compressed
 from ssvif_core.imaging.compressed import MAX_PIXELS, claimed_size, decompressed
 from ssvif_core.imaging.encodings import EncodingError, thermal_of, visible_of
 
@@ -175,7 +177,7 @@ def test_what_cannot_be_decoded_is_refused_with_the_reason(data, reason):
 _WHOLE = [encoded(np.full((9, 7, 3), 50, np.uint8), s) for s in (".jpg", ".png", ".tiff", ".webp")]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(_WHOLE), st.data())
 def test_damaged_files_give_an_image_or_an_encoding_error(whole, data):
     spoiled = bytearray(whole)
@@ -184,10 +186,11 @@ def test_damaged_files_give_an_image_or_an_encoding_error(whole, data):
     spoiled = spoiled[: data.draw(st.integers(0, len(spoiled)))]
     for read in (visible_of, thermal_of):
         try:
-            pixels = read(message(spoiled))
+            with unittest.mock.patch.object(compressed, "MAX_PIXELS", 1 << 16):  # else it is slow
+                pixels = read(message(spoiled))
         except EncodingError:
             continue
-        assert 0 < pixels.size <= 3 * MAX_PIXELS
+        assert 0 < pixels.size <= 3 << 16
 
 
 @settings(max_examples=200, deadline=None)
