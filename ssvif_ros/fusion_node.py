@@ -42,7 +42,6 @@ from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings
 from ssvif_ros.registration_source import RegistrationSource
 from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher, status_of, status_values
-from ssvif_ros.synchronizer import POLL_PERIOD_S
 from ssvif_ros.worker import LatestWorker
 
 __all__ = ["FusionNode", "main"]
@@ -85,8 +84,8 @@ class FusionNode(LifecycleNode):
         self._status: StatusPublisher | None = None
         self._upgrade: EngineUpgrade | None = None
         self._registration: RegistrationSource | None = None
-        self._timers: list[Any] = []
         self._complain_after = 0.0
+        self._periodic: list[Any] = []
         self._parameter_server = ParameterServer(
             self, lambda: self._pipeline is not None, self._apply_live
         )
@@ -132,12 +131,16 @@ class FusionNode(LifecycleNode):
         pairing = make_pairing(s.sync__policy, queue_size=s.queue_size)
         self._worker = LatestWorker(self._fuse, self._report_bad_frame)
         worker = self._worker
+        transports = {"visible": s.visible_transport, "thermal": s.thermal_transport}
         self._inputs = Inputs(
-            self, pairing, lambda v, t: worker.offer((v, t)), self._report_bad_message
+            self,
+            pairing,
+            transports,
+            lambda v, t: worker.offer((v, t)),
+            self._report_bad_message,
         )
         self._apply_live(s)
-        self._timers = [
-            self.create_timer(POLL_PERIOD_S, self._inputs.synchronizer.poll),
+        self._periodic = [
             self.create_timer(STATUS_PERIOD_S, self._say_status),
             # On a clock that goes on while simulated time stands still: it is alive, and says so.
             self.create_timer(REPORT_PERIOD_S, self._report, clock=Clock(clock_type=STEADY)),
@@ -165,9 +168,9 @@ class FusionNode(LifecycleNode):
 
     def _stop(self) -> None:
         """Stop listening and working; what was being fused is still published."""
-        for timer in self._timers:
+        for timer in self._periodic:
             self.destroy_timer(timer)
-        self._timers = []
+        self._periodic = []
         if self._inputs is not None:
             self._inputs.destroy()
         if self._worker is not None:
@@ -221,7 +224,7 @@ class FusionNode(LifecycleNode):
         )
         processed = time.perf_counter()
         info = self._inputs.info if self._inputs is not None else None
-        self._outputs.publish(result, header, info, settings.overlay_alpha)
+        self._outputs.publish(result, header, info, settings)
         now = self.get_clock().now().nanoseconds
         both = visible is not None and thermal is not None
         delta_ns = thermal_ns + settings.thermal_offset * 1e9 - visible_ns

@@ -80,14 +80,22 @@ class RosProcess:
         module: such as "ssvif_ros.fusion_node".
         parameters: ROS parameters.
         log: file that receives standard output and error.
+        remappings: topics, each with what takes its place.
     """
 
-    def __init__(self, module: str, parameters: Mapping[str, object], log: Path) -> None:
+    def __init__(
+        self,
+        module: str,
+        parameters: Mapping[str, object],
+        log: Path,
+        remappings: Mapping[str, str] | None = None,
+    ) -> None:
         self.module, self.log = module, log
-        arguments = [f"{name}:={_yaml(value)}" for name, value in parameters.items()]
+        arguments = [("-p", f"{name}:={_yaml(value)}") for name, value in parameters.items()]
+        arguments += [("-r", f"{name}:={to}") for name, to in (remappings or {}).items()]
         command = [sys.executable, "-m", module]
         if arguments:
-            command += ["--ros-args"] + [word for a in arguments for word in ("-p", a)]
+            command += ["--ros-args"] + [word for pair in arguments for word in pair]
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
                 command, stdout=stream, stderr=subprocess.STDOUT, env=child_environment()

@@ -13,7 +13,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-from ssvif_core.imaging.encodings import ENCODINGS, EncodingError, pixels_of
+from ssvif_core.imaging.encodings import DECODED, ENCODINGS, EncodingError, pixels_of
 from ssvif_ros.synchronizer import SimpleFilter
 
 __all__ = ["ValidImages", "check_image"]
@@ -66,8 +66,10 @@ def check_image(message: Any, camera: str) -> None:
         if not len(message.data):
             raise EncodingError("the compressed image is empty")
         return
-    if message.encoding not in ENCODINGS and _cv_bridge_is_installed():
-        return  # it knows more encodings; what it makes of them is seen when it decodes
+    if message.encoding not in ENCODINGS and (
+        message.encoding in DECODED or _cv_bridge_is_installed()
+    ):
+        return  # planes, or cv_bridge's: what comes of them is seen when they are decoded
     pixels_of(message)
     layout = ENCODINGS[message.encoding]
     if camera == "visible" and layout.channels == 1 and layout.to_rgb is None:
