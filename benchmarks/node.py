@@ -106,7 +106,7 @@ def measure(model: str, seconds: float, logs: Path) -> dict[str, float]:
         node.create_subscription(
             DiagnosticArray,
             "/diagnostics",
-            lambda m: said.update({v.key: v.value for v in m.status[0].values}),
+            lambda m: said.update({v.key: v.value for s in m.status for v in s.values}),
             10,
         )
         sender = subprocess.Popen([sys.executable, __file__, "--send"], env=child_environment())

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from ssvif_core.pairing import NearestPairing
 from ssvif_ros.diagnostics import InputRate
-from ssvif_ros.synchronizer import PairSynchronizer, Subscriber
+from ssvif_ros.synchronizer import PairSynchronizer, Subscriber, header_stamp_ns
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -40,12 +40,14 @@ class Inputs:
     ) -> None:
         self._node, self._since = node, _seconds(node)
         self.rates = {camera: InputRate() for camera in TOPICS}
+        self.pairs = InputRate()
         self.incompatible: dict[str, str] = {}
         self._subscribers = {camera: self._subscribe(camera) for camera in TOPICS}
         self.synchronizer = PairSynchronizer(
             list(self._subscribers.values()), pairing, clock=node.get_clock()
         )
         self.synchronizer.registerCallback(on_pair)
+        self.synchronizer.registerCallback(lambda _v, _t: self.pairs.tick(_seconds(node)))
         self.info: CameraInfo | None = None
         self._info_subscription = node.create_subscription(
             CameraInfo, "visible/camera_info", self._take_info, qos_profile_sensor_data
@@ -68,7 +70,9 @@ class Inputs:
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_incompatible),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        subscriber.registerCallback(lambda _message: self.rates[camera].tick(_seconds(self._node)))
+        subscriber.registerCallback(
+            lambda message: self.rates[camera].tick(_seconds(self._node), header_stamp_ns(message))
+        )
         return subscriber
 
     def _take_info(self, info: CameraInfo) -> None:

@@ -1,0 +1,65 @@
+"""What /diagnostics calls wrong, in the log: when it begins, now and then, and when it ends.
+
+By hand, for rclpy throttles by the place of a call, and here one place speaks of many things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from ssvif_ros.diagnostics import Status
+
+__all__ = ["ProblemLog"]
+
+#: Seconds between two lines about the same part, unless it gets worse.
+REPEAT_S = 30.0
+#: A part that is well again for this long has recovered.
+WELL_S = 5.0
+
+
+class _Logger(Protocol):
+    def info(self, message: str) -> object: ...
+    def warning(self, message: str) -> object: ...
+    def error(self, message: str) -> object: ...
+
+
+class _Trouble:
+    """Of one part: the level that was logged, when that was, and when it was last seen."""
+
+    def __init__(self, level: bytes, now_s: float) -> None:
+        self.level, self.logged_s, self.seen_s = level, now_s, now_s
+
+
+class ProblemLog:
+    """Remembers what was said. Args: logger: of the node."""
+
+    def __init__(self, logger: _Logger) -> None:
+        self._logger = logger
+        self._troubles: dict[str, _Trouble] = {}
+
+    def look(self, statuses: Sequence[Status], now_s: float) -> None:
+        """Log what is new in this report; `now_s` from a clock that only goes on."""
+        for status in statuses:
+            trouble = self._troubles.get(status.name)
+            if status.level == DiagnosticStatus.OK:
+                if trouble is not None and now_s - trouble.seen_s >= WELL_S:
+                    del self._troubles[status.name]
+                    self._logger.info(f"{status.name}: well again ({status.message})")
+                continue
+            worse = trouble is None or status.level > trouble.level
+            if trouble is None or worse or now_s - trouble.logged_s >= REPEAT_S:
+                self._troubles[status.name] = _Trouble(status.level, now_s)
+                self._say(status)
+            else:
+                trouble.seen_s = now_s
+
+    def _say(self, status: Status) -> None:
+        text = f"{status.name}: {status.message}"
+        # Two calls, for rclpy refuses another severity at the same place.
+        if status.level == DiagnosticStatus.ERROR:
+            self._logger.error(text)
+        else:
+            self._logger.warning(text)
