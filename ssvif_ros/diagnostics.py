@@ -65,7 +65,7 @@ class InputRate:
 @dataclass(frozen=True)
 class FrameRecord:
     latency_ms: float
-    delta_ms: float
+    delta_ms: float | None  # None: one camera alone
     decode_ms: float
     publish_ms: float
     times: StageTimes
@@ -110,12 +110,12 @@ class Health:
             "warp_ms": [r.times.warp_ms for r in records],
             "engine_ms": [r.times.engine_ms for r in records],
             "publish_ms": [r.publish_ms for r in records],
-            "delta_ms": [abs(r.delta_ms) for r in records],
+            "delta_ms": [abs(r.delta_ms) for r in records if r.delta_ms is not None],
         }
         for name, samples in stages.items():
             p50, p99 = np.percentile(samples, (50, 99)) if samples else (0.0, 0.0)
             values[f"{name}_p50"], values[f"{name}_p99"] = float(p50), float(p99)
-        signed = [r.delta_ms for r in records] or [0.0]
+        signed = [r.delta_ms for r in records if r.delta_ms is not None] or [0.0]
         values["delta_ms_mean"] = float(np.mean(np.abs(signed)))
         values["delta_ms_max"] = float(np.max(np.abs(signed)))
         values["delta_ms_bias"] = float(np.mean(signed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import qos_policy_name_from_kind, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -47,7 +47,7 @@ class Inputs:
             list(self._subscribers.values()), pairing, clock=node.get_clock()
         )
         self.synchronizer.registerCallback(on_pair)
-        self.synchronizer.registerCallback(lambda _v, _t: self.pairs.tick(_seconds(node)))
+        self.synchronizer.registerCallback(self._count_pair)
         self.info: CameraInfo | None = None
         self._info_subscription = node.create_subscription(
             CameraInfo, "visible/camera_info", self._take_info, qos_profile_sensor_data
@@ -55,12 +55,8 @@ class Inputs:
 
     def _subscribe(self, camera: str) -> Subscriber:
         def on_incompatible(event) -> None:  # type: ignore[no-untyped-def]
-            policy = str(event.last_policy_kind).rsplit(".", 1)[-1]
-            self.incompatible[camera] = policy
-            self._node.get_logger().error(
-                f"A publisher on {self.topic(camera)} cannot be heard: its QoS does not match in "
-                f"{policy}. Set qos_overrides.{self.topic(camera)}.subscription.* of this node."
-            )
+            # Said with what to do by report.py, in /diagnostics and in the log.
+            self.incompatible[camera] = qos_policy_name_from_kind(event.last_policy_kind)
 
         subscriber = Subscriber(
             self._node,
@@ -74,6 +70,10 @@ class Inputs:
             lambda message: self.rates[camera].tick(_seconds(self._node), header_stamp_ns(message))
         )
         return subscriber
+
+    def _count_pair(self, visible: Image | None, thermal: Image | None) -> None:
+        if visible is not None and thermal is not None:
+            self.pairs.tick(_seconds(self._node))
 
     def _take_info(self, info: CameraInfo) -> None:
         self.info = info

@@ -5,6 +5,7 @@ By hand, for rclpy throttles by the place of a call, and here one place speaks o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,8 +15,10 @@ from ssvif_ros.diagnostics import Status
 
 __all__ = ["ProblemLog"]
 
-#: Seconds between two lines about the same part, unless it gets worse.
+#: Seconds between two lines that say the same of a part.
 REPEAT_S = 30.0
+#: Seconds between two lines of a part that say different things; what is worse comes at once.
+CHANGE_S = 5.0
 #: A part that is well again for this long has recovered.
 WELL_S = 5.0
 
@@ -27,10 +30,23 @@ class _Logger(Protocol):
 
 
 class _Trouble:
-    """Of one part: the level that was logged, when that was, and when it was last seen."""
+    """Of one part: what was logged, when that was, and when trouble was last seen."""
 
-    def __init__(self, level: bytes, now_s: float) -> None:
-        self.level, self.logged_s, self.seen_s = level, now_s, now_s
+    def __init__(self, status: Status, now_s: float) -> None:
+        self.level, self.kind = status.level, _kind(status)
+        self.logged_s = self.seen_s = now_s
+
+    def due(self, status: Status, now_s: float) -> bool:
+        """Whether this is worth another line."""
+        if status.level > self.level:
+            return True
+        same = _kind(status) == self.kind
+        return now_s - self.logged_s >= (REPEAT_S if same else CHANGE_S)
+
+
+def _kind(status: Status) -> str:
+    """The message without its numbers, which change all the time."""
+    return re.sub(r"[\d.]+", "", status.message)
 
 
 class ProblemLog:
@@ -49,9 +65,8 @@ class ProblemLog:
                     del self._troubles[status.name]
                     self._logger.info(f"{status.name}: well again ({status.message})")
                 continue
-            worse = trouble is None or status.level > trouble.level
-            if trouble is None or worse or now_s - trouble.logged_s >= REPEAT_S:
-                self._troubles[status.name] = _Trouble(status.level, now_s)
+            if trouble is None or trouble.due(status, now_s):
+                self._troubles[status.name] = _Trouble(status, now_s)
                 self._say(status)
             else:
                 trouble.seen_s = now_s

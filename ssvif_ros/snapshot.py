@@ -66,15 +66,16 @@ class Snapshot:
     def of(
         cls,
         messages: tuple[Any, Any],
-        arrays: tuple[np.ndarray, np.ndarray],
+        arrays: tuple[np.ndarray | None, np.ndarray | None],
         result: FusionResult,
         about: Mapping[str, Any],
     ) -> Snapshot:
         """Of one fused pair: (visible, thermal) as messages and as arrays, and what came of them.
 
-        Everything is copied; the names are the stamp of the visible frame.
+        A camera that is missing is None in both. Everything is copied; the files are named after
+        the stamp of the visible frame, or of the thermal one where it is alone.
         """
-        images = {
+        images: dict[str, np.ndarray | None] = {
             "visible": arrays[0],
             "thermal": result.thermal,
             "thermal_raw": arrays[1],
@@ -88,10 +89,11 @@ class Snapshot:
                 "encoding": getattr(message, "encoding", getattr(message, "format", "unknown")),
             }
             for camera, message in zip(("visible", "thermal"), messages, strict=True)
+            if message is not None
         }
-        stamp_ns = frames["visible"]["stamp_ns"]
+        stamp_ns = next(iter(frames.values()))["stamp_ns"]
         stem = f"{stamp_ns // 10**9}_{stamp_ns % 10**9:09d}"
-        copies = {name: np.array(image) for name, image in images.items()}
+        copies = {name: np.array(image) for name, image in images.items() if image is not None}
         return cls(stem, copies, {"frames": frames, **about})
 
 

@@ -8,6 +8,7 @@ no header, and a 32-bit float could not hold it.
 
 from __future__ import annotations
 
+import math
 from array import array
 
 from rclpy.lifecycle import LifecycleNode
@@ -19,9 +20,9 @@ __all__ = ["FIELDS", "TimingPublisher"]
 
 #: Elements in their order; the label of the message's only dimension names them, too.
 FIELDS = (
-    "stamp_s",  # of the visible frame
+    "stamp_s",  # of the fused image
     "latency_ms",  # from that stamp to the end of publishing
-    "delta_ms",  # thermal stamp + thermal_offset - visible stamp
+    "delta_ms",  # thermal stamp + thermal_offset - visible stamp; NaN of one camera alone
     "decode_ms",
     "gain_ms",
     "warp_ms",
@@ -46,7 +47,8 @@ class TimingPublisher:
         if not self._publisher.get_subscription_count():
             return
         known = {"stamp_s": stamp_s, **vars(record), **vars(record.times)}
-        data = array("d", [known[name] for name in FIELDS])
+        values = (known[name] for name in FIELDS)
+        data = array("d", [math.nan if value is None else value for value in values])
         self._publisher.publish(Float64MultiArray(layout=self._layout, data=data))
 
     def destroy(self) -> None:
