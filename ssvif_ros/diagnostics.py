@@ -131,6 +131,7 @@ class Status:
         values: by their keys, which are unique over all parts.
         good: what is said where nothing is wrong.
         level: the worst of what is wrong.
+        follows: what is wrong follows from another part alone, so the log need not say it.
     """
 
     name: str
@@ -138,6 +139,11 @@ class Status:
     good: str = "ok"
     level: bytes = DiagnosticStatus.OK
     problems: list[str] = field(default_factory=list)
+    follows: bool = True
+
+    def follow(self, text: str) -> None:
+        """Something is wrong because of another part; the text says of which."""
+        self._raise(DiagnosticStatus.WARN, text, follows=True)
 
     def warn(self, text: str) -> None:
         """Something is wrong; the text says what to do."""
@@ -147,9 +153,10 @@ class Status:
         """Nothing useful comes of this part; the text says what to do."""
         self._raise(DiagnosticStatus.ERROR, text)
 
-    def _raise(self, level: bytes, text: str) -> None:
+    def _raise(self, level: bytes, text: str, follows: bool = False) -> None:
         self.level = max(self.level, level)
         self.problems.append(text)
+        self.follows = self.follows and follows
 
     @property
     def message(self) -> str:

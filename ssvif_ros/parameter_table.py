@@ -17,9 +17,9 @@ HEAD = """\
 
 Made by `make parameters` from `ssvif_ros/parameters.py`: change them there.
 
-Live parameters can be set while the node fuses (`ros2 param set /fusion slop 0.02`); they apply from
-the next frame on, and no frame is dropped for them. The others apply at configure, and are refused
-afterwards with the reason. `config/fusion.yaml` has all of them with their defaults.
+Live parameters can be set while the node fuses (`ros2 param set /fusion slop 0.02`); they apply
+from the next frame on, and no frame is dropped for them. The others apply at configure, and are
+refused afterwards with the reason. `config/fusion.yaml` has all of them with their defaults.
 
 | parameter | type | default | range | live | what it is |
 |---|---|---|---|---|---|
@@ -27,8 +27,8 @@ afterwards with the reason. `config/fusion.yaml` has all of them with their defa
 FOOT = """
 Beside them, as in every ROS 2 node: `use_sim_time`, and
 `qos_overrides./visible/image_raw.subscription.{reliability,depth,history,durability}` (the resolved
-name of the topic; the same for the thermal one). Both cameras are subscribed to with sensor-data QoS
-(best effort, depth 5), which hears reliable and best-effort publishers.
+name of the topic; the same for the thermal one). Both cameras are subscribed to with sensor-data
+QoS (best effort, depth 5), which hears reliable and best-effort publishers.
 """
 
 
@@ -63,7 +63,7 @@ def _range(field: dataclasses.Field[Any]) -> str:
         return ", ".join(about["choices"])
     if about["low"] is None:
         return ""
-    kind = type(field.default)
+    kind = float if isinstance(field.default, float) else int
     return f"{kind(about['low'])} to {kind(about['high'])}"
 
 

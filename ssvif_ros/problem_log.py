@@ -65,7 +65,10 @@ class ProblemLog:
                     del self._troubles[status.name]
                     self._logger.info(f"{status.name}: well again ({status.message})")
                 continue
-            if trouble is None or trouble.due(status, now_s):
+            if status.follows:
+                if trouble is not None:
+                    trouble.seen_s = now_s
+            elif trouble is None or trouble.due(status, now_s):
                 self._troubles[status.name] = _Trouble(status, now_s)
                 self._say(status)
             else:

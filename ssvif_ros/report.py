@@ -122,7 +122,7 @@ class Report:
         rates = [rate.rate_hz(now_s) for rate in inputs.rates.values()]
         few = inputs.pairs.rate_hz(now_s) < PAIRED_SHARE * min(rates)
         if silent:
-            status.warn("A camera is silent: see its own line.")
+            status.follow("A camera is silent: see its own line.")
         elif few and self._waited(settings, now_s):
             status.warn(self._few_pairs(settings))
         if self._new("unstamped", counts["unstamped_visible"] + counts["unstamped_thermal"]):
@@ -156,7 +156,9 @@ class Report:
         elif bad:
             status.warn(f"{bad:.0f} bad frames: {health.last_error}")
         elif not fused and self._waited(settings, now_s):
-            status.warn("Nothing is being fused: see the lines of the cameras and of the pairing.")
+            status.follow(
+                "Nothing is being fused: see the lines of the cameras and of the pairing."
+            )
         new_drops = self._new("dropped", dropped)
         if new_drops > 0.1 * (fused + new_drops):
             status.warn(

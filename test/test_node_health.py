@@ -160,6 +160,7 @@ def test_each_trouble_is_in_its_part_with_what_to_do_and_in_the_log_until_it_is_
     assert r.until(lambda: "thermal camera: Stamps are 3600" in r.process.output, **late)
     # All is well again.
     assert r.until(lambda: r.parts["thermal camera"].level == OK, timeout_s=40)
+    assert "pairing: A camera is silent" not in r.process.output  # the camera's line has said it
     assert r.until(lambda: "thermal camera: well again" in r.process.output, timeout_s=40)
 
 
@@ -307,8 +308,8 @@ def test_the_lifecycle_all_the_way_round_again_and_again_leaks_nothing(robot):
     before, after = seen[WARM_UP - 1], seen[-1]
     assert after["threads"] <= before["threads"]
     assert after["open_files"] <= before["open_files"]
-    # 0.2 MiB a round would be 20 in a hundred; noise of the allocator is 3 in all.
-    assert after["rss_mib"] - before["rss_mib"] < 3 + 0.05 * ROUNDS, [s["rss_mib"] for s in seen]
+    # An engine that stayed would be 10 MiB a round; the allocator settles within 3 in all.
+    assert after["rss_mib"] - before["rss_mib"] < 4, [s["rss_mib"] for s in seen]
 
 
 def test_two_nodes_have_parts_of_their_own(ros_domain, tmp_path):
