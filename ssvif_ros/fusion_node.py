@@ -151,7 +151,7 @@ class FusionNode(LifecycleNode):
             Rooms(
                 *(self._inputs, self._health, self._pipeline, self._model.card, self._upgrade),
                 host=self._host,
-                dropped=lambda: self._dropped + worker.dropped,
+                counts=self._counts,
             )
         )
         # The report goes on while a simulator is paused: its timer is not of the node's clock.
@@ -277,8 +277,10 @@ class FusionNode(LifecycleNode):
         if not self.context.ok():  # a signal took ROS away while this frame was being fused
             return
         expected = isinstance(error, SsvifError)
-        text = str(error) if expected else "".join(traceback.format_exception(error))
-        self._health.bad_frame(text)
+        self._health.bad_frame(str(error) if expected else f"a bug: {error!r} (see the log)")
+        text = str(error)
+        if not expected:
+            text = "a bug, please report it: " + "".join(traceback.format_exception(error))
         self.get_logger().error(f"frame dropped: {text}", throttle_duration_sec=THROTTLE_S)
 
     def _apply_live(self, settings: Settings) -> None:
@@ -299,6 +301,17 @@ class FusionNode(LifecycleNode):
             )
 
     # -- health --------------------------------------------------------------------------------
+
+    def _counts(self) -> dict[str, int]:
+        """Where all frames went, by cause."""
+        assert self._inputs is not None and self._worker is not None
+        pending = self._inputs.synchronizer.pending
+        return {
+            **vars(self._inputs.synchronizer.counts),
+            "pending_visible": pending[0],
+            "pending_thermal": pending[1],
+            "dropped_by_worker": self._dropped + self._worker.dropped,
+        }
 
     def _report(self) -> None:
         """Once a second: publish /diagnostics, log what it calls wrong."""
@@ -376,7 +389,9 @@ def _spin(node: FusionNode, executor: SingleThreadedExecutor) -> None:
         try:
             executor.spin()
         except RCLError as error:
-            node.get_logger().error(f"request refused: {error}")
+            node.get_logger().error(
+                f"request refused: {error}. `ros2 lifecycle list` says what can be asked for now."
+            )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ RATE_SHARE = 0.9
 PAIRED_SHARE = 0.5
 #: Fewer frames than this have no rate.
 FRAMES_NEEDED = 10
+#: Counts that tell of pairs, not of frames.
+FUSION_COUNTS = ("dropped_by_worker",)
 #: A stamp that is this much older than its arrival, or younger, is of another clock.
 AGE_S, AHEAD_S = 1.0, 0.1
 TRANSPORT = (
@@ -38,7 +40,7 @@ TRANSPORT = (
 
 @dataclass(frozen=True)
 class Rooms:
-    """What is read: the parts of one active node. `dropped`: frames that the worker replaced."""
+    """What is read: the parts of one active node. `counts`: where all frames went, by cause."""
 
     inputs: Inputs
     health: Health
@@ -46,7 +48,7 @@ class Rooms:
     card: ModelCard
     upgrade: EngineUpgrade | None
     host: HostMonitor
-    dropped: Callable[[], int]
+    counts: Callable[[], dict[str, int]]
 
 
 class Report:
@@ -111,12 +113,9 @@ class Report:
 
     def _pairing(self, settings: Settings, now_s: float, silent: bool) -> Status:
         inputs, status = self._rooms.inputs, Status("pairing", good="frames find partners")
-        counts = vars(inputs.synchronizer.counts)
-        pending = inputs.synchronizer.pending
+        counts = self._rooms.counts()
         status.values = {
-            **counts,
-            "pending_visible": pending[0],
-            "pending_thermal": pending[1],
+            **{key: count for key, count in counts.items() if key not in FUSION_COUNTS},
             "pair_rate_hz": inputs.pairs.rate_hz(now_s),
         }
         rates = [rate.rate_hz(now_s) for rate in inputs.rates.values()]
@@ -148,8 +147,8 @@ class Report:
     def _fusion(self, settings: Settings, now_s: float) -> Status:
         health, status = self._rooms.health, Status("fusion", good="fusing")
         values = health.values(now_s)
-        dropped = self._rooms.dropped()
-        status.values = {"dropped_by_worker": dropped, **values}
+        counts = self._rooms.counts()
+        status.values = {**{key: counts[key] for key in FUSION_COUNTS if key in counts}, **values}
         fused, bad = self._new("fused", health.fused), self._new("bad", health.bad_frames)
         if bad and not fused:
             status.error(f"No frame could be fused, {bad:.0f} were bad: {health.last_error}")
@@ -159,7 +158,7 @@ class Report:
             status.follow(
                 "Nothing is being fused: see the lines of the cameras and of the pairing."
             )
-        new_drops = self._new("dropped", dropped)
+        new_drops = self._new("dropped", counts["dropped_by_worker"])
         if new_drops > 0.1 * (fused + new_drops):
             status.warn(
                 f"{new_drops:.0f} pairs came while a frame was being fused and were dropped: a "

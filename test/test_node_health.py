@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Float64MultiArray, Header  # noqa: E402
@@ -23,7 +25,13 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from ssvif_ros.host import process_usage  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
-from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa: E402
+from ssvif_ros.parameters import Settings, ros_name  # noqa: E402
+from ssvif_ros.processes import (  # noqa: E402
+    LifecycleClient,
+    RosProcess,
+    child_environment,
+    spin_until,
+)
 from ssvif_ros.timing import FIELDS  # noqa: E402
 
 WIDTH, HEIGHT = 160, 128
@@ -208,6 +216,38 @@ def test_timing_names_its_fields_and_agrees_with_the_frame(robot):
     assert 0 < stages < record["latency_ms"]
 
 
+def test_live_parameters_change_between_frames_and_cost_none(robot):
+    reliable = {
+        f"qos_overrides./{camera}/image_raw.subscription.{policy}": value
+        for camera in ("visible", "thermal")
+        for policy, value in (("reliability", "reliable"), ("depth", 100))
+    }
+    r = robot(**reliable).activate()
+    heard_by = [publisher.get_subscription_count for publisher in r.publishers.values()]
+    assert spin_until(r.executor, lambda: all(count() for count in heard_by), 10.0)
+    client = r.node.create_client(SetParameters, "fusion/set_parameters")
+    assert spin_until(r.executor, client.service_is_ready, 10.0)
+    live = [f for f in dataclasses.fields(Settings) if f.metadata["live"]]
+    changed = {
+        "gain__mode": "percentile", "gain__time_constant": 0.0, "gain__high_percentile": 90.0,
+        "overlay_alpha": 0.9, "slop": 0.02, "max_wait": 0.02, "warn_after": 60.0,
+    }  # fmt: skip
+    asked = []
+    for field in live:
+        value = changed.get(field.name, field.default)
+        parameter = rclpy.parameter.Parameter(ros_name(field.name), value=value)
+        request = SetParameters.Request(parameters=[parameter.to_parameter_msg()])
+        asked.append(client.call_async(request))
+        r.send()  # a frame beside each; the next when it is fused, so that no machine is too slow
+        assert spin_until(r.executor, lambda: len(r.fused) == r.sent, 20.0), r.process.output
+    assert spin_until(r.executor, lambda: all(future.done() for future in asked), 20.0)
+    assert all(future.result().results[0].successful for future in asked), asked
+    assert spin_until(r.executor, lambda: int(r.value("fused") or 0) == r.sent, 20.0)
+    counts = {key: int(r.value(key)) for key in ("dropped_by_worker", "bad_frames")}
+    counts |= {key: int(r.value(key)) for key in ("unpaired_visible", "unpaired_thermal")}
+    assert set(counts.values()) == {0}, counts
+
+
 def test_a_snapshot_is_a_pair_that_evaluate_reads_and_that_fuses_to_the_same_image(robot, tmp_path):
     from ssvif_core.data.sources import open_pairs
     from ssvif_core.inference.engine import EngineOptions, create_engine
@@ -276,13 +316,10 @@ def test_a_snapshot_without_cameras_says_that_nothing_is_fused(robot, tmp_path):
 
 
 def set_parameter(r, name, value):
-    from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-    from rcl_interfaces.srv import SetParameters
-
     client = r.node.create_client(SetParameters, "fusion/set_parameters")
     assert spin_until(r.executor, client.service_is_ready, 10.0)
-    value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
-    request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
+    parameter = rclpy.parameter.Parameter(name, value=value).to_parameter_msg()
+    request = SetParameters.Request(parameters=[parameter])
     future = client.call_async(request)
     assert spin_until(r.executor, future.done, 10.0)
     assert future.result().results[0].successful
@@ -319,8 +356,6 @@ def test_two_nodes_have_parts_of_their_own(ros_domain, tmp_path):
         DiagnosticArray, "/diagnostics", lambda m: names.update(s.name for s in m.status), 10
     )
     command = [sys.executable, "-m", "ssvif_ros.fusion_node", "--ros-args", "-p", "model:=tiny"]
-    from ssvif_ros.processes import child_environment
-
     processes = []
     try:
         for namespace in ("/front", "/rear"):
