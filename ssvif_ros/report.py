@@ -24,6 +24,8 @@ __all__ = ["Report", "Rooms"]
 LOST_SHARE = 0.1
 #: Share of an expected rate below which it is a shortfall.
 RATE_SHARE = 0.9
+#: Share of the pairs that may come while another is being fused.
+DROPPED_SHARE = 0.1
 #: Share of the slower camera's frames that must find a partner.
 PAIRED_SHARE = 0.5
 #: Fewer frames than this have no rate.
@@ -159,7 +161,7 @@ class Report:
                 "Nothing is being fused: see the lines of the cameras and of the pairing."
             )
         new_drops = self._new("dropped", counts["dropped_by_worker"])
-        if new_drops > 0.1 * (fused + new_drops):
+        if fused and new_drops > DROPPED_SHARE * (fused + new_drops):
             status.warn(
                 f"{new_drops:.0f} pairs came while a frame was being fused and were dropped: a "
                 f"frame takes {values['engine_ms_p50']:.0f} ms in the engine. Use the model tiny, "
