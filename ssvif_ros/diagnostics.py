@@ -135,7 +135,7 @@ class Status:
         values: by their keys, which are unique over all parts.
         good: what is said where nothing is wrong.
         level: the worst of what is wrong.
-        follows: what is wrong follows from another part alone, so the log need not say it.
+        follows: what is wrong is said elsewhere in the log.
     """
 
     name: str
@@ -145,9 +145,9 @@ class Status:
     problems: list[str] = field(default_factory=list)
     follows: bool = True
 
-    def follow(self, text: str) -> None:
-        """Something is wrong because of another part; the text says of which."""
-        self._raise(DiagnosticStatus.WARN, text, follows=True)
+    def follow(self, text: str, level: bytes = DiagnosticStatus.WARN) -> None:
+        """Something is wrong that another part, or another line of the log, says already."""
+        self._raise(level, text, follows=True)
 
     def warn(self, text: str) -> None:
         """Something is wrong; the text says what to do."""

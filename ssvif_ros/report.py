@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from diagnostic_msgs.msg import DiagnosticStatus
+
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.inference.upgrade import EngineUpgrade
 from ssvif_core.models import ModelCard
@@ -17,9 +19,11 @@ from ssvif_ros.diagnostics import Health, InputRate, Status
 from ssvif_ros.host import HostMonitor
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.parameters import Settings
+from ssvif_ros.status import status_of, status_values
 
 __all__ = ["Report", "Rooms"]
 
+OK = DiagnosticStatus.OK
 #: Share of a camera's frames that may be missing: a thermal core's shutter hides some.
 LOST_SHARE = 0.1
 #: Share of an expected rate below which it is a shortfall.
@@ -101,6 +105,9 @@ class Report:
             f"{camera}_age_ms": rate.age_s * 1e3 if rate.age_s is not None else "unknown",
             f"{camera}_incompatible_qos": inputs.incompatible.get(camera, "none"),
         }
+        presence = inputs.synchronizer.presence
+        if presence is not None:
+            status.values |= {f"{camera}_{k}": v for k, v in vars(presence.cameras[camera]).items()}
         if silent:
             status.error(silent)
         else:
@@ -121,9 +128,11 @@ class Report:
             "pair_rate_hz": inputs.pairs.rate_hz(now_s),
         }
         rates = [rate.rate_hz(now_s) for rate in inputs.rates.values()]
+        presence = inputs.synchronizer.presence
+        alone = presence is not None and presence.mode != "both"
         few = inputs.pairs.rate_hz(now_s) < PAIRED_SHARE * min(rates)
-        if silent:
-            status.follow("A camera is silent: see its own line.")
+        if silent or alone:
+            status.follow("A camera is missing: see its own line.")
         elif few and self._waited(settings, now_s):
             status.warn(self._few_pairs(settings))
         if self._new("unstamped", counts["unstamped_visible"] + counts["unstamped_thermal"]):
@@ -151,12 +160,19 @@ class Report:
         values = health.values(now_s)
         counts = self._rooms.counts()
         status.values = {**{key: counts[key] for key in FUSION_COUNTS if key in counts}, **values}
+        presence = self._rooms.inputs.synchronizer.presence
+        if presence is not None:
+            said = status_of(presence, settings)  # as on ~/status, whose publisher logs it
+            values_of_status = status_values(presence, settings)
+            status.values |= {k: values_of_status[k] for k in ("mode", "sync_policy", "on_missing")}
+            if said.level != OK:
+                status.follow(said.message, said.level)
         fused, bad = self._new("fused", health.fused), self._new("bad", health.bad_frames)
         if bad and not fused:
             status.error(f"No frame could be fused, {bad:.0f} were bad: {health.last_error}")
         elif bad:
             status.warn(f"{bad:.0f} bad frames: {health.last_error}")
-        elif not fused and self._waited(settings, now_s):
+        elif not fused and not status.problems and self._waited(settings, now_s):
             status.follow(
                 "Nothing is being fused: see the lines of the cameras and of the pairing."
             )

@@ -77,7 +77,7 @@ class Snapshot:
         """
         images: dict[str, np.ndarray | None] = {
             "visible": arrays[0],
-            "thermal": result.thermal,
+            "thermal": None if arrays[1] is None else result.thermal,
             "thermal_raw": arrays[1],
             "fused": result.fused,
             "predicted": result.labels,
