@@ -28,9 +28,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode
+from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import Trigger
 
 from ssvif_core.benchmark.machine import describe_machine
@@ -150,7 +150,7 @@ def _versions() -> dict[str, Any]:
     return {
         **describe_machine(),
         "ros_distro": os.environ.get("ROS_DISTRO", "unknown"),
-        "rmw": rclpy.get_rmw_implementation_identifier(),
+        "rmw": get_rmw_implementation_identifier(),
     }
 
 
