@@ -43,6 +43,7 @@ from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings, ros_name
 from ssvif_ros.problem_log import ProblemLog
+from ssvif_ros.registration_source import RegistrationSource
 from ssvif_ros.report import Report, Rooms
 from ssvif_ros.snapshot import Snapshot, SnapshotService, snapshot_folder
 from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher
@@ -94,6 +95,7 @@ class FusionNode(LifecycleNode):
         self._host: HostMonitor | None = None
         self._health_report: Report | None = None
         self._said: dict[str, object] = {}
+        self._registration: RegistrationSource | None = None
         self._dropped = 0
         self._timers: list[Any] = []
         self._parameter_server = ParameterServer(
@@ -120,6 +122,7 @@ class FusionNode(LifecycleNode):
         self._model = model = open_model(s.model)
         engine, why = self._ready_engine(model)
         self._pipeline = Pipeline(engine, ThermalGain())
+        self._registration = RegistrationSource(self, self._pipeline, s)
         self._upgrade = begin_upgrade(model, s, self._pipeline)
         self._outputs = Outputs(self, model.card)
         self._timing = TimingPublisher(self)
@@ -142,6 +145,7 @@ class FusionNode(LifecycleNode):
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._outputs is not None and self._pipeline is not None and self._model is not None
+        assert self._registration is not None
         if self._pipeline.released:
             self._pipeline.resume(self._ready_engine(self._model)[0])
         result = super().on_activate(state)
@@ -155,6 +159,7 @@ class FusionNode(LifecycleNode):
         self._health_report = Report(
             Rooms(
                 *(self._inputs, self._health, self._pipeline, self._model.card, self._upgrade),
+                registration=self._registration,
                 host=self._host,
                 counts=self._counts,
             )
@@ -213,6 +218,9 @@ class FusionNode(LifecycleNode):
             self._free()
 
     def _free(self) -> None:
+        if self._registration is not None:
+            self._registration.destroy()
+            self._registration = None
         if self._upgrade is not None:
             self._upgrade.stop()
             self._upgrade = None
@@ -312,6 +320,8 @@ class FusionNode(LifecycleNode):
         gain.low_percentile = settings.gain__low_percentile
         gain.high_percentile = settings.gain__high_percentile
         gain.time_constant_s = settings.gain__time_constant
+        if self._registration is not None:
+            self._registration.configure(settings)
         if self._inputs is not None:
             self._inputs.synchronizer.configure(
                 slop_s=settings.slop,

@@ -19,6 +19,7 @@ from ssvif_ros.diagnostics import Health, InputRate, Status
 from ssvif_ros.host import HostMonitor
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.parameters import Settings
+from ssvif_ros.registration_source import RegistrationSource
 from ssvif_ros.status import status_of, status_values
 
 __all__ = ["Report", "Rooms"]
@@ -53,6 +54,7 @@ class Rooms:
     pipeline: Pipeline
     card: ModelCard
     upgrade: EngineUpgrade | None
+    registration: RegistrationSource
     host: HostMonitor
     counts: Callable[[], dict[str, int]]
 
@@ -78,6 +80,7 @@ class Report:
         return [
             *(self._camera(c, settings, now_s, silent.get(c)) for c in ("visible", "thermal")),
             self._pairing(settings, now_s, bool(silent)),
+            self._registration(),
             self._fusion(settings, now_s),
             self._engine(),
             self._host(),
@@ -183,6 +186,13 @@ class Report:
                 f"frame takes {values['engine_ms_p50']:.0f} ms in the engine. Use the model tiny, "
                 "more threads, a GPU, or a camera rate that this machine can follow."
             )
+        return status
+
+    def _registration(self) -> Status:
+        source = self._rooms.registration
+        status = Status("registration", {"registration": source.state}, good=source.state)
+        if source.problem:
+            status.warn(source.state)
         return status
 
     def _engine(self) -> Status:

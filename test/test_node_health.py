@@ -36,7 +36,9 @@ from ssvif_ros.timing import FIELDS  # noqa: E402
 
 WIDTH, HEIGHT = 160, 128
 PERIOD_S = 1 / 30
-PARTS = ("visible camera", "thermal camera", "pairing", "fusion", "engine", "host")
+PARTS = (
+    *("visible camera", "thermal camera", "pairing", "registration", "fusion", "engine", "host"),
+)
 #: Rounds of the lifecycle, and those before, in which caches fill. SSVIF_ROUNDS=100 for the bar.
 ROUNDS, WARM_UP = int(os.environ.get("SSVIF_ROUNDS", "15")), 5
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -325,6 +327,17 @@ def set_parameter(r, name, value):
     future = client.call_async(request)
     assert spin_until(r.executor, future.done, 10.0)
     assert future.result().results[0].successful
+
+
+def test_a_configure_that_fails_half_way_leaves_nothing_in_the_way_of_the_next(robot):
+    r = robot(**{"registration.mode": "camera_info", "registration.extrinsics": "1 2"})
+    threads = process_usage(r.process.process.pid)["threads"]
+    assert not r.lifecycle.change("configure")
+    assert "is no pose" in r.process.output
+    set_parameter(r, "registration.mode", "none")  # refused if a half of it were there
+    assert process_usage(r.process.process.pid)["threads"] <= threads + 1
+    r.activate()
+    assert r.until(lambda: r.fused)
 
 
 @pytest.mark.slow
