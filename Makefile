@@ -21,10 +21,10 @@ PIP_INSTALL = $(IN_VENV) python -m pip install --quiet --disable-pip-version-che
 PACKAGING := setup.py setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format colcon clean
+.PHONY: help demo test soak lint format parameters colcon clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-ros ## Fuse two simulated cameras live; VISIBLE= THERMAL= SCENE= MODEL= DURATION= OUTPUT=
 	@$(IN_VENV) python -m ssvif_ros.demo --duration $(DURATION) --output "$(OUTPUT)" \
@@ -46,6 +46,10 @@ lint: $(VENV)/.installed-dev ## Check style and types
 format: $(VENV)/.installed-dev ## Put every file into the common format
 	@$(IN_VENV) ruff check --fix .
 	@$(IN_VENV) ruff format .
+
+parameters: $(VENV)/.installed-dev ## Write docs/parameters.md from the declarations
+	@$(IN_VENV) python -m ssvif_ros.parameter_table > docs/parameters.md.new
+	@mv docs/parameters.md.new docs/parameters.md
 
 colcon: $(VENV)/.installed-dev ## Build and test as on a robot, into build/ and install/
 	@$(IN_VENV) colcon build

@@ -10,6 +10,9 @@ topics and parameter names, and nothing of what the node does with them.
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,6 +51,18 @@ def boolean(text: str) -> bool:
     if text.strip().lower() not in values:
         raise ValueError("is neither true nor false")
     return values[text.strip().lower()]
+
+
+def cpu_list(text: str) -> str:
+    """Numbers and ranges of CPUs that this machine has, such as `2,3` or `0,4-7`."""
+    for part in text.replace(" ", "").split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part, re.ASCII)
+        if found is None:
+            raise ValueError("is no list of CPUs such as 2,3 or 0,4-7")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not first <= last < (os.cpu_count() or 1):
+            raise ValueError(f"names CPUs that are not there: this machine has {os.cpu_count()}")
+    return text.replace(" ", "")
 
 
 # Launch arguments that become node parameters of the same name, and how their text is read.
@@ -108,6 +123,16 @@ def parameters(context: LaunchContext) -> list[Any]:
         if value is not None
     }
     return [str(file), changed] if changed else [str(file)]
+
+
+def affinity(context: LaunchContext) -> str | None:
+    """Command before the executable that keeps it and its threads on the CPUs of `cpus`."""
+    cpus = read(context, "cpus", cpu_list)
+    if cpus is None:
+        return None
+    if shutil.which("taskset") is None:
+        raise RuntimeError("launch argument cpus needs taskset (package util-linux); install it")
+    return f"taskset --cpu-list {cpus}"
 
 
 def remappings(context: LaunchContext) -> list[tuple[str, str]]:
@@ -195,6 +220,7 @@ def start(context: LaunchContext) -> list[Any]:
         ros_arguments=["--log-level", context.launch_configurations["log_level"]],
         respawn=bool(read(context, "respawn", boolean)),
         respawn_delay=RESPAWN_DELAY_S,
+        prefix=affinity(context),
         output="screen",
     )
     # The handlers come first, so that they are there when the process starts.
@@ -312,6 +338,12 @@ def generate_launch_description() -> LaunchDescription:
                 "respawn",
                 default_value="false",
                 description="Start the node again, up to active, 25 s after its process ended.",
+            ),
+            DeclareLaunchArgument(
+                "cpus",
+                default_value="",
+                description="CPUs that the node may use, such as 2,3 or 4-7; empty: all. Give the "
+                "engine as many threads, or one less.",
             ),
             DeclareLaunchArgument(
                 "log_level",

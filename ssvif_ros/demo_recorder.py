@@ -98,8 +98,8 @@ class DemoRecorder:
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.name.endswith(": fusion"):
-                self.diagnostics = {value.key: value.value for value in status.values}
+            if status.name.startswith("/fusion: "):
+                self.diagnostics.update({value.key: value.value for value in status.values})
 
     def _write(self, row: np.ndarray) -> None:
         if self._writer is None:

@@ -108,8 +108,10 @@ def begin_upgrade(model: Model, settings: Settings, pipeline: Pipeline) -> Engin
         return _with_spare(engine, model, options)
 
     def hand_over(engine: Engine) -> None:
+        said = engine.describe()
         pipeline.replace_engine(engine)
-        logger.info("TensorRT takes over: %s", engine.describe())
+        when = "at the next activation" if pipeline.released else "now"
+        logger.info("TensorRT takes over %s: %s", when, said)
 
     logger.info("a TensorRT engine is being built in the background")
     return EngineUpgrade(_command(chosen, options), load, hand_over)

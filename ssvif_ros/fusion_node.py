@@ -12,11 +12,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import cv2
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -26,22 +28,27 @@ from sensor_msgs.msg import Image
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.inference.fallback import FAILURES_IN_ROW
+from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.inference.upgrade import EngineUpgrade
-from ssvif_core.models import open_model
+from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
 from ssvif_ros.accounting import FrameAccounts
 from ssvif_ros.diagnostics import FrameRecord, Health, diagnostic_array
 from ssvif_ros.engines import begin_upgrade, build_now, engine_without_building
 from ssvif_ros.headers import OutputHeaders
+from ssvif_ros.host import HostMonitor
 from ssvif_ros.images import thermal_array, visible_rgb
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.outputs import Outputs
-from ssvif_ros.parameters import ParameterServer, Settings
+from ssvif_ros.parameters import ParameterServer, Settings, ros_name
+from ssvif_ros.problem_log import ProblemLog
 from ssvif_ros.registration_source import RegistrationSource
-from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher, status_of, status_values
+from ssvif_ros.report import Report, Rooms
+from ssvif_ros.snapshot import Snapshot, SnapshotService, snapshot_folder
+from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher
+from ssvif_ros.timing import TimingPublisher
 from ssvif_ros.worker import LatestWorker
 
 __all__ = ["FusionNode", "main"]
@@ -67,6 +74,7 @@ def _logged(transition: Transition) -> Transition:
             node.get_logger().error(f"{transition.__name__}: {error}")
         except Exception:
             node.get_logger().error(f"{transition.__name__}: {traceback.format_exc()}")
+        node.undo(state)
         return TransitionCallbackReturn.FAILURE
 
     return wrapper
@@ -83,6 +91,11 @@ class FusionNode(LifecycleNode):
         self._worker: LatestWorker[tuple[Image | None, Image | None]] | None = None
         self._status: StatusPublisher | None = None
         self._upgrade: EngineUpgrade | None = None
+        self._model: Model | None = None
+        self._timing: TimingPublisher | None = None
+        self._host: HostMonitor | None = None
+        self._health_report: Report | None = None
+        self._said: dict[str, object] = {}
         self._registration: RegistrationSource | None = None
         self._complain_after = 0.0
         self._periodic: list[Any] = []
@@ -90,6 +103,12 @@ class FusionNode(LifecycleNode):
             self, lambda: self._pipeline is not None, self._apply_live
         )
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._problems = ProblemLog(self.get_logger())
+        self._snapshots = SnapshotService(
+            self,
+            lambda: self._worker is not None,
+            lambda: snapshot_folder(self.settings.snapshot_folder),
+        )
         _forward_log(self)
 
     @property
@@ -101,17 +120,13 @@ class FusionNode(LifecycleNode):
     @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         s = self.settings
-        model = open_model(s.model)
-        engine, why = engine_without_building(model, s)
-        engine.warm_up(s.warm_up_height, s.warm_up_width)
+        self._model = model = open_model(s.model)
+        engine, why = self._ready_engine(model)
         self._pipeline = Pipeline(engine, ThermalGain())
-        try:
-            self._registration = RegistrationSource(self, self._pipeline, s)
-        except SsvifError:
-            self._free()
-            raise
+        self._registration = RegistrationSource(self, self._pipeline, s)
         self._upgrade = begin_upgrade(model, s, self._pipeline)
         self._outputs = Outputs(self, model.card)
+        self._timing = TimingPublisher(self)
         self._status = StatusPublisher(self)
         self._headers = OutputHeaders()
         self._health = Health()
@@ -123,9 +138,18 @@ class FusionNode(LifecycleNode):
         )
         return TransitionCallbackReturn.SUCCESS
 
+    def _ready_engine(self, model: Model) -> tuple[Engine, str]:
+        """An engine that needs no building, warmed up, and why that one."""
+        engine, why = engine_without_building(model, self.settings)
+        engine.warm_up(self.settings.warm_up_height, self.settings.warm_up_width)
+        return engine, why
+
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        assert self._outputs is not None
+        assert self._outputs is not None and self._pipeline is not None and self._model is not None
+        assert self._registration is not None
+        if self._pipeline.released:
+            self._pipeline.resume(self._ready_engine(self._model)[0])
         result = super().on_activate(state)
         s = self.settings
         pairing = make_pairing(s.sync__policy, queue_size=s.queue_size)
@@ -140,6 +164,15 @@ class FusionNode(LifecycleNode):
             self._report_bad_message,
         )
         self._apply_live(s)
+        self._host = HostMonitor()
+        self._health_report = Report(
+            Rooms(
+                *(self._inputs, self._health, self._pipeline, self._model.card, self._upgrade),
+                registration=self._registration,
+                host=self._host,
+                counts=lambda: self._accounts.values(self._inputs, self._worker),
+            )
+        )
         self._periodic = [
             self.create_timer(STATUS_PERIOD_S, self._say_status),
             # On a clock that goes on while simulated time stands still: it is alive, and says so.
@@ -151,6 +184,8 @@ class FusionNode(LifecycleNode):
     @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
+        if self._pipeline is not None:  # another program may need the GPU now
+            self._pipeline.release()
         if self._status is not None:
             self._status.inactive()
         return super().on_deactivate(state)
@@ -178,6 +213,16 @@ class FusionNode(LifecycleNode):
         if self._inputs is not None and self._worker is not None:
             self._accounts.close(self._inputs, self._worker)
         self._inputs = self._worker = None
+        if self._host is not None:
+            self._host.stop()
+            self._host = None
+        self._health_report = None
+
+    def undo(self, state: LifecycleState) -> None:
+        """After a transition that failed: leave nothing of it behind. `state`: from where."""
+        self._stop()
+        if state.state_id == State.PRIMARY_STATE_UNCONFIGURED:
+            self._free()
 
     def _free(self) -> None:
         if self._registration is not None:
@@ -192,6 +237,9 @@ class FusionNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
+        if self._timing is not None:
+            self._timing.destroy()
+            self._timing = None
         if self._status is not None:
             self._status.destroy()
             self._status = None
@@ -228,15 +276,18 @@ class FusionNode(LifecycleNode):
         now = self.get_clock().now().nanoseconds
         both = visible is not None and thermal is not None
         delta_ns = thermal_ns + settings.thermal_offset * 1e9 - visible_ns
-        self._health.frame(
-            now * 1e-9,
-            FrameRecord(
-                latency_ms=(now - visible_ns) * 1e-6,
-                delta_ms=delta_ns * 1e-6 if both else None,
-                decode_ms=(decoded - start) * 1e3,
-                publish_ms=(time.perf_counter() - processed) * 1e3,
-                times=result.times,
-            ),
+        record = FrameRecord(
+            latency_ms=(now - visible_ns) * 1e-6,
+            delta_ms=delta_ns * 1e-6 if both else None,
+            decode_ms=(decoded - start) * 1e3,
+            publish_ms=(time.perf_counter() - processed) * 1e3,
+            times=result.times,
+        )
+        self._health.frame(now * 1e-9, record)
+        if self._timing is not None:
+            self._timing.publish(visible_ns * 1e-9, record)
+        self._snapshots.offer(
+            lambda: Snapshot.of(pair, (visible, thermal), result, self._about(record))
         )
 
     def _decoded(self, camera: str, decode: Callable[[Any], Any], message: Image | None) -> Any:
@@ -245,12 +296,25 @@ class FusionNode(LifecycleNode):
         except SsvifError as error:
             raise SsvifError(f"bad {camera} frame: {error}") from error
 
+    def _about(self, record: FrameRecord) -> dict[str, object]:
+        """What ~/snapshot saves beside the images."""
+        assert self._pipeline is not None and self._model is not None
+        return {
+            "timing": asdict(record),
+            "parameters": {ros_name(k): v for k, v in asdict(self.settings).items()},
+            "model": self._model.card.content,
+            "engine": self._pipeline.engine.describe(),
+            "diagnostics": self._said,
+        }
+
     def _report_bad_frame(self, error: Exception) -> None:
         if not self.context.ok():  # a signal took ROS away while this frame was being fused
             return
         expected = isinstance(error, SsvifError)
-        text = str(error) if expected else "".join(traceback.format_exception(error))
-        self._health.bad_frame(text)
+        self._health.bad_frame(str(error) if expected else f"a bug: {error!r} (see the log)")
+        text = str(error)
+        if not expected:
+            text = "a bug, please report it: " + "".join(traceback.format_exception(error))
         self.get_logger().error(f"frame dropped: {text}", throttle_duration_sec=THROTTLE_S)
 
     def _report_bad_message(self, reason: str) -> None:
@@ -295,45 +359,14 @@ class FusionNode(LifecycleNode):
     # -- health --------------------------------------------------------------------------------
 
     def _report(self) -> None:
-        """Once a second: warn of silent cameras, publish /diagnostics."""
-        assert self._inputs is not None and self._worker is not None and self._pipeline is not None
-        silent = self._inputs.silent(self.settings.warn_after)
-        if silent:  # in one line: rclpy throttles by the place of the call, not by the text
-            text = " ".join(f"{camera} camera: {reason}" for camera, reason in silent.items())
-            self.get_logger().warning(text, throttle_duration_sec=THROTTLE_S)
-        now_s = self.get_clock().now().nanoseconds * 1e-9
-        values: dict[str, object] = {
-            **{f"{c}_rate_hz": r.rate_hz(now_s) for c, r in self._inputs.rates.items()},
-            **self._accounts.values(self._inputs, self._worker),
-            **self._health.values(now_s),
-            **self._pipeline.engine.describe(),
-            "engine_upgrade": self._upgrade.state if self._upgrade else "none",
-            "registration": self._registration.state if self._registration else "none",
-        }
-        presence = self._inputs.synchronizer.presence
-        level, message = DiagnosticStatus.OK, "fusing"
-        if presence is not None:
-            values |= status_values(presence, self.settings)
-            status = status_of(presence, self.settings)
-            level, message = status.level, status.message
-        problems = [*silent.values(), values.get("engine_fallback")]
-        if self._registration is not None and self._registration.problem:
-            self._registration.warn()
-            problems.append(self._registration.state)
-        for problem in filter(None, problems):
-            level, message = max(level, DiagnosticStatus.WARN), f"{message}; {problem}"
-        if self._health.failed_in_row >= FAILURES_IN_ROW:
-            level = DiagnosticStatus.ERROR
-            message = f"No frame could be fused: {values['last_error']}"
+        """Once a second: publish /diagnostics, log what it calls wrong."""
+        assert self._health_report is not None
+        now = self.get_clock().now()
+        statuses = self._health_report.statuses(self.settings, now.nanoseconds * 1e-9)
+        self._said = {key: value for status in statuses for key, value in status.values.items()}
+        self._problems.look(statuses, time.monotonic())
         self._diagnostics.publish(
-            diagnostic_array(
-                self.get_clock().now(),
-                self.get_fully_qualified_name() + ": fusion",
-                self.get_name(),
-                level,
-                message,
-                values,
-            )  # fmt: skip
+            diagnostic_array(now, self.get_fully_qualified_name(), self.get_name(), statuses)
         )
 
 
@@ -402,9 +435,12 @@ def _spin(node: FusionNode, executor: SingleThreadedExecutor) -> None:
     while rclpy.ok():
         try:
             executor.spin()
-        except RuntimeError as error:
+        except RuntimeError as error:  # RCLError is one
             if rclpy.ok():
-                node.get_logger().error(f"refused: {error}", throttle_duration_sec=THROTTLE_S)
+                node.get_logger().error(
+                    f"refused: {error}. `ros2 lifecycle list` says what can be asked for now.",
+                    throttle_duration_sec=THROTTLE_S,
+                )
 
 
 if __name__ == "__main__":

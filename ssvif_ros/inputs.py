@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import qos_policy_name_from_kind, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -14,7 +14,7 @@ from ssvif_core.presence import Presence
 from ssvif_ros.diagnostics import InputRate
 from ssvif_ros.image_topic import compressed_topic
 from ssvif_ros.poll_timer import create_poll_timer
-from ssvif_ros.synchronizer import PairSynchronizer, Subscriber
+from ssvif_ros.synchronizer import PairSynchronizer, Subscriber, header_stamp_ns
 from ssvif_ros.validity import ValidImages
 
 try:
@@ -53,6 +53,7 @@ class Inputs:
         self._node, self._since = node, _seconds(node)
         self._compressed = {c for c in TOPICS if transports.get(c) == "compressed"}
         self.rates = {camera: InputRate() for camera in TOPICS}
+        self.pairs = InputRate()
         self.incompatible: dict[str, str] = {}
         self._subscribers = {camera: self._subscribe(camera) for camera in TOPICS}
         self.valid = {
@@ -66,6 +67,7 @@ class Inputs:
             presence=Presence(),
         )
         self.synchronizer.registerCallback(on_pair)
+        self.synchronizer.registerCallback(self._count_pair)
         self._poll_timer = create_poll_timer(node, self.synchronizer, self._subscribers.values())
         self.info: CameraInfo | None = None
         self._info_subscription = node.create_subscription(
@@ -74,12 +76,8 @@ class Inputs:
 
     def _subscribe(self, camera: str) -> Subscriber:
         def on_incompatible(event) -> None:  # type: ignore[no-untyped-def]
-            policy = str(event.last_policy_kind).rsplit(".", 1)[-1]
-            self.incompatible[camera] = policy
-            self._node.get_logger().error(
-                f"A publisher on {self.topic(camera)} cannot be heard: its QoS does not match in "
-                f"{policy}. Set qos_overrides.{self.topic(camera)}.subscription.* of this node."
-            )
+            # Said with what to do by report.py, in /diagnostics and in the log.
+            self.incompatible[camera] = qos_policy_name_from_kind(event.last_policy_kind)
 
         return Subscriber(
             self._node,
@@ -93,9 +91,13 @@ class Inputs:
     def _validate(
         self, camera: str, subscriber: Subscriber, on_invalid: Callable[[str], None]
     ) -> ValidImages:
-        valid = ValidImages(subscriber, camera, on_invalid)
-        valid.registerCallback(lambda _message: self.rates[camera].tick(_seconds(self._node)))
+        valid, rate = ValidImages(subscriber, camera, on_invalid), self.rates[camera]
+        valid.registerCallback(lambda m: rate.tick(_seconds(self._node), header_stamp_ns(m)))
         return valid
+
+    def _count_pair(self, visible: Image | None, thermal: Image | None) -> None:
+        if visible is not None and thermal is not None:
+            self.pairs.tick(_seconds(self._node))
 
     def _take_info(self, info: CameraInfo) -> None:
         self.info = info

@@ -179,6 +179,18 @@ class Settings:
         5.0, "A camera that is silent for this long is warned about, again and again [s].",
         low=0.1, high=3600.0, live=True,
     )  # fmt: skip
+    expected_rate__visible: float = _parameter(
+        0.0, "Rate of the visible camera [Hz]: a shortfall is warned about; 0: any rate. Frames "
+        "that are lost on the way are noticed without it, by gaps between stamps.",
+        low=0.0, high=1000.0, live=True,
+    )  # fmt: skip
+    expected_rate__thermal: float = _parameter(
+        0.0, "Rate of the thermal camera [Hz], as above.", low=0.0, high=1000.0, live=True
+    )
+    snapshot_folder: str = _parameter(
+        "", "Folder that ~/snapshot writes to; empty: ssvif_snapshots in $ROS_HOME or ~/.ros.",
+        live=True,
+    )  # fmt: skip
 
 
 def ros_name(field_name: str) -> str:

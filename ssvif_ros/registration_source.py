@@ -31,7 +31,6 @@ from ssvif_ros.worker import LatestWorker
 __all__ = ["RegistrationSource", "camera_of", "mode_of"]
 
 CAMERAS = ("visible", "thermal")
-WARN_PERIOD_S = 5.0
 #: REP-2003: what a camera's driver publishes is received best effort.
 INFO_QOS = qos_profile_sensor_data
 
@@ -114,11 +113,6 @@ class RegistrationSource:
         if self.problem:
             return f"thermal is not registered: {self.problem}"
         return self._ready or ("none" if self._mode == "none" else "maps are being made")
-
-    def warn(self) -> None:
-        """Log what is missing; call it once a second."""
-        if self.problem:
-            self._node.get_logger().warning(self.state, throttle_duration_sec=WARN_PERIOD_S)
 
     # -- what it does --------------------------------------------------------------------------
 

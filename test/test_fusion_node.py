@@ -56,13 +56,14 @@ class Rig:
             ("label_info", String, latched),
         ):
             node.create_subscription(kind, f"fusion/{name}", self.heard[name].append, qos)
-        self.diagnostics = {}
+        self.statuses, self.diagnostics = {}, {}
         node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 10)
         self.stamp_ns = START_NS
 
     def _diagnose(self, message):
-        self.diagnostics = {v.key: v.value for v in message.status[0].values}
-        self.diagnostics["message"] = message.status[0].message
+        self.statuses = {status.name: status for status in message.status}
+        self.diagnostics = {v.key: v.value for status in message.status for v in status.values}
+        self.diagnostics["message"] = " ".join(status.message for status in message.status)
 
     def until(self, condition, timeout_s=30.0):
         return spin_until(self.executor, condition, timeout_s)

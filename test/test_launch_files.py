@@ -175,6 +175,40 @@ def test_the_shared_memory_profile_never_replaces_one_that_is_set(
     assert module.transport(context) == []
 
 
+@pytest.mark.parametrize("cpus", ["two", "0,", "1-0", "-1", "0;1", "99999"])
+def test_cpus_that_are_none_are_refused_by_name(context: Any, cpus: str) -> None:
+    module = load("fusion.launch.py")
+    context.launch_configurations["cpus"] = cpus
+    with pytest.raises(RuntimeError, match="cpus"):
+        module.start(context)
+
+
+def test_the_node_runs_on_the_cpus_that_it_is_given(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = load("fusion.launch.py")
+    assert module.affinity(context) is None
+    context.launch_configurations["cpus"] = "0"
+    assert module.affinity(context) == "taskset --cpu-list 0"
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RuntimeError, match="taskset"):
+        module.affinity(context)
+
+
+def test_several_nodes_are_started_each_in_a_scope_and_a_namespace(prefix: Path) -> None:
+    module = load("several.launch.py")
+    from launch import LaunchContext
+    from launch.actions import GroupAction
+
+    context = LaunchContext()
+    context.launch_configurations["instances"] = "front, /robot/rear"
+    assert [type(action) for action in module.start(context)] == [GroupAction, GroupAction]
+    assert module.namespaces("front, /robot/rear") == ["front", "robot/rear"]
+    for wrong in ("front,front", "front,", "1st"):
+        with pytest.raises(RuntimeError, match="instances"):
+            module.namespaces(wrong)
+
+
 @pytest.mark.parametrize("autostart", ["true", "false"])
 def test_only_autostart_asks_the_node_for_transitions(context: Any, autostart: str) -> None:
     module = load("fusion.launch.py")

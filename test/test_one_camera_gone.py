@@ -58,7 +58,7 @@ class Cameras:
         self._publishers[camera].publish(to_image(self._last[camera], encoding, header))
 
     def _diagnose(self, message):
-        self.diagnostics = {v.key: v.value for v in message.status[0].values}
+        self.diagnostics = {v.key: v.value for s in message.status for v in s.values}
 
     def until(self, condition, timeout_s=30.0):
         return spin_until(self.executor, condition, timeout_s)

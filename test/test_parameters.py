@@ -9,6 +9,7 @@ import yaml
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
+from ssvif_ros.parameter_table import parameter_table  # noqa: E402
 from ssvif_ros.parameters import Settings, ros_name  # noqa: E402
 
 
@@ -26,6 +27,16 @@ def test_the_shipped_file_has_every_parameter_with_its_default(repository):
     declared = {ros_name(f.name): f.default for f in dataclasses.fields(Settings)}
     assert in_file == declared
     assert {k: type(v) for k, v in in_file.items()} == {k: type(v) for k, v in declared.items()}
+
+
+def test_the_table_in_the_docs_is_what_the_declarations_say(repository):
+    written = (repository / "docs" / "parameters.md").read_text(encoding="utf-8")
+    assert written == parameter_table(), "run `make parameters`"
+    assert len(written.splitlines()) > len(dataclasses.fields(Settings))
+    for field in dataclasses.fields(Settings):
+        (row,) = [x for x in written.splitlines() if x.startswith(f"| `{ros_name(field.name)}` |")]
+        assert row.replace("\\|", "").count("|") == 7
+        assert ("| live |" in row) == field.metadata["live"]
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)

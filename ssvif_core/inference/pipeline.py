@@ -70,6 +70,8 @@ class Pipeline:
         self.engine, self.gain, self.registration = engine, gain, registration
         #: (width, height) of the last visible and of the last thermal frame.
         self.sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
+        #: Whether the engine was freed by `release`, so that nothing can be fused until `resume`.
+        self.released = False
         self._next: Engine | None = None
         self._next_lock = threading.Lock()
         self._stand_in = StandIn()
@@ -144,10 +146,14 @@ class Pipeline:
     def replace_engine(self, engine: Engine) -> None:
         """Have another engine run from the next frame on; may be called from any thread.
 
-        The one that runs now is closed before that frame, by the thread that owns the pipeline.
+        The one that runs now is closed before that frame, by the thread that owns the pipeline. A
+        pipeline that was released takes none: the engine is closed at once.
         """
         with self._next_lock:
-            replaced, self._next = self._next, engine
+            if self.released:
+                replaced: Engine | None = engine
+            else:
+                replaced, self._next = self._next, engine
         if replaced is not None:
             replaced.close()
 
@@ -158,10 +164,26 @@ class Pipeline:
             self.engine.close()
             self.engine = engine
 
+    def release(self) -> None:
+        """Free the memory of the engine, and of one that waits to take over, until `resume`.
+
+        What is known of frames, such as the limits of the gain, stays.
+        """
+        with self._next_lock:
+            engines = [] if self.released else [self.engine, self._next]
+            self.released, self._next = True, None
+        for engine in engines:
+            if engine is not None:
+                engine.close()
+
+    def resume(self, engine: Engine) -> None:
+        """Go on after `release`, with this engine."""
+        with self._next_lock:
+            self.engine, self.released = engine, False
+
     def close(self) -> None:
-        """Free the engine, and one that waits to take over."""
-        self._take_next_engine()
-        self.engine.close()
+        """Free the engine, and one that waits to take over; the pipeline is used no more."""
+        self.release()
 
 
 def _check(visible: np.ndarray | None, thermal: np.ndarray | None) -> None:

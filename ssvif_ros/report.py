@@ -1,0 +1,243 @@
+"""What /diagnostics says, once a second: one function for each line of rqt_robot_monitor.
+
+Reads the rooms of an active node and judges them; a key or a sentence more is a line in the
+function of its part. Every sentence says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from ssvif_core.inference.pipeline import Pipeline
+from ssvif_core.inference.upgrade import EngineUpgrade
+from ssvif_core.models import ModelCard
+from ssvif_core.stamp_gaps import stamp_gaps
+from ssvif_ros.diagnostics import Health, InputRate, Status
+from ssvif_ros.host import HostMonitor
+from ssvif_ros.inputs import Inputs
+from ssvif_ros.parameters import Settings
+from ssvif_ros.registration_source import RegistrationSource
+from ssvif_ros.status import status_of, status_values
+
+__all__ = ["Report", "Rooms"]
+
+OK = DiagnosticStatus.OK
+#: Share of a camera's frames that may be missing: a thermal core's shutter hides some.
+LOST_SHARE = 0.1
+#: Share of an expected rate below which it is a shortfall.
+RATE_SHARE = 0.9
+#: Share of the pairs that may come while another is being fused.
+DROPPED_SHARE = 0.1
+#: Share of the slower camera's frames that must find a partner.
+PAIRED_SHARE = 0.5
+#: Fewer frames than this have no rate.
+FRAMES_NEEDED = 10
+#: Counts that tell of pairs, not of frames.
+FUSION_COUNTS = ("dropped_by_worker", "in_work")
+#: A stamp that is this much older than its arrival, or younger, is of another clock.
+AGE_S, AHEAD_S = 1.0, 0.1
+TRANSPORT = (
+    "start the camera driver with FASTDDS_DEFAULT_PROFILES_FILE=config/fastdds_shm.xml of this "
+    "package, or look at the driver's own rate"
+)
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """What is read: the parts of one active node. `counts`: where all frames went, by cause."""
+
+    inputs: Inputs
+    health: Health
+    pipeline: Pipeline
+    card: ModelCard
+    upgrade: EngineUpgrade | None
+    registration: RegistrationSource
+    host: HostMonitor
+    counts: Callable[[], dict[str, int]]
+
+
+class Report:
+    """Judges the rooms; remembers counts, to know what happened since the report before."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._before: dict[str, float] = {}
+        self._began_s: float | None = None
+
+    def statuses(self, settings: Settings, now_s: float) -> list[Status]:
+        """All parts, cameras first.
+
+        Args:
+            settings: of now.
+            now_s: the node's clock; 0 where it takes its time from /clock and none came.
+        """
+        if self._began_s is None or now_s < self._began_s:
+            self._began_s = now_s
+        silent = self._rooms.inputs.silent(settings.warn_after)
+        return [
+            *(self._camera(c, settings, now_s, silent.get(c)) for c in ("visible", "thermal")),
+            self._pairing(settings, now_s, bool(silent)),
+            self._registration(),
+            self._fusion(settings, now_s),
+            self._engine(),
+            self._host(),
+        ]
+
+    def _new(self, key: str, total: float) -> float:
+        """How much a count has grown since the report before."""
+        before, self._before[key] = self._before.get(key, total), total
+        return total - before
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _camera(self, camera: str, settings: Settings, now_s: float, silent: str | None) -> Status:
+        inputs, status = self._rooms.inputs, Status(f"{camera} camera", good="frames arrive")
+        rate = inputs.rates[camera]
+        expected_hz = getattr(settings, f"expected_rate__{camera}")
+        gaps = stamp_gaps(rate.stamps_ns)
+        lost = gaps.lost_share if gaps else 0.0
+        status.values = {
+            f"{camera}_topic": inputs.topic(camera),
+            f"{camera}_rate_hz": rate.rate_hz(now_s),
+            f"{camera}_stamped_rate_hz": 1 / gaps.period_s if gaps else "unknown",
+            f"{camera}_expected_rate_hz": expected_hz or "any",
+            f"{camera}_lost_percent": 100 * lost if gaps else "unknown",
+            f"{camera}_age_ms": rate.age_s * 1e3 if rate.age_s is not None else "unknown",
+            f"{camera}_incompatible_qos": inputs.incompatible.get(camera, "none"),
+        }
+        presence = inputs.synchronizer.presence
+        if presence is not None:
+            status.values |= {f"{camera}_{k}": v for k, v in vars(presence.cameras[camera]).items()}
+        if silent:
+            status.error(silent)
+        else:
+            _judge_rate(status, rate, expected_hz, lost, now_s)
+        if camera in inputs.incompatible:
+            status.warn(
+                f"A publisher on {inputs.topic(camera)} cannot be heard: its QoS does not match in "
+                f"{inputs.incompatible[camera]}; set qos_overrides.{inputs.topic(camera)}."
+                "subscription.* of this node."
+            )
+        return status
+
+    def _pairing(self, settings: Settings, now_s: float, silent: bool) -> Status:
+        inputs, status = self._rooms.inputs, Status("pairing", good="frames find partners")
+        counts = self._rooms.counts()
+        status.values = {
+            **{key: count for key, count in counts.items() if key not in FUSION_COUNTS},
+            "pair_rate_hz": inputs.pairs.rate_hz(now_s),
+        }
+        rates = [rate.rate_hz(now_s) for rate in inputs.rates.values()]
+        presence = inputs.synchronizer.presence
+        alone = presence is not None and presence.mode != "both"
+        few = inputs.pairs.rate_hz(now_s) < PAIRED_SHARE * min(rates)
+        if silent or alone:
+            status.follow("A camera is missing: see its own line.")
+        elif few and self._waited(settings, now_s):
+            status.warn(self._few_pairs(settings))
+        if self._new("unstamped", counts["unstamped_visible"] + counts["unstamped_thermal"]):
+            status.error("Frames without a stamp cannot be paired: have the driver set it.")
+        return status
+
+    def _waited(self, settings: Settings, now_s: float) -> bool:
+        return self._began_s is not None and now_s - self._began_s > settings.warn_after
+
+    def _few_pairs(self, settings: Settings) -> str:
+        newest = [rate.stamps_ns[-1] for rate in self._rooms.inputs.rates.values()]
+        apart_s = (newest[1] - newest[0]) * 1e-9 + settings.thermal_offset
+        if abs(apart_s) > max(1.0, settings.slop):
+            return (
+                f"Few frames pair: the newest stamps are {apart_s:.1f} s apart (thermal minus "
+                "visible). Synchronise the cameras' clocks, or set thermal_offset."
+            )
+        return (
+            f"Few frames pair within slop ({settings.slop} s): raise slop, or set thermal_offset "
+            "if one camera stamps late."
+        )
+
+    def _fusion(self, settings: Settings, now_s: float) -> Status:
+        health, status = self._rooms.health, Status("fusion", good="fusing")
+        values = health.values(now_s)
+        counts = self._rooms.counts()
+        status.values = {**{key: counts[key] for key in FUSION_COUNTS if key in counts}, **values}
+        presence = self._rooms.inputs.synchronizer.presence
+        if presence is not None:
+            said = status_of(presence, settings)  # as on ~/status, whose publisher logs it
+            values_of_status = status_values(presence, settings)
+            status.values |= {k: values_of_status[k] for k in ("mode", "sync_policy", "on_missing")}
+            if said.level != OK:
+                status.follow(said.message, said.level)
+        fused, bad = self._new("fused", health.fused), self._new("bad", health.bad_frames)
+        if bad and not fused:
+            status.error(f"No frame could be fused, {bad:.0f} were bad: {health.last_error}")
+        elif bad:
+            status.warn(f"{bad:.0f} bad frames: {health.last_error}")
+        elif not fused and not status.problems and self._waited(settings, now_s):
+            status.follow(
+                "Nothing is being fused: see the lines of the cameras and of the pairing."
+            )
+        new_drops = self._new("dropped", counts["dropped_by_worker"])
+        if fused and new_drops > DROPPED_SHARE * (fused + new_drops):
+            status.warn(
+                f"{new_drops:.0f} pairs came while a frame was being fused and were dropped: a "
+                f"frame takes {values['engine_ms_p50']:.0f} ms in the engine. Use the model tiny, "
+                "more threads, a GPU, or a camera rate that this machine can follow."
+            )
+        return status
+
+    def _registration(self) -> Status:
+        source = self._rooms.registration
+        status = Status("registration", {"registration": source.state}, good=source.state)
+        if source.problem:
+            status.warn(source.state)
+        return status
+
+    def _engine(self) -> Status:
+        rooms = self._rooms
+        described = rooms.pipeline.engine.describe()
+        status = Status("engine", good=f"{described['engine']} {described['precision']}")
+        state = rooms.upgrade.state if rooms.upgrade else "none"
+        status.values = {
+            **described,
+            "mask_mode": rooms.card.mode,
+            "model_sha256": rooms.card.sha256[:12],
+            "engine_upgrade": state,
+        }
+        if described.get("engine_fallback"):
+            status.warn(str(described["engine_fallback"]))
+        if state.startswith("failed"):
+            status.warn(f"No TensorRT engine, {described['engine']} goes on: {state}")
+        return status
+
+    def _host(self) -> Status:
+        host, status = self._rooms.host, Status("host", values=dict(self._rooms.host.values))
+        for problem in host.problems:
+            status.warn(problem)
+        return status
+
+
+def _judge_rate(
+    status: Status, rate: InputRate, expected_hz: float, lost: float, now_s: float
+) -> None:
+    """Frames arrive: as many as they should, and from this clock?"""
+    if now_s == 0:
+        status.error(
+            "use_sim_time is true and no time comes on /clock: start the simulator or the bag "
+            "(ros2 bag play --clock), or set use_sim_time to false."
+        )
+    elif rate.received < FRAMES_NEEDED:
+        status.good = "waiting for frames"
+    elif rate.rate_hz(now_s) < RATE_SHARE * expected_hz:
+        status.warn(f"{rate.rate_hz(now_s):.1f} of {expected_hz:.1f} Hz arrive: {TRANSPORT}.")
+    elif lost > LOST_SHARE:
+        status.warn(
+            f"{100 * lost:.0f} % of the frames that the camera stamped never arrived: {TRANSPORT}."
+        )
+    if now_s and rate.age_s is not None and not -AHEAD_S < rate.age_s < AGE_S:
+        status.warn(
+            f"Stamps are {rate.age_s:.1f} s older than this node's clock: synchronise the clocks "
+            "(chrony, PTP), or set use_sim_time for a bag or a simulator."
+        )

@@ -1,0 +1,67 @@
+"""When a trouble is worth a line."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("diagnostic_msgs", reason="needs ROS 2 (the extra `ros`)")
+
+from ssvif_ros.diagnostics import Status  # noqa: E402
+from ssvif_ros.problem_log import ProblemLog  # noqa: E402
+
+
+class Lines:
+    def __init__(self):
+        self.said = []
+
+    def info(self, message):
+        self.said.append(f"info {message}")
+
+    def warning(self, message):
+        self.said.append(f"warning {message}")
+
+    def error(self, message):
+        self.said.append(f"error {message}")
+
+
+@pytest.fixture
+def look():
+    lines = Lines()
+    log = ProblemLog(lines)
+
+    def at(now_s, *calls):
+        """Lines that a report leads to; calls: (method of Status, text)."""
+        status = Status("camera")
+        for method, text in calls:
+            getattr(status, method)(text)
+        lines.said.clear()
+        log.look([status], now_s)
+        return list(lines.said)
+
+    return at
+
+
+def test_a_trouble_is_said_at_once_then_now_and_then_and_its_end_too(look):
+    assert look(0.0) == []
+    assert look(1.0, ("warn", "slow: 3 Hz.")) == ["warning camera: slow: 3 Hz."]
+    for second in range(2, 31):
+        assert look(second, ("warn", f"slow: {second}.5 Hz.")) == []
+    assert look(31.0, ("warn", "slow: 2 Hz.")) == ["warning camera: slow: 2 Hz."]
+    assert look(33.0) == []  # it may come back at once
+    assert look(36.0) == ["info camera: well again (ok)"]
+    assert look(50.0) == []
+
+
+def test_what_is_worse_is_said_at_once_and_what_differs_soon(look):
+    look(0.0, ("warn", "slow."))
+    assert look(1.0, ("error", "gone.")) == ["error camera: gone."]
+    assert look(2.0, ("warn", "slow.")) == []
+    assert look(6.0, ("warn", "slow.")) == ["warning camera: slow."]
+
+
+def test_what_follows_from_another_part_is_in_diagnostics_alone(look):
+    assert look(0.0, ("follow", "see the other.")) == []
+    assert look(1.0, ("follow", "see the other."), ("warn", "slow."))
+    status = Status("pairing")
+    status.follow("see the other.")
+    assert (status.level, status.message) == (b"\x01", "see the other.")
