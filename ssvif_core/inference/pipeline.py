@@ -1,4 +1,4 @@
-"""The walk of one frame pair: thermal gain -> size -> engine. The heart of node, replay and CLI.
+"""The walk of one frame pair: thermal cleaning, gain -> size -> engine: node, replay and CLI.
 
 Arrays in, arrays out; knows no messages, files or threads. What is evaluated is what runs on the
 robot because both call `Pipeline.process`.
@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.imaging.thermal_cleaning import ThermalCleaning
+from ssvif_core.imaging.thermal_gain import THERMAL_DTYPES, ThermalGain
 from ssvif_core.inference.engine import Engine
 
 __all__ = ["FusionResult", "Pipeline", "StageTimes"]
@@ -57,10 +58,14 @@ class Pipeline:
     Args:
         engine: see `ssvif_core.inference.engine`.
         gain: raw thermal counts to 8 bit.
+        cleaning: bad pixels and stripes, before the gain; the default replaces bad pixels.
     """
 
-    def __init__(self, engine: Engine, gain: ThermalGain) -> None:
+    def __init__(
+        self, engine: Engine, gain: ThermalGain, cleaning: ThermalCleaning | None = None
+    ) -> None:
         self.engine, self.gain = engine, gain
+        self.cleaning = cleaning or ThermalCleaning()
         self._next: Engine | None = None
         self._next_lock = threading.Lock()
         self._sizes_seen: tuple[tuple[int, ...], tuple[int, ...]] | None = None
@@ -72,8 +77,8 @@ class Pipeline:
 
         Args:
             visible: (H, W, 3) uint8 RGB.
-            thermal: (h, w) uint8 or uint16; resized to (H, W) where it differs, which is right
-                only for cameras that look through the same optics.
+            thermal: (h, w) uint8 or uint16, or float32 temperatures; resized to (H, W) where it
+                differs, which is right only for cameras that look through the same optics.
             stamp_s: time of the thermal frame in seconds, for the gain's time constant.
 
         Raises:
@@ -82,7 +87,7 @@ class Pipeline:
         _check(visible, thermal)
         self._take_next_engine()
         times, start = StageTimes(), time.perf_counter()
-        thermal = self.gain.apply(thermal, stamp_s)
+        thermal = self.gain.apply(self.cleaning.apply(thermal), stamp_s)
         start = _lap(times, "gain_ms", start)
         thermal = self._warp(thermal, visible.shape[:2])
         start = _lap(times, "warp_ms", start)
@@ -132,9 +137,10 @@ def _check(visible: np.ndarray, thermal: np.ndarray) -> None:
         raise SsvifError(
             f"visible is {visible.dtype} {visible.shape}: it must be uint8 (H, W, 3) RGB."
         )
-    if thermal.ndim != 2 or thermal.dtype not in (np.uint8, np.uint16):
+    if thermal.ndim != 2 or thermal.dtype not in THERMAL_DTYPES:
         raise SsvifError(
-            f"thermal is {thermal.dtype} {thermal.shape}: it must be uint8 or uint16 (H, W)."
+            f"thermal is {thermal.dtype} {thermal.shape}: it must be uint8, uint16 or "
+            "float32 (H, W)."
         )
     if visible.size == 0 or thermal.size == 0:
         raise SsvifError(f"An image is empty: visible {visible.shape}, thermal {thermal.shape}.")

@@ -107,7 +107,7 @@ def test_hotter_never_becomes_darker(a, b, c):
         (ThermalGain(mode="none"), frame(1, 2), "8-bit"),
         (ThermalGain(mode="magic"), frame(1, 2), "magic"),
         (ThermalGain(mode="fixed", low=5, high=5), frame(1, 2), "below"),
-        (ThermalGain(), frame(1, 2, dtype=np.float32), "float32"),
+        (ThermalGain(), frame(1, 2, dtype=np.float64), "float64"),
     ],
 )
 def test_what_cannot_be_mapped_says_why(gain, thermal, reason):
