@@ -34,9 +34,12 @@ TEXTURE_FACTOR = 2.0
 #: A lens gives the four next pixels at least this part of a point's height, on average.
 LENS_SPREAD = 0.08
 #: More than this part of all pixels is no defect of a sensor but a picture that was not understood.
-MOST = 0.01
+#: A few are none in a picture that is small.
+MOST, FEW = 0.01, 4
 #: Nor is it worth looking closer where so much of the picture is texture.
 MOST_FAR = 0.2
+#: More holes than this are filled with one value, for looking around each of them takes long.
+MOST_HOLES = 0.05
 #: Rows and columns to the neighbours: the 8 of a 3 x 3, the 24 of a 5 x 5; and which of the 24 are
 #: the four next ones.
 AROUND = np.array([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x])
@@ -121,7 +124,7 @@ def _suspects(thermal: np.ndarray) -> np.ndarray:
     spread = (around[:, NEXT].mean(axis=1) - background) * np.sign(height)
     height = np.abs(height)
     bad = (height > TEXTURE_FACTOR * texture) & (spread < LENS_SPREAD * height)
-    if np.count_nonzero(bad) <= MOST * thermal.size:
+    if np.count_nonzero(bad) <= max(FEW, MOST * thermal.size):
         suspects[rows[bad], columns[bad]] = True
     return suspects
 
@@ -177,6 +180,6 @@ def fill_not_finite(temperatures: np.ndarray) -> np.ndarray:
         raise SsvifError("No pixel of the thermal image is a finite number: look at its driver.")
     filled = np.where(finite, temperatures, np.median(temperatures[finite]))
     holes = np.argwhere(~finite)
-    if len(holes) <= MOST * temperatures.size:
+    if len(holes) <= MOST_HOLES * temperatures.size:
         return _with_medians(filled, holes)
     return filled

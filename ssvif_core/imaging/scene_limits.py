@@ -1,5 +1,9 @@
 """The two ends of a scene's range of counts, followed over time without flicker.
 
+What is low-passed is the linear map from counts to grey levels, not the two counts: then every
+count's grey level goes its way with the time constant, and a very hot thing, which makes the range
+ten times as large, moves the levels of the rest no faster than a warm one.
+
 A low pass alone is wrong for one thing that every uncooled core does: after its shutter has closed
 (flat-field correction) all counts are higher or lower by the same amount, and for a time constant
 the picture would be too bright or too dark. Such a step shows in the distribution: all its
@@ -42,18 +46,25 @@ class SceneLimits:
     """Low-passed percentiles of the frames so far.
 
     Attributes:
-        ends: the lower and the upper limit; None before the first frame.
         steps: how many common steps were followed.
     """
 
     def __init__(self) -> None:
-        self.ends: tuple[float, float] | None = None
         self.steps = 0
+        self._slope: float | None = None
+        self._offset = 0.0
         self._watched = np.zeros(0)
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The lower and the upper limit; None before the first frame."""
+        if self._slope is None:
+            return None
+        return self._offset / self._slope, (1.0 + self._offset) / self._slope
 
     def reset(self) -> None:
         """Forget the frames so far; the next one sets the limits."""
-        self.ends = None
+        self._slope = None
 
     def follow(
         self, ordered: np.ndarray, percents: tuple[float, float], min_span: float, part: float
@@ -71,18 +82,18 @@ class SceneLimits:
         """
         watched = quantiles(ordered, WATCHED)
         low, high = quantiles(ordered, percents)
-        wanted = _widened(float(low), float(high), min_span)
+        low, high = _widened(float(low), float(high), min_span)
+        # A level, 0 to 1, is slope x count - offset.
+        slope, offset = 1.0 / (high - low), low / (high - low)
         step = 0.0
-        if self.ends is None:
-            self.ends = wanted
+        if self._slope is None:
+            self._slope, self._offset = slope, offset
         else:
-            step = _common_step(watched - self._watched, self.ends[1] - self.ends[0])
+            step = _common_step(watched - self._watched, 1.0 / self._slope)
             self.steps += step != 0
-            moved = self.ends[0] + step, self.ends[1] + step
-            self.ends = (
-                moved[0] + part * (wanted[0] - moved[0]),
-                moved[1] + part * (wanted[1] - moved[1]),
-            )
+            self._offset += self._slope * step
+            self._slope += part * (slope - self._slope)
+            self._offset += part * (offset - self._offset)
         self._watched = watched
         return step
 

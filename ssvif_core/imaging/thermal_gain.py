@@ -60,8 +60,8 @@ class ThermalGain:
         high_percentile: 0..100. Not 100: dead and specular pixels are left out.
         plateau: of mode "plateau": most that one shade of the scene counts, in units of the mean;
             0 is linear, a large value is ordinary histogram equalisation.
-        time_constant_s: time in which the limits go 63 % of the way to a new scene's; 0 follows at
-            once.
+        time_constant_s: time in which grey levels go 63 % of the way to those of a new scene; 0
+            follows at once.
 
     All may be changed between frames. Not thread safe, but for `configure`.
     """
