@@ -6,7 +6,7 @@ Flicker is how much the grey levels of pixels that do not change do change from 
 static drawn street, without noise, so that all of it is the gain's, while a thing of about 60 C,
 whose heat varies as a flame's does, comes in. Baselines: each frame stretched between its minimum
 and maximum, and between its own percentiles. With --data, the masks on msrs/val whose thermal
-images (8 bit, dark) went through each gain. Also draws docs/images/gain.jpg.
+images (8 bit, dark) went through each gain, beside those on drawn raw scenes. Also draws docs/images/gain.jpg.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ssvif_core.imaging.thermal_cleaning import ThermalCleaning
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.models import open_model
-from ssvif_core.simulation.scenes import Scene
+from ssvif_core.simulation.scenes import SCENE_KINDS, Scene
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "gain.jpg"
 RATE_HZ, SECONDS, ENTERS_S = 30.0, 8.0, 2.0
@@ -173,11 +173,13 @@ def contrast(data: Path | None) -> dict[str, dict[str, dict[str, float]]]:
     return results
 
 
-def cpu_ms(step: Callable[[np.ndarray, float], np.ndarray], frame: np.ndarray) -> dict[str, float]:
+def cpu_ms(step: Gain, frame: np.ndarray) -> dict[str, float]:
+    """Of a scene that passes by: three pixels in each frame."""
+    views = [np.roll(frame, -3 * index, axis=1) for index in range(24)]
     times = []
     for index in range(240):
         start = time.thread_time()
-        step(frame, index / RATE_HZ)
+        step(views[index % len(views)], index / RATE_HZ)
         times.append((time.thread_time() - start) * 1e3)
     times = times[16:]
     return {"mean": round(float(np.mean(times)), 2), "p50": round(float(np.median(times)), 2)}
@@ -187,40 +189,72 @@ def timings() -> dict[str, dict[str, float]]:
     """CPU time of each step for a frame of 640 x 512 with 30 bad pixels."""
     frame = still_scene("day", 640, 512)
     random = np.random.default_rng(0)
-    broken = frame.copy()
-    broken[random.integers(0, 512, 30), random.integers(0, 640, 30)] += 600
+    y, x = random.integers(0, 512, 30), random.integers(0, 640, 30)
+
+    def with_bad_pixels(image: np.ndarray, stamp_s: float) -> np.ndarray:
+        image[y, x] = 12000
+        return bad_pixels.apply(image)
+
+    bad_pixels = ThermalCleaning()
     celsius = frame.astype(np.float32) * 0.01
     steps: dict[str, tuple[Gain, np.ndarray]] = {}
     for mode in ("fixed", "percentile", "plateau"):
         steps[mode] = ThermalGain(mode=mode, low=4000, high=6000).apply, frame
         steps[f"{mode}, float32"] = ThermalGain(mode=mode, low=40, high=60).apply, celsius
-    for title, cleaning, image in (
-        ("bad pixels", ThermalCleaning(), broken),
-        ("stripes of columns", ThermalCleaning("none", "columns"), frame),
-        ("stripes of both", ThermalCleaning("none", "both"), frame),
-    ):
-        steps[title] = (lambda image, stamp, c=cleaning: c.apply(image)), image
+    steps["bad pixels"] = with_bad_pixels, frame
+    for title, stripes in (("stripes of columns", "columns"), ("stripes of both", "both")):
+        cleaning = ThermalCleaning("none", stripes)
+        steps[title] = (lambda image, stamp_s, c=cleaning: c.apply(image)), frame
     return {title: cpu_ms(step, image) for title, (step, image) in steps.items()}
 
 
-def masks(model: str, data: Path) -> dict[str, dict[str, float]]:
-    """IoU on msrs/val with its thermal images as they are, and through the gains."""
-    frames = open_evaluation_set(data / "msrs" / "val", "labels", LABEL_MAP)
+def masks(model: str, data: Path | None) -> dict[str, dict[str, dict[str, float]]]:
+    """IoU by gain: drawn raw scenes with their true labels; the 8-bit frames of msrs/val."""
     loaded = open_model(model)
     engine, _ = create_engine(loaded, "onnxruntime", EngineOptions(threads=1))
     names = [label.name for label in loaded.card.classes]
-    results = {}
-    for mode in ("none", "percentile", "plateau"):
-        matrix = ConfusionMatrix(len(names))
+    chosen = {
+        "none": ThermalGain(mode="none"),
+        "percentile": ThermalGain(mode="percentile"),
+        "percentile to 99.9": ThermalGain(mode="percentile", high_percentile=99.9),
+        "plateau": ThermalGain(mode="plateau"),
+    }
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for title, frames in labelled(data).items():
+        for name, gain in chosen.items():
+            if name == "none" and title == "drawn":
+                continue
+            matrix = ConfusionMatrix(len(names))
+            for visible, thermal, labels in frames():
+                matrix.update(labels, engine.infer(visible, gain.apply(thermal))[1])
+            iou = named_iou(matrix, names)
+            results.setdefault(title, {})[name] = {k: round(v, 3) for k, v in iou.items()}
+    engine.close()
+    return results
+
+
+Labelled = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def labelled(data: Path | None) -> dict[str, Callable[[], Iterator[Labelled]]]:
+    """(visible, thermal, labels) of each set."""
+
+    def drawn() -> Iterator[Labelled]:
+        for kind in SCENE_KINDS:
+            scene = Scene(kind, seed=2)
+            for time_s in (0.5, 2.0, 3.5, 5.0):
+                frame = scene.render(time_s)
+                yield frame.visible, frame.thermal, frame.labels
+
+    def msrs() -> Iterator[Labelled]:
+        assert data is not None
+        frames = open_evaluation_set(data / "msrs" / "val", "labels", LABEL_MAP)
         for name in frames.labels:
             pair = frames.read(name)
             assert pair.labels is not None
-            thermal = ThermalGain(mode=mode).apply(pair.thermal, 0.0)
-            matrix.update(pair.labels, engine.infer(pair.visible, thermal)[1])
-        iou = named_iou(matrix, names)
-        results[mode] = {label: round(value, 3) for label, value in iou.items()}
-    engine.close()
-    return results
+            yield pair.visible, pair.thermal, pair.labels
+
+    return {"drawn": drawn} if data is None else {"drawn": drawn, "msrs/val": msrs}
 
 
 def strip() -> np.ndarray:
@@ -273,8 +307,7 @@ def main() -> None:
         "contrast": contrast(options.data),
         "cpu_ms_640x512": timings(),
     }
-    if options.data is not None:
-        content["iou_msrs_val"] = {"model": options.model, **masks(options.model, options.data)}
+    content["iou"] = {"model": options.model, **masks(options.model, options.data)}
     path = write_result("gain", content)
     image = cv2.cvtColor(strip(), cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(PICTURE), image, [cv2.IMWRITE_JPEG_QUALITY, 82])

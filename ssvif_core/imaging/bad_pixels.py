@@ -19,12 +19,12 @@ from ssvif_core.errors import SsvifError
 __all__ = ["BadPixels", "fill_not_finite"]
 
 #: Each frame is looked at in one of so many bands of rows, in turn.
-BANDS = 8
+BANDS = 16
 #: Rows around a band that are looked at with it.
 MARGIN = 2
-#: Looks with the three signs, less those without, that make a pixel bad: 2.7 s at 30 Hz. One that
+#: Looks with the three signs, less those without, that make a pixel bad: 4.3 s at 30 Hz. One that
 #: falls to 0 again is good again.
-LOOKS_NEEDED = 10
+LOOKS_NEEDED = 8
 #: A deviation is one from so many standard deviations of the noise on.
 NOISE_FACTOR = 8.0
 #: Least deviation in the frame's numbers; float frames are temperatures.
@@ -56,6 +56,7 @@ class BadPixels:
         self._scores = np.zeros((0, 0), np.int8)
         self._bad = np.zeros((0, 0), bool)
         self._where = np.zeros((0, 2), np.intp)
+        self._repair: _Repair | None = None
 
     @property
     def count(self) -> int:
@@ -82,12 +83,11 @@ class BadPixels:
                 np.zeros(thermal.shape, np.int8),
                 np.zeros(thermal.shape, bool),
             )
-            self._dtype, self._frames, self._where = thermal.dtype, 0, self._where[:0]
+            self._dtype, self._frames = thermal.dtype, 0
+            self._where, self._repair = self._where[:0], None
         self._look(thermal, self._frames % BANDS)
         self._frames += 1
-        if not len(self._where):
-            return thermal
-        return _with_medians(thermal, self._where)
+        return thermal if self._repair is None else self._repair.apply(thermal)
 
     def _look(self, thermal: np.ndarray, band: int) -> None:
         height = len(thermal)
@@ -102,12 +102,13 @@ class BadPixels:
         if not np.array_equal(now, bad):
             bad[:] = now
             self._where = np.argwhere(self._bad)
+            self._repair = _Repair(self._where, thermal.shape) if len(self._where) else None
 
 
 def _suspects(thermal: np.ndarray) -> np.ndarray:
     """(H, W) bool: single pixels that no lens could have drawn, in this frame alone."""
     apart = cv2.absdiff(thermal, cv2.medianBlur(thermal, 3))
-    noise = 1.4826 * float(np.median(apart[::4, ::4]))
+    noise = 1.4826 * float(np.median(apart[::2, ::4]))
     far = apart > max(NOISE_FACTOR * noise, LEAST_DEVIATION[thermal.dtype])
     suspects = np.zeros(thermal.shape, bool)
     if not 0 < np.count_nonzero(far) <= MOST_FAR * thermal.size:
@@ -141,23 +142,40 @@ def _mirrored(index: np.ndarray, size: int) -> np.ndarray:
     return size - 1 - np.abs(size - 1 - np.abs(index))
 
 
-def _with_medians(thermal: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """A copy in which each of the places has the median of its neighbours that are none of them."""
-    height, width = thermal.shape
-    near = where[:, None] + AROUND
-    inside = ((near >= 0) & (near < (height, width))).all(axis=2)
-    y, x = np.clip(near[..., 0], 0, height - 1), np.clip(near[..., 1], 0, width - 1)
-    bad = np.zeros(thermal.shape, bool)
-    bad[tuple(where.T)] = True
-    values = thermal[y, x].astype(np.float32)
-    values[~inside | bad[y, x]] = np.nan
-    known = ~np.isnan(values).all(axis=1)
-    result = thermal.copy()
-    medians = np.nanmedian(values[known], axis=1)
-    if thermal.dtype != np.float32:
-        medians = np.rint(medians)
-    result[tuple(where[known].T)] = medians.astype(thermal.dtype)
-    return result
+class _Repair:
+    """Where the good neighbours of some places are: worked out once, used for every frame.
+
+    Args:
+        where: (N, 2) rows and columns.
+        shape: of the frames.
+    """
+
+    def __init__(self, where: np.ndarray, shape: tuple[int, ...]) -> None:
+        height, width = shape
+        near = where[:, None] + AROUND
+        outside = ((near < 0) | (near >= (height, width))).any(axis=2)
+        near = np.clip(near, 0, (height - 1, width - 1))
+        bad = np.zeros(shape, bool)
+        bad[tuple(where.T)] = True
+        skip = outside | bad[near[..., 0], near[..., 1]]
+        good = (~skip).sum(axis=1)
+        known = good > 0
+        self._places = where[known, 0] * width + where[known, 1]
+        self._near = (near[known, :, 0] * width + near[known, :, 1]).astype(np.intp)
+        self._skip, good = skip[known], good[known]
+        rows = np.arange(len(good))
+        self._lower, self._upper = (rows, (good - 1) // 2), (rows, good // 2)
+
+    def apply(self, thermal: np.ndarray) -> np.ndarray:
+        """A copy in which each place has the median of its good neighbours, if it has any."""
+        values = thermal.take(self._near).astype(np.float32)
+        values[self._skip] = np.inf  # sorted to the end, where no median is
+        values.sort(axis=1)
+        medians = (values[self._lower] + values[self._upper]) / 2
+        result = thermal.copy()
+        exact = thermal.dtype == np.float32
+        result.reshape(-1)[self._places] = medians if exact else np.rint(medians)
+        return result
 
 
 def fill_not_finite(temperatures: np.ndarray) -> np.ndarray:
@@ -181,5 +199,5 @@ def fill_not_finite(temperatures: np.ndarray) -> np.ndarray:
     filled = np.where(finite, temperatures, np.median(temperatures[finite]))
     holes = np.argwhere(~finite)
     if len(holes) <= MOST_HOLES * temperatures.size:
-        return _with_medians(filled, holes)
+        return _Repair(holes, filled.shape).apply(filled)
     return filled
