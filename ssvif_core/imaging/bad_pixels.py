@@ -116,10 +116,11 @@ def _suspects(thermal: np.ndarray) -> np.ndarray:
     crowd = cv2.boxFilter(
         far.view(np.uint8), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT
     )
-    rows, columns = np.nonzero(far & (crowd == 1))
+    # Several times as fast as np.nonzero and np.median, which this costs most of its time in.
+    rows, columns = np.divmod(np.flatnonzero(far & (crowd == 1)), thermal.shape[1])
     values = thermal.astype(np.float32)
     around = _neighbours(values, rows, columns)
-    background = np.median(around, axis=1)
+    background = np.sort(around, axis=1)[:, 11:13].mean(axis=1)  # the median of 24
     height = values[rows, columns] - background
     texture = np.abs(around - background[:, None]).max(axis=1)
     spread = (around[:, NEXT].mean(axis=1) - background) * np.sign(height)
