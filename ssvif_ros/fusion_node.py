@@ -38,6 +38,7 @@ from ssvif_ros.inputs import Inputs
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings
+from ssvif_ros.registration_source import RegistrationSource
 from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher, status_of, status_values
 from ssvif_ros.synchronizer import POLL_PERIOD_S
 from ssvif_ros.worker import LatestWorker
@@ -80,6 +81,7 @@ class FusionNode(LifecycleNode):
         self._worker: LatestWorker[tuple[Image | None, Image | None]] | None = None
         self._status: StatusPublisher | None = None
         self._upgrade: EngineUpgrade | None = None
+        self._registration: RegistrationSource | None = None
         self._dropped = 0
         self._timers: list[Any] = []
         self._parameter_server = ParameterServer(
@@ -101,6 +103,11 @@ class FusionNode(LifecycleNode):
         engine, why = engine_without_building(model, s)
         engine.warm_up(s.warm_up_height, s.warm_up_width)
         self._pipeline = Pipeline(engine, ThermalGain())
+        try:
+            self._registration = RegistrationSource(self, self._pipeline, s)
+        except SsvifError:
+            self._free()
+            raise
         self._upgrade = begin_upgrade(model, s, self._pipeline)
         self._outputs = Outputs(self, model.card)
         self._status = StatusPublisher(self)
@@ -163,6 +170,9 @@ class FusionNode(LifecycleNode):
             self._worker = None
 
     def _free(self) -> None:
+        if self._registration is not None:
+            self._registration.destroy()
+            self._registration = None
         if self._upgrade is not None:
             self._upgrade.stop()
             self._upgrade = None
@@ -251,6 +261,8 @@ class FusionNode(LifecycleNode):
         )
         self._pipeline.cleaning.bad_pixels = settings.thermal__bad_pixels
         self._pipeline.cleaning.stripes = settings.thermal__stripes
+        if self._registration is not None:
+            self._registration.configure(settings)
         if self._inputs is not None:
             self._inputs.synchronizer.configure(
                 slop_s=settings.slop,
@@ -290,6 +302,7 @@ class FusionNode(LifecycleNode):
             **self._pipeline.cleaning.describe(),
             **self._pipeline.engine.describe(),
             "engine_upgrade": self._upgrade.state if self._upgrade else "none",
+            "registration": self._registration.state if self._registration else "none",
         }
         presence = self._inputs.synchronizer.presence
         level, message = DiagnosticStatus.OK, "fusing"
@@ -297,6 +310,10 @@ class FusionNode(LifecycleNode):
             values |= status_values(presence, self.settings)
             status = status_of(presence, self.settings)
             level, message = status.level, status.message
+        if self._registration is not None and self._registration.problem:
+            self._registration.warn()
+            level = max(level, DiagnosticStatus.WARN)
+            message = f"{message}; {self._registration.state}"
         if silent:
             level = max(level, DiagnosticStatus.WARN)
             message = "; ".join([message, *silent.values()])
