@@ -27,6 +27,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import Image
 
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.temperature import TemperatureScale
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.pipeline import Pipeline
@@ -328,12 +329,20 @@ class FusionNode(LifecycleNode):
         """Hand live parameters to the rooms that use them; each reads them once a frame."""
         if self._pipeline is None:
             return
-        gain = self._pipeline.gain
-        gain.mode = settings.gain__mode
-        gain.low, gain.high = settings.gain__low, settings.gain__high
-        gain.low_percentile = settings.gain__low_percentile
-        gain.high_percentile = settings.gain__high_percentile
-        gain.time_constant_s = settings.gain__time_constant
+        scale = TemperatureScale(settings.gain__kelvin_per_count, settings.gain__celsius_at_zero)
+        self._pipeline.gain.configure(
+            mode=settings.gain__mode,
+            low=settings.gain__low,
+            high=settings.gain__high,
+            unit=settings.gain__unit,
+            scale=scale,
+            low_percentile=settings.gain__low_percentile,
+            high_percentile=settings.gain__high_percentile,
+            plateau=settings.gain__plateau,
+            time_constant_s=settings.gain__time_constant,
+        )
+        self._pipeline.cleaning.bad_pixels = settings.thermal__bad_pixels
+        self._pipeline.cleaning.stripes = settings.thermal__stripes
         if self._registration is not None:
             self._registration.configure(settings)
         if self._inputs is not None:

@@ -21,6 +21,10 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from ssvif_core.imaging.stripes import STRIPES
+from ssvif_core.imaging.temperature import ABSOLUTE_ZERO_C, UNITS
+from ssvif_core.imaging.thermal_cleaning import BAD_PIXEL_MODES
+from ssvif_core.imaging.thermal_gain import GAIN_MODES
 from ssvif_core.inference.engine import ENGINES
 from ssvif_core.models import PRECISIONS
 from ssvif_core.sync_policies import SYNC_POLICIES
@@ -127,24 +131,53 @@ class Settings:
         "taken as missing [s]; 0: never.", low=0.0, high=3600.0, live=True,
     )  # fmt: skip
     gain__mode: str = _parameter(
-        "auto", "Thermal gain: auto (16 bit: percentile, 8 bit: none), percentile, fixed, none.",
-        choices=("auto", "percentile", "fixed", "none"), live=True,
+        "auto", "Thermal gain: auto (8 bit: none, else percentile), percentile, plateau, fixed, "
+        "none.", choices=GAIN_MODES, live=True,
     )  # fmt: skip
     gain__low: float = _parameter(
-        0.0, "Raw count that becomes black (mode fixed).", low=0.0, high=65535.0, live=True
-    )
+        0.0, "What becomes black in mode fixed, in gain.unit.",
+        low=-300.0, high=65535.0, live=True,
+    )  # fmt: skip
     gain__high: float = _parameter(
-        65535.0, "Raw count that becomes white (mode fixed).", low=0.0, high=65535.0, live=True
-    )
+        65535.0, "What becomes white in mode fixed, in gain.unit.",
+        low=-300.0, high=65535.0, live=True,
+    )  # fmt: skip
+    gain__unit: str = _parameter(
+        "counts", "Of gain.low and gain.high: counts (the numbers in the image) or celsius, where "
+        "C = gain.celsius_at_zero + gain.kelvin_per_count x count.", choices=UNITS, live=True,
+    )  # fmt: skip
+    gain__kelvin_per_count: float = _parameter(
+        0.01, "Of a radiometric camera (unit celsius): 0.01 for centikelvin (TLinear high "
+        "resolution), 0.1 for TLinear low resolution and Optris, 1 for 32FC1 temperatures.",
+        low=1e-5, high=100.0, live=True,
+    )  # fmt: skip
+    gain__celsius_at_zero: float = _parameter(
+        ABSOLUTE_ZERO_C, "Temperature of count 0 (unit celsius): -273.15 for scales in Kelvin, "
+        "-100 for Optris, 0 for 32FC1 in Celsius.", low=-1000.0, high=1000.0, live=True,
+    )  # fmt: skip
     gain__low_percentile: float = _parameter(
-        1.0, "Percentile that becomes black (mode percentile).", low=0.0, high=49.0, live=True
-    )
+        1.0, "Percentile that becomes black (modes percentile and plateau).",
+        low=0.0, high=49.0, live=True,
+    )  # fmt: skip
     gain__high_percentile: float = _parameter(
-        99.5, "Percentile that becomes white (mode percentile).", low=51.0, high=100.0, live=True
-    )
+        99.5, "Percentile that becomes white (modes percentile and plateau).",
+        low=51.0, high=100.0, live=True,
+    )  # fmt: skip
+    gain__plateau: float = _parameter(
+        1.0, "Mode plateau: most that one shade of the scene counts, in units of the mean; 0 is "
+        "linear, 10 is nearly histogram equalisation.", low=0.0, high=100.0, live=True,
+    )  # fmt: skip
     gain__time_constant: float = _parameter(
         1.0, "Time in which the gain follows the scene [s]; 0 follows at once and flickers.",
         low=0.0, high=600.0, live=True,
+    )  # fmt: skip
+    thermal__bad_pixels: str = _parameter(
+        "auto", "Dead and hot pixels of the thermal camera: auto finds and replaces them; none.",
+        choices=BAD_PIXEL_MODES, live=True,
+    )  # fmt: skip
+    thermal__stripes: str = _parameter(
+        "none", "Stripes of the thermal sensor that stay where they are, taken off before the "
+        "gain: none, columns, rows, both.", choices=STRIPES, live=True,
     )  # fmt: skip
     output_encoding: str = _parameter(
         "rgb8", "Encoding of ~/fused (and ~/overlay, which stays in colour): rgb8, bgr8, mono8.",

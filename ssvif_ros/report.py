@@ -111,6 +111,9 @@ class Report:
         presence = inputs.synchronizer.presence
         if presence is not None:
             status.values |= {f"{camera}_{k}": v for k, v in vars(presence.cameras[camera]).items()}
+        if camera == "thermal":
+            pipeline = self._rooms.pipeline
+            status.values |= {**pipeline.gain.describe(), **pipeline.cleaning.describe()}
         if silent:
             status.error(silent)
         else:

@@ -386,6 +386,31 @@ def test_parameters_are_described_bad_values_refused_and_live_ones_applied(start
     assert rig.fuse(3)
 
 
+def test_the_thermal_gain_is_live_and_diagnostics_say_what_it_does(start):
+    _, _, rig = activated(start)
+    # Centikelvin, 17 to 27 C, with pixels that are stuck.
+    thermal = np.tile(np.linspace(29015, 30015, WIDTH).astype(np.uint16), (HEIGHT, 1))
+    thermal[20::20, 20::20] = 40000
+    dead = thermal[20::20, 20::20].size
+
+    def says(**expected):
+        def step():
+            rig.send(thermal=thermal)
+            rig.executor.spin_once(timeout_sec=0.02)
+            return all(rig.diagnostics.get(k) == str(v) for k, v in expected.items())
+
+        return rig.until(step)
+
+    assert says(gain_mode="percentile", bad_pixels=dead, stripes="none"), rig.diagnostics
+    assert rig.set("gain.mode", "plateau").successful
+    assert rig.set("thermal.bad_pixels", "none").successful
+    assert says(gain_mode="plateau", bad_pixels=0), rig.diagnostics
+    for name, value in (("unit", "celsius"), ("low", 15.0), ("high", 35.0), ("mode", "fixed")):
+        assert rig.set(f"gain.{name}", value).successful
+    assert says(gain_mode="fixed", gain_low="28815.000", gain_high_celsius="35.000")
+    assert int(rig.diagnostics["bad_frames"]) == 0
+
+
 def test_qos_is_best_effort_by_default_and_can_be_overridden(start):
     override = "qos_overrides./thermal/image_raw.subscription.reliability"
     _, _, rig = activated(start, **{override: "reliable"})

@@ -42,7 +42,10 @@ def fuse(
     ] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: one for each core.")] = 0,
     gain: Annotated[
-        str, typer.Option(help="Thermal gain: auto (16 bit: percentile, 8 bit: none), none, ...")
+        str,
+        typer.Option(
+            help="Thermal gain: auto (8 bit: none, else percentile), percentile, plateau, none."
+        ),
     ] = "auto",
     calibration: Annotated[
         Path | None,

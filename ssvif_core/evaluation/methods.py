@@ -10,6 +10,7 @@ import numpy as np
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.baselines import BASELINES
+from ssvif_core.imaging.thermal_cleaning import ThermalCleaning
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import Pipeline
@@ -47,7 +48,9 @@ def model_method(model: Model, engine: str = "auto", threads: int = 1) -> Method
     The method belongs to one thread. Raises SsvifError where no engine can run the model.
     """
     pipeline = Pipeline(
-        create_engine(model, engine, EngineOptions(threads))[0], ThermalGain(mode="none")
+        create_engine(model, engine, EngineOptions(threads))[0],
+        ThermalGain(mode="none"),
+        cleaning=ThermalCleaning("none"),  # frames of a set are not one camera's stream
     )
 
     def fuse(visible: np.ndarray, thermal: np.ndarray) -> Fused:

@@ -1,4 +1,4 @@
-"""The walk of one frame pair: thermal gain -> registration -> engine, in node, replay and CLI.
+"""The walk of a pair: thermal cleaning, gain -> registration -> engine; node, replay and CLI.
 
 Arrays in, arrays out; knows no messages, files or threads. What is evaluated is what runs on the
 robot because both call `Pipeline.process`.
@@ -16,7 +16,8 @@ import numpy as np
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.registration import Registration
-from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.imaging.thermal_cleaning import ThermalCleaning
+from ssvif_core.imaging.thermal_gain import THERMAL_DTYPES, ThermalGain
 from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.one_camera import StandIn
 
@@ -62,12 +63,18 @@ class Pipeline:
         gain: raw thermal counts to 8 bit.
         registration: thermal onto the visible grid; None: both cameras have the same field of view.
             May be replaced at any time and from any thread, and applies from the next frame on.
+        cleaning: bad pixels and stripes, before the gain; the default replaces bad pixels.
     """
 
     def __init__(
-        self, engine: Engine, gain: ThermalGain, registration: Registration | None = None
+        self,
+        engine: Engine,
+        gain: ThermalGain,
+        registration: Registration | None = None,
+        cleaning: ThermalCleaning | None = None,
     ) -> None:
         self.engine, self.gain, self.registration = engine, gain, registration
+        self.cleaning = cleaning or ThermalCleaning()
         #: (width, height) of the last visible and of the last thermal frame.
         self.sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
         #: Whether the engine was freed by `release`, so that nothing can be fused until `resume`.
@@ -92,8 +99,9 @@ class Pipeline:
 
         Args:
             visible: (H, W, 3) uint8 RGB.
-            thermal: (h, w) uint8 or uint16. Without a registration it is resized to (H, W) where
-                it differs, which is right only for cameras that look through the same optics.
+            thermal: (h, w) uint8 or uint16, or float32 temperatures. Without a registration it is
+                resized to (H, W) where it differs, which is right only for cameras that look
+                through the same optics.
             stamp_s: time of the thermal frame in seconds, for the gain's time constant.
             passthrough: where one camera is missing, hand on the other's own image, with every
                 label unknown (255), instead of running the network.
@@ -108,7 +116,8 @@ class Pipeline:
         if visible is not None and thermal is not None:
             self.sizes = (size[1], size[0]), (thermal.shape[1], thermal.shape[0])
         times, start = StageTimes(), time.perf_counter()
-        thermal = None if thermal is None else self.gain.apply(thermal, stamp_s)
+        if thermal is not None:
+            thermal = self.gain.apply(self.cleaning.apply(thermal), stamp_s)
         start = _lap(times, "gain_ms", start)
         if thermal is None:
             thermal, registration = self._stand_in.black(*size), None
@@ -196,9 +205,10 @@ def _check(visible: np.ndarray | None, thermal: np.ndarray | None) -> None:
         raise SsvifError(
             f"visible is {visible.dtype} {visible.shape}: it must be uint8 (H, W, 3) RGB."
         )
-    if thermal is not None and (thermal.ndim != 2 or thermal.dtype not in (np.uint8, np.uint16)):
+    if thermal is not None and (thermal.ndim != 2 or thermal.dtype not in THERMAL_DTYPES):
         raise SsvifError(
-            f"thermal is {thermal.dtype} {thermal.shape}: it must be uint8 or uint16 (H, W)."
+            f"thermal is {thermal.dtype} {thermal.shape}: it must be uint8, uint16 or "
+            "float32 (H, W)."
         )
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.temperature import TemperatureScale
 from ssvif_core.imaging.thermal_gain import ThermalGain
 
 
@@ -33,6 +34,81 @@ def test_fixed_works_on_8_bit_frames_with_a_fractional_lower_limit():
     assert mapped[0, ::16].tolist() == [2, 2, 252, 255]
 
 
+def test_fixed_in_celsius_takes_centikelvin():
+    gain = ThermalGain(mode="fixed", unit="celsius", low=10.0, high=61.0)
+    # 0.01 K a count: 10 C is count 28315, 61 C 33415; 51 K on 255 levels: 0.2 K a level.
+    mapped = gain.apply(frame(28315, 28335, 29315, 33415, 40000))
+    assert mapped[0, ::16].tolist() == [0, 1, 50, 255, 255]
+    assert gain.limits == pytest.approx((28315, 33415))
+    described = gain.describe()
+    assert described["gain_low_celsius"] == pytest.approx(10.0)
+    assert described["gain_high_celsius"] == pytest.approx(61.0)
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype", "counts"),
+    [
+        (TemperatureScale(0.1), np.uint16, (2882, 2932, 2982)),  # TLinear, low resolution
+        (TemperatureScale(0.1, -100.0), np.uint16, (1150, 1200, 1250)),  # Optris
+        (TemperatureScale(1.0), np.float32, (288.15, 293.15, 298.15)),  # Kelvin
+        (TemperatureScale(1.0, 0.0), np.float32, (15, 20, 25)),  # Celsius
+    ],
+)
+def test_fixed_in_celsius_takes_the_scales_of_other_cameras(scale, dtype, counts):
+    gain = ThermalGain(mode="fixed", unit="celsius", low=15.0, high=25.0, scale=scale)
+    mapped = gain.apply(frame(*counts, dtype=dtype))[0, ::16]
+    assert mapped.tolist() == pytest.approx([0, 127, 255], abs=2)
+
+
+def test_float_temperatures_are_mapped_and_what_is_no_number_does_no_harm():
+    thermal = frame(-20, 0, 20, 30, dtype=np.float32)
+    thermal[0, 0], thermal[5, 20], thermal[8, 63] = np.nan, np.inf, 1e30
+    for mode in ("auto", "percentile", "plateau"):
+        mapped = ThermalGain(mode=mode).apply(thermal, 0.0)
+        assert mapped[12, ::16].tolist() == sorted(mapped[12, ::16].tolist())
+        assert mapped[12, 0] < 20
+        assert mapped[12, 63] > 235
+    fixed = ThermalGain(mode="fixed", low=-20, high=31).apply(thermal)
+    # 51 degrees on 255 levels: 5 levels a degree.
+    assert fixed[12, ::16].tolist() == [0, 100, 200, 250]
+    assert (fixed[0, 0], fixed[5, 20], fixed[8, 63]) == (0, 100, 255)
+
+
+def test_a_float_scene_without_contrast_stays_gray():
+    rng = np.random.default_rng(0)
+    flat = (20 + rng.normal(0, 0.05, (120, 160))).astype(np.float32)
+    for mode in ("percentile", "plateau"):
+        mapped = ThermalGain(mode=mode).apply(flat, 0.0)
+        assert mapped.std() < 22
+        assert abs(mapped.mean() - 127.5) < 4
+
+
+def test_the_smallest_range_is_one_of_temperature_where_the_scale_is_known():
+    coarse = ThermalGain(mode="percentile", unit="celsius", scale=TemperatureScale(0.1))
+    coarse.apply(frame(2930, 2930), 0.0)
+    low, high = coarse.limits
+    assert high - low == pytest.approx(6.4)  # 0.64 K
+
+
+def test_changes_from_another_thread_come_together_at_the_next_frame():
+    gain = ThermalGain(mode="fixed", low=0, high=100)
+    gain.configure(low=1000, high=1510)
+    assert (gain.low, gain.high) == (0, 100)
+    assert gain.apply(frame(1000, 1510))[0, ::16].tolist() == [0, 255]
+
+
+def test_another_mode_or_depth_starts_afresh():
+    gain = ThermalGain(mode="percentile", low_percentile=0, high_percentile=100)
+    gain.apply(frame(6000, 6400), 10.0)
+    gain.apply(frame(100, 200, dtype=np.uint8), 10.1)
+    assert gain.limits == (100, 200)
+    gain.mode = "fixed"
+    gain.apply(frame(6000, 6400), 10.2)
+    gain.mode = "percentile"
+    gain.apply(frame(6000, 6400), 10.3)
+    assert gain.limits == (6000, 6400)
+
+
 def test_percentiles_leave_dead_pixels_out():
     thermal = np.random.default_rng(0).integers(6743, 7078, (480, 640), dtype=np.uint16)
     thermal[0, 0], thermal[4, 4] = 0, 65535
@@ -49,7 +125,7 @@ def test_auto_passes_8_bit_frames_through_and_stretches_16_bit_ones():
     assert gain.apply(frame(7000, 7200), 0.0)[0, ::16].tolist() == [0, 255]
 
 
-def test_the_limits_follow_with_the_time_constant_whatever_the_frame_rate():
+def test_grey_levels_follow_with_the_time_constant_whatever_the_frame_rate():
     cold, hot = frame(6000, 6400), frame(6000, 8400)
     reached = []
     for rate in (5, 50):
@@ -57,9 +133,10 @@ def test_the_limits_follow_with_the_time_constant_whatever_the_frame_rate():
         gain.apply(cold, 0.0)
         for index in range(1, 2 * rate + 1):  # two seconds: one time constant
             gain.apply(hot, index / rate)
-        reached.append(gain.limits[1])
-    # 6400 + (1 - 1/e) * 2000 = 7664.2
-    assert reached == pytest.approx([7664.2, 7664.2], abs=0.1)
+        low, high = gain.limits
+        reached.append(255 * (6400 - low) / (high - low))
+    # 6400 was 255 and is to be 400 / 2400 of it, 42.5: 42.5 + 212.5 / e = 120.67
+    assert reached == pytest.approx([120.67, 120.67], abs=0.01)
 
 
 def test_a_hot_object_that_enters_does_not_make_the_rest_jump():
@@ -106,8 +183,9 @@ def test_hotter_never_becomes_darker(a, b, c):
     [
         (ThermalGain(mode="none"), frame(1, 2), "8-bit"),
         (ThermalGain(mode="magic"), frame(1, 2), "magic"),
+        (ThermalGain(unit="fahrenheit"), frame(1, 2), "fahrenheit"),
         (ThermalGain(mode="fixed", low=5, high=5), frame(1, 2), "below"),
-        (ThermalGain(), frame(1, 2, dtype=np.float32), "float32"),
+        (ThermalGain(), frame(1, 2, dtype=np.float64), "float64"),
     ],
 )
 def test_what_cannot_be_mapped_says_why(gain, thermal, reason):

@@ -236,7 +236,7 @@ def test_the_pipeline_takes_raw_counts(tiny):
         (np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8), np.uint8)),
         (np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)),
         (np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8)),
-        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32)),
+        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float64)),
     ],
 )
 def test_arrays_that_are_no_images_are_refused(tiny, visible, thermal):
