@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -74,7 +74,12 @@ def record_demo(
     """
     files = {"visible": visible, "thermal": thermal}
     _check(files, scene, thermal_bits, labels)
-    common = {"jitter_s": jitter, "drop": drop, "delay_s": delay, "delay_jitter_s": delay_jitter}
+    common: dict[str, Any] = {
+        "jitter_s": jitter,
+        "drop": drop,
+        "delay_s": delay,
+        "delay_jitter_s": delay_jitter,
+    }
     cameras = [
         DemoCamera("visible", rate_hz=visible_rate, seed=seed, **common),
         DemoCamera(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional, cast
+from typing import Annotated, Any, Optional
 
 import cv2
 import typer
@@ -13,8 +13,8 @@ from rich.markup import escape
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.evaluation_set import parse_label_map
-from ssvif_core.replay.folder import is_done, prepare, write_run
-from ssvif_core.replay.pairs import STAMPS, Stamps
+from ssvif_core.replay.folder import earlier_run, prepare, write_run
+from ssvif_core.replay.pairs import STAMPS
 from ssvif_core.replay.recording import AUTO, NONE, Slice, TopicChoice, recordings_in
 from ssvif_core.replay.run import ReplayOptions, replay
 from ssvif_core.replay.settings import read_settings
@@ -123,7 +123,7 @@ def replay_bags(
         settings=read_settings(params, given),
         topics=TopicChoice(visible_topic, thermal_topic, NONE if folder else labels),
         part=Slice(start, duration),
-        stamps=cast(Stamps, stamps),
+        stamps=stamps,
         labels_folder=folder,
         label_map=parse_label_map(label_map),
         metrics_every=metrics_every,
@@ -150,11 +150,12 @@ def _all(
     names = _names(found)
     for path in found:
         folder = output if len(found) == 1 else output / names[path]
-        if resume and is_done(folder, path, options):
-            typer.echo(f"{path.name}: done already, see {folder}")
-            continue
         try:
-            summary = _one(path, folder, options)
+            summary = earlier_run(folder, path, options) if resume else None
+            if summary is not None:
+                typer.echo(f"{path.name}: done already, see {folder}")
+            else:
+                summary = _one(path, folder, options)
         except SsvifError as error:
             failed[str(path)] = str(error)
             if len(found) > 1:

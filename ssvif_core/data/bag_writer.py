@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ __all__ = ["COMPRESSIONS", "STORAGES", "BagWriter"]
 
 STORAGES = ("mcap", "sqlite3")
 COMPRESSIONS = ("none", "zstd")
-ROSBAG2_VERSION = 9
+ROSBAG2_VERSION: Literal[8, 9] = 9
 
 
 class BagWriter:

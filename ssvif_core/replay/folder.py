@@ -13,7 +13,7 @@ from ssvif_core.replay.report import render
 from ssvif_core.replay.run import FRAMES, Replayed, ReplayOptions
 from ssvif_core.replay.summary import finite, summarise
 
-__all__ = ["SUMMARY", "is_done", "prepare", "write_run"]
+__all__ = ["SUMMARY", "earlier_run", "prepare", "write_run"]
 
 SUMMARY, REPORT = "summary.json", "report.html"
 #: What a replay writes; of an earlier one in the same folder it is removed.
@@ -61,13 +61,14 @@ def write_run(played: Replayed, folder: Path) -> tuple[dict[str, Any], list[Path
     return summary, [folder / name for name in names if (folder / name).exists()]
 
 
-def is_done(folder: Path, path: Path, options: ReplayOptions) -> bool:
-    """Whether the folder holds the whole replay of this recording, as it is now, as asked for."""
+def earlier_run(folder: Path, path: Path, options: ReplayOptions) -> dict[str, Any] | None:
+    """The summary of a whole replay of this recording, as it is now and as asked for; or None."""
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return bool(summary.get("complete")) and summary.get("asked") == _asked(path, options)
+        return None
+    same = summary.get("complete") and summary.get("asked") == _asked(path, options)
+    return summary if same else None
 
 
 def _asked(path: Path, options: ReplayOptions) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Picture(NamedTuple):
     """A row of panels of one pair."""
 
     value: float
-    index: int
+    pair: int
     time_s: float
     jpeg: bytes
 

@@ -161,6 +161,9 @@ class Recording:
 
     def _choose(self) -> None:
         images = image_topics(self._bag)
+        if not images:
+            damage = "; ".join(f"{name} {why}" for name, why in self.broken.items())
+            raise SsvifError(f"{self.path} holds no image that can be read. {damage}".strip())
         self.encodings = {topic.name: topic.encoding for topic in images}
         wanted = self._wanted
         visible, thermal = choose_topics(images, wanted.visible, wanted.thermal, self.path)
@@ -238,7 +241,8 @@ def _inside(path: Path) -> list[Path]:
         return [path] if path.exists() else []
     files = [p for p in sorted(path.iterdir()) if p.is_file() and is_bag(p)]
     stems = {PART.sub("", p.name.split(".", 1)[0]) for p in files}
-    if (path / "metadata.yaml").is_file() or len(stems) == 1:
-        return [path]
     folders = [p for p in sorted(path.iterdir()) if p.is_dir()]
-    return files + [bag for folder in folders for bag in _inside(folder)]
+    below = [bag for folder in folders for bag in _inside(folder)]
+    if (path / "metadata.yaml").is_file() or (len(stems) == 1 and not below):
+        return [path]
+    return files + below

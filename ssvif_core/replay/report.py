@@ -168,9 +168,9 @@ def _pictures(played: Replayed) -> str:
         if not pictures:
             continue
         figures = "".join(
-            f"<figure><figcaption>{picture.time_s:.2f} s, pair {picture.index}: {column} "
+            f"<figure><figcaption>{picture.time_s:.2f} s, pair {picture.pair}: {column} "
             f"{picture.value:.3f}</figcaption>"
-            f'<img alt="{html.escape(title)}, pair {picture.index}" '
+            f'<img alt="{html.escape(title)}, pair {picture.pair}" '
             f'src="data:image/jpeg;base64,{base64.b64encode(picture.jpeg).decode("ascii")}">'
             "</figure>"
             for picture in pictures

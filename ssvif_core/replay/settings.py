@@ -161,7 +161,7 @@ def _flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _typed(field: dataclasses.Field[Any], value: Any) -> Any:
-    kind = type(field.default)
+    kind: Any = type(field.default)
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not fits or isinstance(value, bool):
         raise SsvifError(
