@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -13,10 +14,11 @@ from rich.markup import escape
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.evaluation_set import parse_label_map
+from ssvif_core.replay.compare_report import Run, comparison_lines, write_comparison
 from ssvif_core.replay.folder import earlier_run, prepare, write_run
 from ssvif_core.replay.pairs import STAMPS
 from ssvif_core.replay.recording import AUTO, NONE, Slice, TopicChoice, recordings_in
-from ssvif_core.replay.run import ReplayOptions, replay
+from ssvif_core.replay.run import Replayed, ReplayOptions, replay
 from ssvif_core.replay.settings import read_settings
 from ssvif_core.replay.tables import summary_lines
 
@@ -99,6 +101,10 @@ def replay_bags(
     bag: Annotated[
         bool, typer.Option("--bag", help="Write fused images, labels and diagnostics as mcap.")
     ] = False,
+    compare: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Another model on the same pairs, against --model; repeatable."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Leave recordings that are done already as they are.")
     ] = False,
@@ -135,13 +141,13 @@ def replay_bags(
     found = recordings_in(bags)
     if len(found) > 1:
         typer.echo(f"{len(found)} recordings")
-    damaged, failed = _all(found, output, options, resume)
+    damaged, failed = _all(found, output, options, resume, compare or [])
     if len(failed) == len(found) or (strict and (damaged or failed)):
         raise SsvifError("; ".join(f"{name}: {why}" for name, why in (failed | damaged).items()))
 
 
 def _all(
-    found: list[Path], output: Path, options: ReplayOptions, resume: bool
+    found: list[Path], output: Path, options: ReplayOptions, resume: bool, models: list[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Replay each; what was damaged, and what failed. One that fails does not stop the others."""
     damaged: dict[str, str] = {}
@@ -151,11 +157,13 @@ def _all(
     for path in found:
         folder = output if len(found) == 1 else output / names[path]
         try:
-            summary = earlier_run(folder, path, options) if resume else None
+            summary = earlier_run(folder, path, options) if resume and not models else None
             if summary is not None:
                 typer.echo(f"{path.name}: done already, see {folder}")
+            elif models:
+                summary = _compared(path, folder, options, models)
             else:
-                summary = _one(path, folder, options)
+                summary, _ = _one(path, folder, options)
         except SsvifError as error:
             failed[str(path)] = str(error)
             if len(found) > 1:
@@ -181,8 +189,29 @@ def _names(found: list[Path]) -> dict[Path, str]:
     return names
 
 
-def _one(path: Path, folder: Path, options: ReplayOptions) -> dict[str, Any]:
-    """Replay one recording and write its folder; the summary."""
+def _compared(
+    path: Path, folder: Path, options: ReplayOptions, models: list[str]
+) -> dict[str, Any]:
+    """Replay one recording with each model, one after the other, and compare; the first summary."""
+    runs: list[Run] = []
+    for model in [options.settings.model, *models]:
+        name = Path(model).stem
+        while name in [run.name for run in runs]:
+            name += "_"
+        typer.echo(f"model {model}")
+        each = replace(options, settings=replace(options.settings, model=model))
+        runs.append(Run(name, folder / name, *_one(path, folder / name, each)))
+        if runs[-1].summary["interrupted"]:
+            return runs[-1].summary
+    found = write_comparison(folder, runs)
+    for line in comparison_lines(runs[0].name, found):
+        typer.echo(line)
+    typer.echo(f"written to {folder}: compare.html, compare.json")
+    return runs[0].summary
+
+
+def _one(path: Path, folder: Path, options: ReplayOptions) -> tuple[dict[str, Any], Replayed]:
+    """Replay one recording and write its folder; the summary, and what was measured."""
     prepare(folder)
     with progress_bar("remark") as bar:
         task = bar.add_task(f"{path.name} [s]", total=None, remark="")
@@ -198,4 +227,4 @@ def _one(path: Path, folder: Path, options: ReplayOptions) -> dict[str, Any]:
     for line in summary_lines(summary):
         console.print(line, highlight=False, soft_wrap=True)
     typer.echo(f"written to {folder}: {', '.join(path.name for path in written)}")
-    return summary
+    return summary, played

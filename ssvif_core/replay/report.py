@@ -16,11 +16,12 @@ import yaml
 
 from ssvif_core.evaluation.fusion_metrics import METRICS
 from ssvif_core.replay.frame_table import STAGES, FrameTable
+from ssvif_core.replay.pictures import Picture
 from ssvif_core.replay.run import EXTREMES, Replayed
 from ssvif_core.replay.summary import finite
 from ssvif_core.replay.tables import answers
 
-__all__ = ["render"]
+__all__ = ["fill", "line", "pictures_of", "render", "table_of"]
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
 #: More points of a line than this are drawn as the mean, least and greatest of bins.
@@ -29,23 +30,26 @@ POINTS = 1500
 
 def render(summary: dict[str, Any], played: Replayed) -> str:
     """The whole file as text."""
-    plots = json.dumps(
-        finite(_plots(summary, played.table)), allow_nan=False, separators=(",", ":")
-    )
     content = {
         "TITLE": html.escape(f"Replay of {summary['bag']}"),
         "ANSWERS": _answers(summary),
         "WARNINGS": _warnings(summary),
+        "PICTURES_TITLE": "Best and worst",
         "PICTURES": _pictures(played),
         "TABLES": _tables(summary),
         "CONFIGURATION": _configuration(summary),
-        # A closing tag in a text must not end the script.
-        "DATA": plots.replace("</", "<\\/"),
     }
-    page = TEMPLATE.read_text(encoding="utf-8")
+    return fill(content, _plots(summary, played.table))
+
+
+def fill(content: dict[str, str], plots: list[dict[str, Any]]) -> str:
+    """The page with HTML for each of its marks, and with plots as `report_template.html` draws."""
+    data = json.dumps(finite(plots), allow_nan=False, separators=(",", ":"))
+    # A closing tag in a text must not end the script.
+    content = content | {"DATA": data.replace("</", "<\\/")}
     # Split, not replaced one after the other: a text that is put in may look like a mark.
-    parts = page.split("@@")
-    return "".join(content.get(p, p) if i % 2 else p for i, p in enumerate(parts))
+    parts = TEMPLATE.read_text(encoding="utf-8").split("@@")
+    return "".join(content[p] if i % 2 else p for i, p in enumerate(parts))
 
 
 def _answers(summary: dict[str, Any]) -> str:
@@ -67,7 +71,7 @@ def _plots(summary: dict[str, Any], table: FrameTable) -> list[dict[str, Any]]:
     time_s = table.column("time_s")
 
     def lines(*columns: str, **names: str) -> list[dict[str, Any]]:
-        drawn = [_line(names.get(c, c), time_s, table.column(c)) for c in columns]
+        drawn = [line(names.get(c, c), time_s, table.column(c)) for c in columns]
         return [line for line in drawn if line["x"]]
 
     seconds = list(range(len(summary["timeline"]["visible"])))
@@ -117,8 +121,8 @@ def _plots(summary: dict[str, Any], table: FrameTable) -> list[dict[str, Any]]:
     return [plot for plot in plots if plot["lines"]]
 
 
-def _line(name: str, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """Finite points, or bins of them with their range."""
+def line(name: str, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """A line of a plot: finite points, or bins of them with their range."""
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
     label = name.removesuffix("_ms").replace("_", " ")
@@ -162,21 +166,26 @@ def _bands(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pictures(played: Replayed) -> str:
-    sections = []
-    for title, (column, _) in EXTREMES.items():
-        pictures = played.extremes[title].pictures()
-        if not pictures:
-            continue
-        figures = "".join(
-            f"<figure><figcaption>{picture.time_s:.2f} s, pair {picture.pair}: {column} "
-            f"{picture.value:.3f}</figcaption>"
-            f'<img alt="{html.escape(title)}, pair {picture.pair}" '
-            f'src="data:image/jpeg;base64,{base64.b64encode(picture.jpeg).decode("ascii")}">'
-            "</figure>"
-            for picture in pictures
-        )
-        sections.append(f"<h3>{html.escape(title)}</h3>{figures}")
+    sections = [
+        pictures_of(title, column, played.extremes[title].pictures())
+        for title, (column, _) in EXTREMES.items()
+    ]
     return "".join(sections) or "<p>None: no figure to choose them by was measured.</p>"
+
+
+def pictures_of(title: str, figure: str, pictures: list[Picture]) -> str:
+    """A heading and the pictures, each with its time and the value of the figure; "" for none."""
+    if not pictures:
+        return ""
+    figures = "".join(
+        f"<figure><figcaption>{picture.time_s:.2f} s, pair {picture.pair}: {figure} "
+        f"{picture.value:.3f}</figcaption>"
+        f'<img alt="{html.escape(title)}, pair {picture.pair}" '
+        f'src="data:image/jpeg;base64,{base64.b64encode(picture.jpeg).decode("ascii")}">'
+        "</figure>"
+        for picture in pictures
+    )
+    return f"<h3>{html.escape(title)}</h3>{figures}"
 
 
 def _tables(summary: dict[str, Any]) -> str:
@@ -189,9 +198,9 @@ def _tables(summary: dict[str, Any]) -> str:
         **summary["stability"],
         **summary["fusion"]["metrics"],
     }
-    table = _table(("", *heads), [[n, *(s.get(h) for h in heads)] for n, s in rows.items()])
+    table = table_of(("", *heads), [[n, *(s.get(h) for h in heads)] for n, s in rows.items()])
     counts = [[name.replace("_", " "), n] for name, n in summary["pairing"]["counts"].items()]
-    pieces = [f"<h3>Spread</h3>{table}", f"<h3>Where the frames went</h3>{_table((), counts)}"]
+    pieces = [f"<h3>Spread</h3>{table}", f"<h3>Where the frames went</h3>{table_of((), counts)}"]
     segmentation = summary["segmentation"]
     if segmentation:
         names = segmentation["iou"]
@@ -204,11 +213,12 @@ def _tables(summary: dict[str, Any]) -> str:
             ]
             for n in names
         ]
-        pieces.append(f"<h3>Masks</h3>{_table(('', 'IoU', 'precision', 'recall'), listed)}")
+        pieces.append(f"<h3>Masks</h3>{table_of(('', 'IoU', 'precision', 'recall'), listed)}")
     return "".join(pieces)
 
 
-def _table(heads: tuple[str, ...], rows: list[list[Any]]) -> str:
+def table_of(heads: tuple[str, ...], rows: list[list[Any]]) -> str:
+    """An HTML table; the first cell of a row is text."""
     head = "".join(f'<th class="number">{html.escape(h)}</th>' for h in heads)
     body = "".join(
         "<tr>"
@@ -223,7 +233,7 @@ def _table(heads: tuple[str, ...], rows: list[list[Any]]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
 
 
 def _configuration(summary: dict[str, Any]) -> str:

@@ -172,21 +172,25 @@ def _warnings(played: Replayed) -> list[str]:
         if watch.frozen:
             longest = max(span.seconds for span in watch.frozen)
             found.append(
-                f"The {camera} image stood still {len(watch.frozen)} times, {longest:.2f} s at the "
-                "longest."
+                f"The {camera} image stood still {_times(len(watch.frozen))}, {longest:.2f} s at "
+                "the longest."
             )
         gaps = watch.gaps()
         if gaps:
             longest = max(span.seconds for span in gaps)
             found.append(
-                f"The {camera} camera paused {len(gaps)} times, {longest:.2f} s at the longest."
+                f"The {camera} camera paused {_times(len(gaps))}, {longest:.2f} s at the longest."
             )
     if played.bad:
         found.append(f"{played.bad} pairs could not be fused. The last: {played.last_error}")
     if played.parts.pairing.counts.resets:
-        found.append(f"Stamps jumped back {played.parts.pairing.counts.resets} times.")
+        found.append(f"Stamps jumped back {_times(played.parts.pairing.counts.resets)}.")
     if not played.parts.pairing.counts.paired:
         found.append("No pair at all: see the counts of the pairing and the stamps.")
     if played.interrupted:
         found.append(f"Not the whole recording: {played.interrupted}.")
     return found
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
