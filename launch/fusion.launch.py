@@ -56,8 +56,10 @@ NODE_PARAMETERS: dict[str, Callable[[str], Any]] = {
     "engine": str,
     "precision": str,
     "threads": int,
+    "sync.policy": str,
     "slop": float,
     "thermal_offset": float,
+    "on_missing": str,
     "use_sim_time": boolean,
 }
 
@@ -252,6 +254,11 @@ def generate_launch_description() -> LaunchDescription:
                 description="CameraInfo of the visible camera; empty: the one beside its image.",
             ),
             DeclareLaunchArgument(
+                "sync.policy",
+                default_value="",
+                description="How frames are paired: nearest, exact or hold (slow thermal core).",
+            ),
+            DeclareLaunchArgument(
                 "slop",
                 default_value="",
                 description="Largest difference between the stamps of one pair, in seconds.",
@@ -260,6 +267,11 @@ def generate_launch_description() -> LaunchDescription:
                 "thermal_offset",
                 default_value="",
                 description="Seconds added to thermal stamps; negative if they come late.",
+            ),
+            DeclareLaunchArgument(
+                "on_missing",
+                default_value="",
+                description="While one camera is missing: fuse_single, passthrough or stop.",
             ),
             DeclareLaunchArgument(
                 "use_sim_time",

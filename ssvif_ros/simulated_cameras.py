@@ -53,6 +53,10 @@ _DEFAULTS: dict[str, tuple[Any, str]] = {
     "jitter": (0.0, "Standard deviation of the capture times [s]."),
     "thermal_offset": (0.0, "Error of the thermal stamps [s]; positive stamps are late."),
     "drop": (0.0, "Part of the frames of each camera that is never sent, 0 to 1."),
+    "thermal_freeze_every": (0.0, "The shutter closes once in this time [s]; 0: never."),
+    "thermal_freeze_for": (0.5, "How long the thermal picture then stands still [s]."),
+    "thermal_silent_every": (0.0, "The thermal camera is silent once in this time [s]; 0: never."),
+    "thermal_silent_for": (3.0, "For how long [s]."),
     "reliability": ("reliable", "Of the image topics: reliable or best_effort."),
     "epoch": (0.0, "Time in seconds at which the scene or file begins; 0: at the clock's zero."),
 }
@@ -75,6 +79,10 @@ class Settings:
     jitter: float
     thermal_offset: float
     drop: float
+    thermal_freeze_every: float
+    thermal_freeze_for: float
+    thermal_silent_every: float
+    thermal_silent_for: float
     reliability: str
     epoch: float
 
@@ -133,6 +141,7 @@ class SimulatedCamera:
         self._start = node.get_clock().now().nanoseconds * 1e-9
         self._epoch = settings.epoch or self._start
         self._count = 0
+        self._shown: np.ndarray | None = None
         self._timer = node.create_timer(0.5 / self._rate, self._tick, clock=Clock())
 
     def _tick(self) -> None:
@@ -150,14 +159,25 @@ class SimulatedCamera:
         self._timer.reset()
 
     def _send(self, stamp: Time) -> None:
-        image = self._source.frame(max(0.0, stamp.nanoseconds * 1e-9 - self._epoch))
-        encoding = "rgb8"
-        if self._modality == "thermal":
+        scene_s = max(0.0, stamp.nanoseconds * 1e-9 - self._epoch)
+        s, thermal = self._settings, self._modality == "thermal"
+        if thermal and _in_last(scene_s, s.thermal_silent_for, s.thermal_silent_every):
+            return
+        shut = thermal and _in_last(scene_s, s.thermal_freeze_for, s.thermal_freeze_every)
+        if self._shown is None or not shut:
+            self._shown = self._source.frame(scene_s)
+        image, encoding = self._shown, "rgb8"
+        if thermal:
             stamp = Time(nanoseconds=stamp.nanoseconds + int(self._settings.thermal_offset * 1e9))
             image, encoding = thermal_as(image, self._settings.thermal_bits)
         header = Header(stamp=stamp.to_msg(), frame_id=f"{self._modality}_optical_frame")
         self._images.publish(to_image(image, encoding, header))
         self._infos.publish(_camera_info(header, *image.shape[:2]))
+
+
+def _in_last(time_s: float, length_s: float, period_s: float) -> bool:
+    """Whether it is the last part, `length_s` long, of a period; never where there is none."""
+    return period_s > 0 and time_s % period_s >= period_s - length_s
 
 
 def _camera_info(header: Header, height: int, width: int) -> CameraInfo:

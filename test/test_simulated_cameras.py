@@ -72,6 +72,17 @@ def test_dropped_frames_leave_gaps(play):
     assert gaps.max() > 1.6
 
 
+def test_the_thermal_camera_can_close_its_shutter_and_fall_silent(play):
+    heard, _ = play(
+        count=40, topics=("thermal",), cameras="thermal", thermal_freeze_every=0.5,
+        thermal_freeze_for=0.3, thermal_silent_every=1.2, thermal_silent_for=0.4,
+    )  # fmt: skip
+    frames = heard["thermal"]
+    repeated = [a.data == b.data for a, b in zip(frames, frames[1:], strict=False)]
+    assert any(repeated) and not all(repeated)
+    assert np.diff(stamps_s(frames)).max() > 0.35
+
+
 def test_files_are_played_and_start_again_at_their_end(play, tmp_path):
     writer = cv2.VideoWriter(
         str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, (64, 48)

@@ -17,6 +17,7 @@ import numpy as np
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import Engine
+from ssvif_core.inference.one_camera import StandIn
 
 __all__ = ["FusionResult", "Pipeline", "StageTimes"]
 
@@ -63,29 +64,44 @@ class Pipeline:
         self.engine, self.gain = engine, gain
         self._next: Engine | None = None
         self._next_lock = threading.Lock()
+        self._stand_in = StandIn()
         self._sizes_seen: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def process(
-        self, visible: np.ndarray, thermal: np.ndarray, stamp_s: float | None = None
+        self,
+        visible: np.ndarray | None,
+        thermal: np.ndarray | None,
+        stamp_s: float | None = None,
+        *,
+        passthrough: bool = False,
     ) -> FusionResult:
-        """Fuse one pair.
+        """Fuse one pair, or the image of one camera where the other is missing (None).
+
+        The network then gets a black image for it, as it was trained to. Without a visible image
+        the output has the size of the last one; before the first, that of the thermal image.
 
         Args:
             visible: (H, W, 3) uint8 RGB.
             thermal: (h, w) uint8 or uint16; resized to (H, W) where it differs, which is right
                 only for cameras that look through the same optics.
             stamp_s: time of the thermal frame in seconds, for the gain's time constant.
+            passthrough: where one camera is missing, hand on the other's own image, with every
+                label unknown (255), instead of running the network.
 
         Raises:
-            SsvifError: an array has another shape or dtype, or is empty.
+            SsvifError: an array has another shape or dtype, or is empty, or there is none.
         """
         _check(visible, thermal)
         self._take_next_engine()
+        size, alone = self._stand_in.size(visible, thermal), visible is None or thermal is None
         times, start = StageTimes(), time.perf_counter()
-        thermal = self.gain.apply(thermal, stamp_s)
+        thermal = None if thermal is None else self.gain.apply(thermal, stamp_s)
         start = _lap(times, "gain_ms", start)
-        thermal = self._warp(thermal, visible.shape[:2])
+        thermal = self._stand_in.black(*size) if thermal is None else self._warp(thermal, size)
         start = _lap(times, "warp_ms", start)
+        if alone and passthrough:
+            return FusionResult(*self._stand_in.passed_on(visible, thermal), thermal, times)
+        visible = self._stand_in.black(*size, 3) if visible is None else visible
         fused, labels = self.engine.infer(np.ascontiguousarray(visible), thermal)
         _lap(times, "engine_ms", start)
         return FusionResult(fused, labels, thermal, times)
@@ -127,17 +143,20 @@ class Pipeline:
         self.engine.close()
 
 
-def _check(visible: np.ndarray, thermal: np.ndarray) -> None:
-    if visible.ndim != 3 or visible.shape[2] != 3 or visible.dtype != np.uint8:
+def _check(visible: np.ndarray | None, thermal: np.ndarray | None) -> None:
+    for name, image in (("visible", visible), ("thermal", thermal)):
+        if image is not None and image.size == 0:
+            raise SsvifError(f"The {name} image is empty: {image.shape}.")
+    if visible is not None and (
+        visible.ndim != 3 or visible.shape[2] != 3 or visible.dtype != np.uint8
+    ):
         raise SsvifError(
             f"visible is {visible.dtype} {visible.shape}: it must be uint8 (H, W, 3) RGB."
         )
-    if thermal.ndim != 2 or thermal.dtype not in (np.uint8, np.uint16):
+    if thermal is not None and (thermal.ndim != 2 or thermal.dtype not in (np.uint8, np.uint16)):
         raise SsvifError(
             f"thermal is {thermal.dtype} {thermal.shape}: it must be uint8 or uint16 (H, W)."
         )
-    if visible.size == 0 or thermal.size == 0:
-        raise SsvifError(f"An image is empty: visible {visible.shape}, thermal {thermal.shape}.")
 
 
 def _lap(times: StageTimes, stage: str, start: float) -> float:
