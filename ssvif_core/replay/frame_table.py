@@ -29,7 +29,8 @@ STAGES = ("decode_ms", *(field.name for field in fields(StageTimes)))
 #: Name: what it holds. Empty cells were not measured.
 COLUMNS: dict[str, str] = {
     "index": "number of the pair, from 0",
-    "time_s": "receipt of the visible frame, since the start",
+    "time_s": "receipt of the visible frame (the thermal one alone), since the start",
+    "cameras": "both, or the one that went on alone",
     "visible_stamp_ns": "stamps that the pair was made by",
     "thermal_stamp_ns": "",
     "delta_ms": "thermal + offset - visible",
@@ -47,7 +48,7 @@ COLUMNS: dict[str, str] = {
     "pixel_accuracy": "part of labelled pixels with the right class",
     "error": "why the pair could not be fused",
 }
-TEXT = {"error"}
+TEXT = {"cameras", "error"}
 
 
 class FrameTable:

@@ -151,7 +151,11 @@ def _histogram(histogram: dict[str, list[float]]) -> dict[str, Any]:
 
 def _bands(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """Spans of trouble, drawn behind the timeline."""
-    bands = []
+    bands = [
+        {"from": s["start_s"], "to": s["start_s"] + s["seconds"], "name": f"{s['mode']} alone"}
+        for s in summary["presence"]
+        if s["mode"] in summary["streams"]
+    ]
     for camera, stream in summary["streams"].items():
         for what, key in (("paused", "gaps"), ("frozen", "frozen")):
             bands += [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.replay.frame_table import FrameTable
 from ssvif_core.replay.measures import Measures
 from ssvif_core.replay.outputs import OutputBag, Video
-from ssvif_core.replay.pairs import DecidedPair, Stamps, decided_pairs
+from ssvif_core.replay.pairs import DecidedPair, ModeSpan, NodePairing, Stamps
 from ssvif_core.replay.pictures import Extremes
 from ssvif_core.replay.real_time import Fate, Mailbox
 from ssvif_core.replay.recording import Arrival, Recording, Slice, TopicChoice
@@ -99,6 +99,7 @@ class Replayed:
     extremes: dict[str, Extremes]
     engine: dict[str, str]
     sizes: dict[str, list[int]]
+    modes: list[ModeSpan] = field(default_factory=list)
     last_error: str = ""
     bad: int = 0
     seconds_taken: float = 0.0
@@ -162,6 +163,8 @@ class _Player:
         self._truth = _truth(recording, options)
         self._infos: dict[str, Any] = {}
         self._mailbox = Mailbox()
+        self._pairing = NodePairing(parts.pairing, parts.presence, options.stamps)
+        self.played.modes = self._pairing.modes
         self._rows: dict[int, dict[str, Any]] = {}
         self._video = Video(output / "fused.mp4") if options.video else None
         if self._video:
@@ -172,7 +175,7 @@ class _Player:
     def play(self, progress: Progress) -> None:
         waiting: deque[DecidedPair] = deque()
         done = 0
-        for pair in self._pairs():
+        for pair in self._pairing.play(self._recording, self._observe):
             waiting.append(pair)
             while waiting and self._labels_are_settled(waiting[0], pair.decided_ns):
                 self._process(waiting.popleft())
@@ -189,11 +192,6 @@ class _Player:
         for watch in self.played.streams.values():
             watch.close()
 
-    def _pairs(self) -> Iterator[DecidedPair]:
-        return decided_pairs(
-            self._recording, self._parts.pairing, self._options.stamps, self._observe
-        )
-
     def _observe(self, arrival: Arrival) -> None:
         if arrival.role in ("visible", "thermal"):
             watch = self.played.streams[arrival.role]
@@ -209,33 +207,34 @@ class _Player:
 
     def _labels_are_settled(self, pair: DecidedPair, now_ns: int) -> bool:
         late = now_ns - pair.decided_ns > LABEL_WAIT_NS
-        return late or not self._truth.pending(pair.visible.header_ns)
+        return late or pair.visible is None or not self._truth.pending(pair.visible.header_ns)
 
     def _process(self, pair: DecidedPair) -> None:
         """Decode, fuse, measure, write."""
         row = self._row(pair)
         index = row["index"]
-        self.played.timeline.count("paired", pair.decided_ns)
+        both = pair.cameras == "both"
+        self.played.timeline.count("paired" if both else "alone", pair.decided_ns)
         self._rows[index] = row
         try:
             visible, counts, result = self._fuse(pair, row)
         except SsvifError as error:
             self._bad(pair, row, error)
             return
-        truth = self._truth_of(pair, visible)
-        stamp_s = pair.visible_ns * 1e-9
-        measured = self.played.measures.of(index, stamp_s, visible, counts, result, truth)
-        row.update(measured)
-        self._draw(row, visible, result)
+        stamp_s = row["_stamp_ns"] * 1e-9
+        if visible is not None and counts is not None:
+            truth = self._truth_of(pair, visible)
+            row.update(self.played.measures.of(index, stamp_s, visible, counts, result, truth))
+            self._draw(row, visible, result)
         cost_ns = round(row["total_ms"] * 1e6)
-        self._settle(self._mailbox.offer(index, pair.decided_ns, cost_ns))
         if self._video:
             self._video.append(stamp_s, result.fused)
         if self._bag:
             self._write_seconds(self.played.timeline.second_of(pair.decided_ns))
             info = self._infos.get("visible_info")
             time_ns = pair.decided_ns + cost_ns
-            self._bag.frame(time_ns, pair.visible.header_ns, result, info)
+            self._bag.frame(time_ns, row["_header_ns"], result, info)
+        self._settle(self._mailbox.offer(index, pair.decided_ns, cost_ns))
 
     def _bad(self, pair: DecidedPair, row: dict[str, Any], error: SsvifError) -> None:
         """The worker would have been busy with it as long as it took to fail."""
@@ -247,18 +246,23 @@ class _Player:
 
     def _fuse(
         self, pair: DecidedPair, row: dict[str, Any]
-    ) -> tuple[np.ndarray, np.ndarray, FusionResult]:
+    ) -> tuple[np.ndarray | None, np.ndarray | None, FusionResult]:
         start = time.perf_counter()
         try:
-            visible = self._decoded(pair.visible)
-            counts = self._decoded(pair.thermal)
+            images = {arrival.role: self._decoded(arrival) for arrival in pair.arrivals}
         finally:
             row["decode_ms"] = (time.perf_counter() - start) * 1e3
-        result = self._parts.pipeline.process(visible, counts, pair.thermal_ns * 1e-9)
+        visible, counts = images.get("visible"), images.get("thermal")
+        newest_ns = pair.thermal_ns if pair.thermal_ns is not None else pair.visible_ns
+        assert newest_ns is not None
+        passthrough = self._options.settings.on_missing == "passthrough"
+        result = self._parts.pipeline.process(
+            visible, counts, newest_ns * 1e-9, passthrough=passthrough
+        )
         row.update(vars(result.times))
         row["total_ms"] = row["decode_ms"] + sum(vars(result.times).values())
-        self.played.sizes.setdefault("visible", list(visible.shape[1::-1]))
-        self.played.sizes.setdefault("thermal", list(counts.shape[::-1]))
+        for role, image in images.items():
+            self.played.sizes.setdefault(role, [image.shape[1], image.shape[0]])
         return visible, counts, result
 
     def _decoded(self, arrival: Arrival) -> np.ndarray:
@@ -268,20 +272,30 @@ class _Player:
             raise SsvifError(f"bad {arrival.role} frame: {error}") from error
 
     def _row(self, pair: DecidedPair) -> dict[str, Any]:
-        later_ns = max(pair.visible.received_ns, pair.thermal.received_ns)
+        arrivals = pair.arrivals
+        first, later_ns = arrivals[0], max(a.received_ns for a in arrivals)
+        # Of the thermal camera alone: its stamp on the visible camera's clock, as the node does.
+        offset_ns = 0
+        if pair.visible is None:
+            offset_ns = round(self._options.settings.thermal_offset * 1e9)
+        stamp_ns = pair.visible_ns if pair.visible_ns is not None else pair.thermal_ns
+        assert stamp_ns is not None
         return {
             "index": len(self.played.table) + len(self._rows),
-            "time_s": (pair.visible.received_ns - self._recording.start_ns) * 1e-9,
+            "time_s": (first.received_ns - self._recording.start_ns) * 1e-9,
+            "cameras": pair.cameras,
             "visible_stamp_ns": pair.visible_ns,
             "thermal_stamp_ns": pair.thermal_ns,
-            "delta_ms": pair.delta_ns * 1e-6,
+            "delta_ms": None if pair.delta_ns is None else pair.delta_ns * 1e-6,
             "wait_ms": (pair.decided_ns - later_ns) * 1e-6,
-            # For the fate; no columns.
-            "_header_ns": pair.visible.header_ns,
-            "_received_ns": pair.visible.received_ns,
+            # For the fate and the outputs; no columns.
+            "_stamp_ns": stamp_ns + offset_ns,
+            "_header_ns": first.header_ns + offset_ns,
+            "_received_ns": first.received_ns,
         }
 
     def _truth_of(self, pair: DecidedPair, visible: np.ndarray) -> np.ndarray | None:
+        assert pair.visible is not None
         try:
             return self._truth.take(pair.visible.header_ns, (visible.shape[0], visible.shape[1]))
         except SsvifError as error:
@@ -292,6 +306,7 @@ class _Player:
         for fate in fates:
             row = self._rows.pop(fate.index)
             header_ns, received_ns = row.pop("_header_ns"), row.pop("_received_ns")
+            del row["_stamp_ns"]
             row["dropped"] = int(fate.dropped)
             if fate.finished_ns is not None and "error" not in row:
                 row["latency_ms"] = (fate.finished_ns - header_ns) * 1e-6

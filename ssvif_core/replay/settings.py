@@ -18,12 +18,16 @@ from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model, open_model
-from ssvif_core.pairing import NearestPairing
+from ssvif_core.pairing_base import Pairing
+from ssvif_core.presence import Presence
+from ssvif_core.sync_policies import make_pairing
 
 __all__ = ["NodeSettings", "Parts", "build", "read_settings"]
 
 #: Sections of a parameter file that reach a node of the name `fusion` in any namespace.
 NODE = "fusion"
+#: What the node does while one camera is missing.
+ON_MISSING = ("fuse_single", "passthrough", "stop")
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,15 @@ class NodeSettings:
     tensorrt__workspace_mib: int = 0
     tensorrt__dla_core: int = -1
     tensorrt__cache: str = ""
+    sync__policy: str = "nearest"
     queue_size: int = 15
     slop: float = 0.05
     max_wait: float = 0.1
     thermal_offset: float = 0.0
+    max_thermal_age: float = 0.3
+    on_missing: str = "fuse_single"
+    missing_after: float = 0.5
+    frozen_after: float = 1.0
     gain__mode: str = "auto"
     gain__low: float = 0.0
     gain__high: float = 65535.0
@@ -60,12 +69,14 @@ class Parts:
 
     Attributes:
         pairing: which frames belong together.
+        presence: which cameras live.
         pipeline: owns the engine: close it.
         model: with its card.
         why: which engine, and why that one.
     """
 
-    pairing: NearestPairing[Any, Any]
+    pairing: Pairing[Any, Any]
+    presence: Presence
     pipeline: Pipeline
     model: Model
     why: str
@@ -78,12 +89,18 @@ def build(settings: NodeSettings, size: tuple[int, int]) -> Parts:
         SsvifError: a value is out of its range, or the model or the engine cannot be had.
     """
     s = settings
-    pairing: NearestPairing[Any, Any] = NearestPairing(
+    if s.on_missing not in ON_MISSING:
+        raise SsvifError(f"on_missing is '{s.on_missing}': use one of {list(ON_MISSING)}.")
+    pairing = make_pairing(
+        s.sync__policy,
         slop_s=s.slop,
         queue_size=s.queue_size,
         max_wait_s=s.max_wait,
+        max_thermal_age_s=s.max_thermal_age,
         thermal_offset_s=s.thermal_offset,
     )
+    pairing.singles = s.on_missing != "stop"
+    presence = Presence(s.missing_after, s.frozen_after)
     gain = ThermalGain(
         mode=s.gain__mode,
         low=s.gain__low,
@@ -104,7 +121,7 @@ def build(settings: NodeSettings, size: tuple[int, int]) -> Parts:
     model = open_model(s.model)
     engine, why = create_engine(model, s.engine, options)
     engine.warm_up(*size)
-    return Parts(pairing, Pipeline(engine, gain), model, why)
+    return Parts(pairing, presence, Pipeline(engine, gain), model, why)
 
 
 def read_settings(path: Path | None, overrides: dict[str, Any] | None = None) -> NodeSettings:

@@ -36,6 +36,7 @@ def summarise(played: Replayed) -> dict[str, Any]:
         "recording": _recording(played, seconds),
         "streams": {camera: watch.summary() for camera, watch in played.streams.items()},
         "pairing": _pairing(played, seconds),
+        "presence": _presence(played, seconds),
         "real_time": _real_time(table, seconds),
         "stages_ms": {
             name: _spread(table.column(name)) for name in (*STAGES, "total_ms")
@@ -119,6 +120,21 @@ def _pairing(played: Replayed, seconds: float) -> dict[str, Any]:
     }
 
 
+def _presence(played: Replayed, seconds: float) -> list[dict[str, Any]]:
+    """When which cameras went on: mode, beginning and length in seconds."""
+    starts = [(span.start_ns - played.recording.start_ns) * 1e-9 for span in played.modes]
+    return (
+        [
+            {"mode": span.mode, "start_s": start, "seconds": end - start}
+            for span, start, end in zip(
+                played.modes, starts, [*starts[1:], max(seconds, *starts[-1:])], strict=True
+            )
+        ]
+        if starts
+        else []
+    )
+
+
 def _histogram(values: np.ndarray) -> dict[str, list[float]]:
     values = values[np.isfinite(values)]
     if not len(values):
@@ -180,6 +196,13 @@ def _warnings(played: Replayed) -> list[str]:
             longest = max(span.seconds for span in gaps)
             found.append(
                 f"The {camera} camera paused {_times(len(gaps))}, {longest:.2f} s at the longest."
+            )
+    for camera, other in (("thermal", "visible"), ("visible", "thermal")):
+        alone = [s["seconds"] for s in _presence(played, _length_s(played)) if s["mode"] == other]
+        if alone:
+            found.append(
+                f"The node would have taken the {camera} camera as missing {_times(len(alone))}, "
+                f"{sum(alone):.1f} s in all."
             )
     if played.bad:
         found.append(f"{played.bad} pairs could not be fused. The last: {played.last_error}")

@@ -31,6 +31,10 @@ def answers(summary: dict[str, Any]) -> dict[str, str]:
             if name != "total_ms"
         )
     )
+    alone = {c: pairing["counts"][f"single_{c}"] for c in ("visible", "thermal")}
+    if any(alone.values()):
+        shown = " and ".join(f"{n} {camera}" for camera, n in alone.items() if n)
+        lines["One camera alone"] = f"{shown} frames ({summary['parameters']['on_missing']})"
     if summary["bad"]:
         lines["Not fused"] = f"{summary['bad']} pairs; the last: {summary['last_error']}"
     fusion = summary["fusion"]

@@ -6,9 +6,9 @@ from collections import defaultdict
 
 __all__ = ["SECOND_FIGURES", "Timeline"]
 
-#: Messages of each camera, pairs, pairs that real time would have dropped, frames that found no
-#: partner (of the camera that was out of step), pairs that could not be fused.
-SECOND_FIGURES = ("visible", "thermal", "paired", "dropped", "unpaired_thermal", "bad")
+#: Messages of each camera, pairs, pairs that real time would have dropped, frames of one camera
+#: that went on alone, pairs that could not be fused.
+SECOND_FIGURES = ("visible", "thermal", "paired", "dropped", "alone", "bad")
 
 
 class Timeline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gzip
 import json
 import re
@@ -361,6 +362,43 @@ def test_a_frozen_camera_and_a_pause_are_found_where_they_are(record, tmp_path):
     assert first["seconds"] == pytest.approx(0.8, abs=0.05)
     assert any("thermal image stood still" in w for w in summary["warnings"])
     assert summary["streams"]["visible"]["frozen"] == []
+
+
+def test_a_camera_that_is_frozen_for_long_leaves_the_other_alone_as_in_the_node(record, tmp_path):
+    # The thermal picture of 1.4 s is repeated until 3.4 s; after a second the node calls it frozen.
+    bag = record(tmp_path / "drive", 4.0, freeze_every_s=1.5, freeze_for_s=1.95, drop=0.0)
+    summary, rows = replayed(bag, tmp_path / "run", metrics_every=1, bag=True)
+    alone = [r for r in rows if r["cameras"] == "visible"]
+    assert 5 < len(alone) == summary["pairing"]["counts"]["single_visible"]
+    assert sum(summary["timeline"]["alone"]) == len(alone)
+    assert 2.4 < float(alone[0]["time_s"]) < 2.7
+    assert all(r["thermal_stamp_ns"] == "" and r["delta_ms"] == "" for r in alone)
+    assert all(r["Qabf"] == "" and r["fused_mean"] == "" and r["total_ms"] for r in alone)
+    (span,) = (s for s in summary["presence"] if s["mode"] == "visible")
+    assert span["start_s"] == pytest.approx(float(alone[0]["time_s"]), abs=0.2)
+    assert any("thermal camera as missing once" in w for w in summary["warnings"])
+    engine, _ = create_engine(open_model("tiny"), "onnxruntime", EngineOptions(threads=1))
+    stamp = int(alone[2]["visible_stamp_ns"])
+    pixels = {}
+    for path, topic in ((bag, TOPICS[0]), (tmp_path / "run" / "bag", "/fusion/fused")):
+        with Bag(path) as opened:
+            for recorded in opened.messages([topic]):
+                if opened.stamp_ns(recorded) == stamp:
+                    pixels[topic] = visible_of(opened.message(recorded)).copy()
+    visible = pixels[TOPICS[0]]
+    fused, _ = engine.infer(visible, np.zeros(visible.shape[:2], np.uint8))
+    assert (pixels["/fusion/fused"] == fused).all()
+    engine.close()
+    stop = dataclasses.replace(TINY, on_missing="stop")
+    _, rows = replayed(bag, tmp_path / "stop", metrics_every=0, settings=stop)
+    assert {r["cameras"] for r in rows} == {"both"}
+
+
+def test_the_policy_is_the_parameter_s(drive, run, tmp_path):
+    hold = dataclasses.replace(TINY, sync__policy="hold")
+    summary, rows = replayed(drive, tmp_path, metrics_every=0, settings=hold)
+    assert summary["pairing"]["counts"]["reused_thermal"] > 5
+    assert len(rows) > 1.5 * len(run[2])
 
 
 def test_stamps_of_another_clock_are_warned_of_and_receipt_pairs_all_the_same(record, tmp_path):
