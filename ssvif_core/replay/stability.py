@@ -94,7 +94,7 @@ class Stability:
         if before.visible.shape != luma.shape or before.counts_mean.shape != now.counts_mean.shape:
             return nothing
         static = self._static(before, now, counts)
-        part = float(static.mean())
+        part = cv2.mean(static)[0] / 255
         if part < LEAST_STATIC:
             return nothing | {"static": part}
         return {
@@ -102,17 +102,20 @@ class Stability:
             "flicker_fused": _change(before.fused, now.fused, static),
             "flicker_visible": _change(before.visible, now.visible, static),
             "flicker_thermal": _change(before.thermal, now.thermal, static),
-            "flicker_labels": float((before.labels != now.labels)[static].mean()),
+            "flicker_labels": cv2.mean(cv2.compare(before.labels, now.labels, cv2.CMP_NE), static)[
+                0
+            ]
+            / 255,
         }
 
     def _static(self, before: _Before, now: _Before, counts: np.ndarray) -> np.ndarray:
-        """(H, W) bool."""
+        """(H, W) uint8, 255 where neither camera has changed."""
         moved = _moved(before.visible_mean, now.visible_mean, CHANGE_LEVELS)
         low, high = np.percentile(counts[::4, ::4], (1, 99.5))
         spread = max(float(high - low), LEAST_SPREAD[counts.dtype])
         warm = _moved(before.counts_mean, now.counts_mean, CHANGE_LEVELS * spread / 255)
         moved |= self._warp(warm, (moved.shape[0], moved.shape[1]))
-        return moved == 0
+        return cv2.compare(moved, 0, cv2.CMP_EQ)  # type: ignore[call-overload]
 
 
 def _mean(image: np.ndarray) -> np.ndarray:
@@ -126,4 +129,4 @@ def _moved(before: np.ndarray, now: np.ndarray, limit: float) -> np.ndarray:
 
 
 def _change(before: np.ndarray, now: np.ndarray, static: np.ndarray) -> float:
-    return float(cv2.absdiff(before, now)[static].mean())
+    return cv2.mean(cv2.absdiff(before, now), static)[0]

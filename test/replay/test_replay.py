@@ -265,6 +265,50 @@ def cut(bag):
     return file.name
 
 
+def test_a_ros_1_bag_with_compressed_images_gives_the_same_pairs(drive, run, tmp_path):
+    from rosbags import rosbag1
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS1_NOETIC)
+    kinds = {topic: "sensor_msgs/msg/CompressedImage" for topic in TOPICS}
+    kinds["/visible/camera_info"] = "sensor_msgs/msg/CameraInfo"
+    with Bag(drive) as bag, rosbag1.Writer(tmp_path / "old.bag") as writer:
+        connections = {
+            topic: writer.add_connection(
+                topic + ("/compressed" if topic in TOPICS else ""), kind, typestore=store
+            )
+            for topic, kind in kinds.items()
+        }
+        for recorded in bag.messages([*kinds]):
+            message, kind = bag.message(recorded), kinds[recorded.topic]
+            stamp = store.types["builtin_interfaces/msg/Time"](
+                message.header.stamp.sec, message.header.stamp.nanosec
+            )
+            header = store.types["std_msgs/msg/Header"](0, stamp, message.header.frame_id)
+            if recorded.topic in TOPICS:
+                visible = recorded.topic == TOPICS[0]
+                pixels = visible_of(message)[..., ::-1] if visible else thermal_of(message)
+                png = cv2.imencode(".png", pixels)[1].ravel()
+                text = "bgr8; png compressed bgr8" if visible else "16UC1; png compressed "
+                fields = {"format": text, "data": png}
+            else:
+                lens = {key.upper(): getattr(message, key) for key in "dkrp"}
+                region = store.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+                fields = {
+                    "height": message.height, "width": message.width, "binning_x": 0,
+                    "binning_y": 0, "roi": region, "distortion_model": "plumb_bob", **lens,
+                }  # fmt: skip
+            data = store.serialize_ros1(store.types[kind](header=header, **fields), kind)
+            writer.write(connections[recorded.topic], recorded.received_ns, data)
+    summary, rows = replayed(tmp_path / "old.bag", tmp_path / "run", metrics_every=0, bag=True)
+    assert summary["recording"]["topics"]["thermal"] == "/thermal/image_raw/compressed"
+    assert stamps_of(rows) == stamps_of(run[2])
+    assert [r["fused_mean"] for r in rows] == [r["fused_mean"] for r in run[2]]  # PNG loses nothing
+    with Bag(tmp_path / "run" / "bag") as bag:
+        info = bag.message(next(bag.messages(["/fusion/camera_info"])))
+    assert info.k[0] == info.width == 96
+
+
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_a_recording_that_was_cut_short_is_read_up_to_there(record, run, tmp_path, storage):
     # Large enough for several chunks of 1 MiB; what is in a cut chunk is lost.
