@@ -37,6 +37,7 @@ from ssvif_ros.inputs import Inputs
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings
+from ssvif_ros.registration_source import RegistrationSource
 from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher, status_of, status_values
 from ssvif_ros.synchronizer import POLL_PERIOD_S
 from ssvif_ros.worker import LatestWorker
@@ -79,6 +80,7 @@ class FusionNode(LifecycleNode):
         self._worker: LatestWorker[tuple[Image | None, Image | None]] | None = None
         self._status: StatusPublisher | None = None
         self._upgrade: EngineUpgrade | None = None
+        self._registration: RegistrationSource | None = None
         self._dropped = 0
         self._timers: list[Any] = []
         self._parameter_server = ParameterServer(
@@ -100,6 +102,11 @@ class FusionNode(LifecycleNode):
         engine, why = engine_without_building(model, s)
         engine.warm_up(s.warm_up_height, s.warm_up_width)
         self._pipeline = Pipeline(engine, ThermalGain())
+        try:
+            self._registration = RegistrationSource(self, self._pipeline, s)
+        except SsvifError:
+            self._free()
+            raise
         self._upgrade = begin_upgrade(model, s, self._pipeline)
         self._outputs = Outputs(self, model.card)
         self._status = StatusPublisher(self)
@@ -162,6 +169,9 @@ class FusionNode(LifecycleNode):
             self._worker = None
 
     def _free(self) -> None:
+        if self._registration is not None:
+            self._registration.destroy()
+            self._registration = None
         if self._upgrade is not None:
             self._upgrade.stop()
             self._upgrade = None
@@ -242,6 +252,8 @@ class FusionNode(LifecycleNode):
         gain.low_percentile = settings.gain__low_percentile
         gain.high_percentile = settings.gain__high_percentile
         gain.time_constant_s = settings.gain__time_constant
+        if self._registration is not None:
+            self._registration.configure(settings)
         if self._inputs is not None:
             self._inputs.synchronizer.configure(
                 slop_s=settings.slop,
@@ -279,6 +291,7 @@ class FusionNode(LifecycleNode):
             **self._health.values(now_s),
             **self._pipeline.engine.describe(),
             "engine_upgrade": self._upgrade.state if self._upgrade else "none",
+            "registration": self._registration.state if self._registration else "none",
         }
         presence = self._inputs.synchronizer.presence
         level, message = DiagnosticStatus.OK, "fusing"
@@ -286,6 +299,10 @@ class FusionNode(LifecycleNode):
             values |= status_values(presence, self.settings)
             status = status_of(presence, self.settings)
             level, message = status.level, status.message
+        if self._registration is not None and self._registration.problem:
+            self._registration.warn()
+            level = max(level, DiagnosticStatus.WARN)
+            message = f"{message}; {self._registration.state}"
         if silent:
             level = max(level, DiagnosticStatus.WARN)
             message = "; ".join([message, *silent.values()])

@@ -137,6 +137,20 @@ class Settings:
         1.0, "Time in which the gain follows the scene [s]; 0 follows at once and flickers.",
         low=0.0, high=600.0, live=True,
     )  # fmt: skip
+    registration__mode: str = _parameter(
+        "auto", "How thermal comes onto the visible grid: file, camera_info (intrinsics of both, "
+        "pose and depth), none (same field of view); auto: file or camera_info if the parameters "
+        "below say so, else none.", choices=("auto", "none", "file", "camera_info"),
+    )  # fmt: skip
+    registration__file: str = _parameter("", "File of `ssvif calibrate` (mode file).")
+    registration__extrinsics: str = _parameter(
+        "", "Pose of the thermal camera in the visible one's optical frame, 'x y z roll pitch yaw' "
+        "or 'x y z qx qy qz qw' [m, rad] (mode camera_info); empty: from /tf_static.",
+    )  # fmt: skip
+    registration__depth: float = _parameter(
+        10.0, "Distance at which the two images match [m] (mode camera_info).",
+        low=0.1, high=10000.0, live=True,
+    )  # fmt: skip
     overlay_alpha: float = _parameter(
         0.45, "Opacity of the masks on ~/overlay.", low=0.0, high=1.0, live=True
     )

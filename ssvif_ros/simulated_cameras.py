@@ -30,6 +30,7 @@ from std_msgs.msg import Header
 from ssvif_core.data.camera_sources import SCENES, DrawnSource, FileSource, pinhole, thermal_as
 from ssvif_core.data.streams import MODALITIES, Modality
 from ssvif_core.errors import SsvifError
+from ssvif_core.simulation.misalignment import Misalignment
 from ssvif_core.simulation.scenes import SCENE_KINDS
 from ssvif_ros.images import to_image
 from ssvif_ros.memory import keep_image_buffers
@@ -50,6 +51,12 @@ _DEFAULTS: dict[str, tuple[Any, str]] = {
     "visible_rate": (30.0, "Frames per second."),
     "thermal_rate": (30.0, "Frames per second; many thermal cores give 9."),
     "thermal_bits": (16, "16: raw counts (mono16); 8: after gain control (mono8)."),
+    "thermal_scale": (1.0, "Part of the visible image's width that thermal sees; 0.7: narrower."),
+    "thermal_shift_x": (0.0, "Thermal looks to the right by this part of the visible width."),
+    "thermal_shift_y": (0.0, "Thermal looks downwards by this part of the visible width."),
+    "thermal_rotation": (0.0, "Thermal is turned clockwise about its axis [deg]."),
+    "thermal_width": (0, "Width of thermal images; 0: as drawn or as in the file."),
+    "thermal_height": (0, "Height of thermal images; 0: as drawn or as in the file."),
     "jitter": (0.0, "Standard deviation of the capture times [s]."),
     "thermal_offset": (0.0, "Error of the thermal stamps [s]; positive stamps are late."),
     "drop": (0.0, "Part of the frames of each camera that is never sent, 0 to 1."),
@@ -76,6 +83,12 @@ class Settings:
     visible_rate: float
     thermal_rate: float
     thermal_bits: int
+    thermal_scale: float
+    thermal_shift_x: float
+    thermal_shift_y: float
+    thermal_rotation: float
+    thermal_width: int
+    thermal_height: int
     jitter: float
     thermal_offset: float
     drop: float
@@ -105,7 +118,17 @@ class Settings:
         for name in ("visible_rate", "thermal_rate"):
             if not 0.1 <= getattr(settings, name) <= 240:
                 raise SsvifError(f"{name} is {getattr(settings, name)}: use 0.1 to 240 Hz.")
+        if not 0.1 <= settings.thermal_scale <= 10:
+            raise SsvifError(f"thermal_scale is {settings.thermal_scale}: use 0.1 to 10.")
+        if (settings.thermal_width > 0) != (settings.thermal_height > 0):
+            raise SsvifError("thermal_width and thermal_height belong together: give both.")
         return settings
+
+    @property
+    def thermal_view(self) -> Misalignment:
+        size = (self.thermal_width, self.thermal_height) if self.thermal_width > 0 else None
+        shift = self.thermal_shift_x, self.thermal_shift_y
+        return Misalignment(self.thermal_scale, *shift, self.thermal_rotation, size)
 
 
 class SimulatedCamera:
@@ -167,12 +190,15 @@ class SimulatedCamera:
         if self._shown is None or not shut:
             self._shown = self._source.frame(scene_s)
         image, encoding = self._shown, "rgb8"
+        matrix = np.array(pinhole(*image.shape[:2])["k"]).reshape(3, 3)
         if thermal:
+            matrix = s.thermal_view.intrinsics((image.shape[1], image.shape[0]), matrix)
+            image = s.thermal_view.apply(image)
             stamp = Time(nanoseconds=stamp.nanoseconds + int(self._settings.thermal_offset * 1e9))
             image, encoding = thermal_as(image, self._settings.thermal_bits)
         header = Header(stamp=stamp.to_msg(), frame_id=f"{self._modality}_optical_frame")
         self._images.publish(to_image(image, encoding, header))
-        self._infos.publish(_camera_info(header, *image.shape[:2]))
+        self._infos.publish(_camera_info(header, image, matrix))
 
 
 def _in_last(time_s: float, length_s: float, period_s: float) -> bool:
@@ -180,11 +206,14 @@ def _in_last(time_s: float, length_s: float, period_s: float) -> bool:
     return period_s > 0 and time_s % period_s >= period_s - length_s
 
 
-def _camera_info(header: Header, height: int, width: int) -> CameraInfo:
-    lens = pinhole(height, width)
+def _camera_info(header: Header, image: np.ndarray, matrix: np.ndarray) -> CameraInfo:
+    """Of a lens without distortion (REP-104)."""
+    height, width = image.shape[:2]
     return CameraInfo(
-        header=header, height=height, width=width, distortion_model="plumb_bob", **lens
-    )
+        header=header, height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5,
+        k=matrix.ravel(), r=np.eye(3).ravel(),
+        p=np.column_stack([matrix, np.zeros(3)]).ravel(),
+    )  # fmt: skip
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:
