@@ -11,9 +11,10 @@ import numpy as np
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.fusion_metrics import evaluate_fusion
 from ssvif_core.evaluation.segmentation_metrics import OBJECTS, ConfusionMatrix, named_iou
+from ssvif_core.imaging.registration import Alignment
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
-from ssvif_core.replay.stability import Stability
+from ssvif_core.replay.stability import Stability, warped
 
 __all__ = ["Measures"]
 
@@ -29,6 +30,7 @@ class Measures:
     Args:
         card: of the model, for class names.
         every: fusion metrics on every n-th pair; 0: on none. They take longer than fusing.
+        alignment: what registers thermal, or None.
 
     Attributes:
         matrix: counts of all labelled frames so far.
@@ -36,9 +38,9 @@ class Measures:
         without_truth: why labels are not measured, or "".
     """
 
-    def __init__(self, card: ModelCard, every: int) -> None:
+    def __init__(self, card: ModelCard, every: int, alignment: Alignment | None = None) -> None:
         self._every = every
-        self._stability = Stability()
+        self._stability = Stability() if alignment is None else Stability(warped(alignment))
         self.names: Sequence[str] = [label.name for label in card.classes]
         self.matrix = ConfusionMatrix(len(self.names))
         self.labelled = 0

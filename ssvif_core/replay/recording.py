@@ -29,6 +29,7 @@ AUTO, NONE = "auto", "none"
 PART = re.compile(r"_\d+$")
 
 Role = Literal["visible", "thermal", "labels", "visible_info", "thermal_info"]
+CAMERA_INFOS: dict[str, Role] = {"visible": "visible_info", "thermal": "thermal_info"}
 
 
 @dataclass(frozen=True)
@@ -142,22 +143,33 @@ class Recording:
         """Decode any message. Raises SsvifError if it is damaged."""
         return self._bag.message(arrival.recorded)
 
-    def visible_size(self) -> tuple[int, int]:
-        """(height, width) of the first visible image that can be decoded.
+    def image_size(self, role: Role) -> tuple[int, int]:
+        """(height, width) of the first image of a role that can be decoded.
 
         Raises:
             SsvifError: there is none.
         """
         reason = "there is none"
-        for recorded in self._bag.messages([self.topics["visible"]], self.start_ns, self._stop_ns):
-            arrival = Arrival("visible", recorded, recorded.received_ns, 0)
+        for recorded in self._bag.messages([self.topics[role]], self.start_ns, self._stop_ns):
+            arrival = Arrival(role, recorded, recorded.received_ns, 0)
             try:
                 image = self.pixels(arrival)
             except SsvifError as error:
                 reason = str(error)
                 continue
             return image.shape[0], image.shape[1]
-        raise SsvifError(f"{self.path} has no usable image of {self.topics['visible']}: {reason}")
+        raise SsvifError(f"{self.path} has no usable image of {self.topics[role]}: {reason}")
+
+    def camera_infos(self) -> dict[str, Any]:
+        """The first CameraInfo of each camera that has any, by "visible" and "thermal"."""
+        infos = {}
+        for camera, role in CAMERA_INFOS.items():
+            if role not in self.topics:
+                continue
+            first = next(self._bag.messages([self.topics[role]]), None)
+            if first is not None:
+                infos[camera] = self._bag.message(first)
+        return infos
 
     def _choose(self) -> None:
         images = image_topics(self._bag)
@@ -172,10 +184,11 @@ class Recording:
         if labels:
             self.topics["labels"] = labels
         kinds = self._bag.topics()
-        for camera, topic in (("visible", visible), ("thermal", thermal)):
+        for camera, role in CAMERA_INFOS.items():
+            topic = self.topics["visible" if camera == "visible" else "thermal"]
             info = topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
             if kinds.get(info) == INFO:
-                self.topics["visible_info" if camera == "visible" else "thermal_info"] = info
+                self.topics[role] = info
         named = {wanted.visible, wanted.thermal, wanted.labels}
         self.found = [
             f"{role.replace('_', ' ')}: {topic}"

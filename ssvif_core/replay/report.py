@@ -241,7 +241,16 @@ def _cell(value: Any) -> str:
 
 
 def _configuration(summary: dict[str, Any]) -> str:
-    keys = ("recording", "stamps", "model", "engine", "parameters", "versions", "machine")
+    keys = (
+        "recording",
+        "stamps",
+        "registration",
+        "model",
+        "engine",
+        "parameters",
+        "versions",
+        "machine",
+    )
     shown = {key: summary[key] for key in keys}
     shown["time taken"] = {
         "seconds": round(summary["seconds_taken"], 1),

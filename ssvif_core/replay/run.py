@@ -123,8 +123,12 @@ def replay(path: Path, output: Path, options: ReplayOptions, progress: Progress)
     """
     with ExitStack() as stack:
         recording = stack.enter_context(Recording(path, options.topics, options.part))
-        parts = build(options.settings, recording.visible_size())
+        size = recording.image_size("visible")
+        parts = build(options.settings, size, recording.camera_infos())
         stack.callback(parts.pipeline.close)
+        registration = parts.pipeline.registration
+        if registration is not None:  # as the node: not in the time of the first pair
+            registration.prepare(size[::-1], recording.image_size("thermal")[::-1])
         player = _Player(recording, output, options, parts, stack)
         start = time.perf_counter()
         try:
@@ -151,7 +155,7 @@ class _Player:
             table=stack.enter_context(FrameTable(output / FRAMES)),
             streams={camera: StreamWatch(start_ns) for camera in ("visible", "thermal")},
             timeline=Timeline(start_ns),
-            measures=Measures(card, options.metrics_every),
+            measures=Measures(card, options.metrics_every, parts.alignment),
             extremes={
                 title: Extremes(options.pictures, greatest=greatest)
                 for title, (_, greatest) in EXTREMES.items()

@@ -14,12 +14,14 @@ from typing import Any
 import yaml
 
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.registration import Alignment, Registration
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model, open_model
 from ssvif_core.pairing_base import Pairing
 from ssvif_core.presence import Presence
+from ssvif_core.replay.registration import alignment_of
 from ssvif_core.sync_policies import make_pairing
 
 __all__ = ["NodeSettings", "Parts", "build", "read_settings"]
@@ -56,6 +58,10 @@ class NodeSettings:
     gain__low_percentile: float = 1.0
     gain__high_percentile: float = 99.5
     gain__time_constant: float = 1.0
+    registration__mode: str = "auto"
+    registration__file: str = ""
+    registration__extrinsics: str = ""
+    registration__depth: float = 10.0
     overlay_alpha: float = 0.45
 
     def parameters(self) -> dict[str, Any]:
@@ -73,6 +79,8 @@ class Parts:
         pipeline: owns the engine: close it.
         model: with its card.
         why: which engine, and why that one.
+        alignment: what registers thermal, or None.
+        registration: the same in words, or why there is none.
     """
 
     pairing: Pairing[Any, Any]
@@ -80,10 +88,17 @@ class Parts:
     pipeline: Pipeline
     model: Model
     why: str
+    alignment: Alignment | None
+    registration: str
 
 
-def build(settings: NodeSettings, size: tuple[int, int]) -> Parts:
-    """Pairing and pipeline as the node would make them, for visible frames of (height, width).
+def build(settings: NodeSettings, size: tuple[int, int], infos: dict[str, Any]) -> Parts:
+    """Pairing and pipeline as the node would make them.
+
+    Args:
+        settings: the node's parameters.
+        size: (height, width) of the visible frames.
+        infos: "visible" and "thermal" -> CameraInfo, as far as there are any.
 
     Raises:
         SsvifError: a value is out of its range, or the model or the engine cannot be had.
@@ -118,10 +133,19 @@ def build(settings: NodeSettings, size: tuple[int, int]) -> Parts:
         dla_core=s.tensorrt__dla_core,
         cache=Path(s.tensorrt__cache) if s.tensorrt__cache else None,
     )
+    alignment, registered = alignment_of(
+        s.registration__mode,
+        s.registration__file,
+        s.registration__extrinsics,
+        s.registration__depth,
+        infos,
+    )
+    registration = None if alignment is None else Registration(alignment)
     model = open_model(s.model)
     engine, why = create_engine(model, s.engine, options)
     engine.warm_up(*size)
-    return Parts(pairing, presence, Pipeline(engine, gain), model, why)
+    pipeline = Pipeline(engine, gain, registration)
+    return Parts(pairing, presence, pipeline, model, why, alignment, registered)
 
 
 def read_settings(path: Path | None, overrides: dict[str, Any] | None = None) -> NodeSettings:

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-__all__ = ["STABILITY", "Stability"]
+from ssvif_core.imaging.registration import Alignment, Registration
+
+__all__ = ["STABILITY", "Stability", "warped"]
 
 #: Names of the figures: part of static pixels; mean absolute change in grey levels of the fused
 #: luminance, of the visible one and of thermal as the engine saw it; part of labels that changed.
@@ -39,6 +41,18 @@ def resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if mask.shape == size:
         return mask
     return cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def warped(alignment: Alignment) -> Warp:
+    """Takes masks to the visible grid as the pipeline takes thermal images, with maps of its own:
+    the pipeline's registration hands out buffers that are still in use.
+    """
+    registration = Registration(alignment)
+
+    def warp(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return (registration.warp(mask * np.uint8(255), size[::-1]) > 0).astype(np.uint8)
+
+    return warp
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ def summarise(played: Replayed) -> dict[str, Any]:
         "warnings": _warnings(played),
         "parameters": options.settings.parameters(),
         "stamps": options.stamps,
+        "registration": played.parts.registration,
         "model": {
             "name": played.parts.model.card.name,
             "mode": played.parts.model.card.mode,
@@ -204,6 +205,8 @@ def _warnings(played: Replayed) -> list[str]:
                 f"The node would have taken the {camera} camera as missing {_times(len(alone))}, "
                 f"{sum(alone):.1f} s in all."
             )
+    if "not registered" in played.parts.registration:
+        found.append(f"{played.parts.registration}.")
     if played.bad:
         found.append(f"{played.bad} pairs could not be fused. The last: {played.last_error}")
     if played.parts.pairing.counts.resets:

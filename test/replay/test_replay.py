@@ -20,9 +20,18 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.evaluation.fusion_metrics import METRICS, evaluate_fusion  # noqa: E402
+from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_core.imaging.encodings import thermal_of, visible_of  # noqa: E402
+from ssvif_core.imaging.pinhole import Camera  # noqa: E402
+from ssvif_core.imaging.poses import Pose  # noqa: E402
+from ssvif_core.imaging.registration import (  # noqa: E402
+    HomographyAlignment,
+    PlaneAlignment,
+    Registration,
+)
 from ssvif_core.imaging.thermal_gain import ThermalGain  # noqa: E402
 from ssvif_core.inference.engine import EngineOptions, create_engine  # noqa: E402
+from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.pairing import NearestPairing  # noqa: E402
 from ssvif_core.replay.folder import prepare, write_run  # noqa: E402
@@ -436,6 +445,48 @@ def test_a_camera_that_is_frozen_for_long_leaves_the_other_alone_as_in_the_node(
     stop = dataclasses.replace(TINY, on_missing="stop")
     _, rows = replayed(bag, tmp_path / "stop", metrics_every=0, settings=stop)
     assert {r["cameras"] for r in rows} == {"both"}
+
+
+@pytest.mark.parametrize("mode", ["file", "camera_info"])
+def test_thermal_is_registered_as_in_the_node(drive, by_hand, tmp_path, mode):
+    path, pose = tmp_path / "calibration.yaml", "0.4 0 0 0 0 0.1"
+    if mode == "file":
+        calibration = Calibration(
+            np.array([[1.1, 0, -4], [0, 1.1, 3], [0, 0, 1.0]]), (96, 72), (96, 72)
+        )
+        calibration.save(path)
+        alignment = HomographyAlignment(calibration)
+        changes = {"registration__file": str(path)}
+    else:
+        camera = Camera(
+            (96, 72), np.array([[96, 0, 48], [0, 96, 36], [0, 0, 1.0]]), "plumb_bob", ()
+        )
+        alignment = PlaneAlignment(camera, camera, Pose.from_text(pose), 5.0)
+        changes = {"registration__extrinsics": pose, "registration__depth": 5.0}
+    settings = dataclasses.replace(TINY, **changes)
+    summary, rows = replayed(drive, tmp_path / "run", metrics_every=0, settings=settings)
+    assert summary["registration"] == alignment.describe()
+    engine, _ = create_engine(open_model("tiny"), "onnxruntime", EngineOptions(threads=1))
+    pipeline = Pipeline(engine, ThermalGain(), Registration(alignment))
+    pairs, outputs = by_hand
+    for pair, (visible, _, unregistered, _, _), row in zip(pairs, outputs, rows, strict=True):
+        with Bag(drive) as bag:
+            (message,) = (
+                bag.message(m) for m in bag.messages([TOPICS[1]]) if bag.stamp_ns(m) == pair.thermal
+            )
+        result = pipeline.process(visible, thermal_of(message), pair.thermal * 1e-9)
+        fused = cv2.cvtColor(result.fused, cv2.COLOR_RGB2GRAY)
+        assert float(row["fused_mean"]) == pytest.approx(fused.mean(), 1e-5)
+        assert (result.fused != unregistered).any()
+        assert 0.2 < float(row["static"] or 1) <= 1.0
+    pipeline.close()
+
+
+def test_a_registration_that_cannot_be_had_is_warned_of(drive, tmp_path):
+    settings = dataclasses.replace(TINY, registration__mode="camera_info")
+    summary, rows = replayed(drive, tmp_path, metrics_every=0, settings=settings)
+    assert len(rows) > 8
+    assert any("set registration.extrinsics" in w for w in summary["warnings"])
 
 
 def test_the_policy_is_the_parameter_s(drive, run, tmp_path):
