@@ -13,6 +13,7 @@ from ssvif_core.pairing_base import Pairing
 from ssvif_core.presence import Presence
 from ssvif_ros.diagnostics import InputRate
 from ssvif_ros.synchronizer import PairSynchronizer, Subscriber
+from ssvif_ros.validity import ValidImages
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -32,6 +33,10 @@ class Inputs:
         pairing: decides which frames belong together.
         on_pair: called with (visible message, thermal message), one of them None while that camera
             is missing; must only enqueue.
+        on_invalid: called with the reason for each image message that cannot be used.
+
+    Attributes:
+        valid: what each camera's messages pass through before they count as frames.
     """
 
     def __init__(
@@ -39,13 +44,18 @@ class Inputs:
         node: LifecycleNode,
         pairing: Pairing,
         on_pair: Callable[[Image | None, Image | None], None],
+        on_invalid: Callable[[str], None],
     ) -> None:
         self._node, self._since = node, _seconds(node)
         self.rates = {camera: InputRate() for camera in TOPICS}
         self.incompatible: dict[str, str] = {}
         self._subscribers = {camera: self._subscribe(camera) for camera in TOPICS}
+        self.valid = {
+            camera: self._validate(camera, subscriber, on_invalid)
+            for camera, subscriber in self._subscribers.items()
+        }
         self.synchronizer = PairSynchronizer(
-            list(self._subscribers.values()),
+            list(self.valid.values()),
             pairing,
             clock=node.get_clock(),
             presence=Presence(),
@@ -65,7 +75,7 @@ class Inputs:
                 f"{policy}. Set qos_overrides.{self.topic(camera)}.subscription.* of this node."
             )
 
-        subscriber = Subscriber(
+        return Subscriber(
             self._node,
             Image,
             TOPICS[camera],
@@ -73,8 +83,13 @@ class Inputs:
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_incompatible),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        subscriber.registerCallback(lambda _message: self.rates[camera].tick(_seconds(self._node)))
-        return subscriber
+
+    def _validate(
+        self, camera: str, subscriber: Subscriber, on_invalid: Callable[[str], None]
+    ) -> ValidImages:
+        valid = ValidImages(subscriber, camera, on_invalid)
+        valid.registerCallback(lambda _message: self.rates[camera].tick(_seconds(self._node)))
+        return valid
 
     def _take_info(self, info: CameraInfo) -> None:
         self.info = info
@@ -97,6 +112,8 @@ class Inputs:
                     "has never been heard" if silence is None else f"has been silent {waited:.0f} s"
                 )
                 reports[camera] = f"{self.topic(camera)} {seen}. {self._publishers(camera)}"
+                if reason := self.valid[camera].reason:
+                    reports[camera] = f"{self.topic(camera)} sends nothing that is usable. {reason}"
         return reports
 
     def _publishers(self, camera: str) -> str:
@@ -118,6 +135,7 @@ class Inputs:
         for subscriber in self._subscribers.values():
             self._node.destroy_subscription(subscriber.sub)
         self._node.destroy_subscription(self._info_subscription)
+        self.synchronizer.reset()  # what waited for a partner gets none
 
 
 def _seconds(node: LifecycleNode) -> float:
