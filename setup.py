@@ -59,6 +59,8 @@ EXTRAS = {
     ],
     # Recordings without an installed ROS.
     "bags": BAGS,
+    # ... and frames.parquet of `ssvif replay`, beside the CSV that is always written.
+    "replay": [*BAGS, "pyarrow>=21,<27"],
     "train": [
         *BAGS,
         "matplotlib>=3.10,<3.12",
@@ -133,7 +135,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["ssvif_core", "ssvif_core.*", "ssvif_ros", "ssvif_ros.*"]),
-    package_data={"ssvif_core": ["models/*.onnx", "models/*.json", "py.typed"]},
+    package_data={"ssvif_core": ["models/*.onnx", "models/*.json", "py.typed", "replay/*.html"]},
     data_files=[] if EDITABLE else shared_files(),
     zip_safe=False,
     install_requires=RUNTIME,

@@ -7,14 +7,12 @@ agree when they run in two processes with the same `epoch`.
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,19 +27,17 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from ssvif_core.data.streams import MODALITIES, Modality, open_stream
+from ssvif_core.data.camera_sources import SCENES, DrawnSource, FileSource, pinhole, thermal_as
+from ssvif_core.data.streams import MODALITIES, Modality
 from ssvif_core.errors import SsvifError
 from ssvif_core.simulation.misalignment import Misalignment
-from ssvif_core.simulation.scenes import SCENE_KINDS, Scene, SceneKind, SceneShow
+from ssvif_core.simulation.scenes import SCENE_KINDS
 from ssvif_ros.images import to_image
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.share import use_shared_memory_profile
 
 __all__ = ["SimulatedCamera", "main"]
 
-#: An 8-bit thermal file becomes raw counts like those of an uncooled core without gain control:
-#: a narrow band in the middle of the range (FLIR Boson, indoor scene: 6743 to 7077).
-RAW_BASE, RAW_STEP = 6700, 4
 _failed = threading.Event()
 
 _DEFAULTS: dict[str, tuple[Any, str]] = {
@@ -113,7 +109,7 @@ class Settings:
         settings = cls(**values)
         for name, choices in (
             ("cameras", ("both", "visible", "thermal")),
-            ("scene", ("show", *SCENE_KINDS)),
+            ("scene", SCENES),
             ("thermal_bits", (8, 16)),
             ("reliability", ("reliable", "best_effort")),
         ):
@@ -135,46 +131,6 @@ class Settings:
         return Misalignment(self.thermal_scale, *shift, self.thermal_rotation, size)
 
 
-class DrawnSource:
-    """Frames of a drawn scene; each time is drawn afresh."""
-
-    def __init__(self, settings: Settings, modality: Modality) -> None:
-        size = {"width": settings.width, "height": settings.height, "seed": settings.seed}
-        self._scene = (
-            SceneShow(**size)
-            if settings.scene == "show"
-            else Scene(cast(SceneKind, settings.scene), **size)
-        )
-        self._visible = modality == "visible"
-
-    def frame(self, time_s: float) -> np.ndarray:
-        visible = self._visible
-        rendered = self._scene.render(time_s, visible=visible, thermal=not visible, labels=False)
-        return rendered.visible if self._visible else rendered.thermal
-
-
-class FileSource:
-    """Frames of a file at their own rate, from the first again after the last."""
-
-    def __init__(self, path: str, modality: Modality, default_rate_hz: float) -> None:
-        self._stream = open_stream(Path(path), modality)
-        self._rate = self._stream.rate_hz or default_rate_hz
-        self._frames = self._endless()
-        self._index, self._image = 0, next(self._frames)
-
-    def _endless(self) -> Iterator[np.ndarray]:
-        for _ in itertools.count():
-            for _name, image in self._stream.frames():
-                yield image
-
-    def frame(self, time_s: float) -> np.ndarray:
-        """The frame that is on screen at `time_s`; decodes forward only."""
-        while self._index < int(time_s * self._rate):
-            self._image = next(self._frames)
-            self._index += 1
-        return self._image
-
-
 class SimulatedCamera:
     """One driver: a node, its timer and its source.
 
@@ -190,7 +146,11 @@ class SimulatedCamera:
         self._rate = settings.visible_rate if visible else settings.thermal_rate
         path = settings.visible_file if visible else settings.thermal_file
         self._source = (
-            FileSource(path, modality, self._rate) if path else DrawnSource(settings, modality)
+            FileSource(Path(path), modality, self._rate)
+            if path
+            else DrawnSource(
+                settings.scene, modality, settings.width, settings.height, settings.seed
+            )
         )
         self._random = np.random.default_rng([settings.seed, visible])
         qos = QoSProfile(
@@ -230,12 +190,12 @@ class SimulatedCamera:
         if self._shown is None or not shut:
             self._shown = self._source.frame(scene_s)
         image, encoding = self._shown, "rgb8"
-        matrix = _ideal_matrix(*image.shape[:2])
+        matrix = np.array(pinhole(*image.shape[:2])["k"]).reshape(3, 3)
         if thermal:
             matrix = s.thermal_view.intrinsics((image.shape[1], image.shape[0]), matrix)
             image = s.thermal_view.apply(image)
             stamp = Time(nanoseconds=stamp.nanoseconds + int(self._settings.thermal_offset * 1e9))
-            image, encoding = _thermal_as(image, self._settings.thermal_bits)
+            image, encoding = thermal_as(image, self._settings.thermal_bits)
         header = Header(stamp=stamp.to_msg(), frame_id=f"{self._modality}_optical_frame")
         self._images.publish(to_image(image, encoding, header))
         self._infos.publish(_camera_info(header, image, matrix))
@@ -244,24 +204,6 @@ class SimulatedCamera:
 def _in_last(time_s: float, length_s: float, period_s: float) -> bool:
     """Whether it is the last part, `length_s` long, of a period; never where there is none."""
     return period_s > 0 and time_s % period_s >= period_s - length_s
-
-
-def _thermal_as(image: np.ndarray, bits: int) -> tuple[np.ndarray, str]:
-    """Thermal pixels in the wanted depth, and their ROS encoding."""
-    if bits == 16:
-        if image.dtype == np.uint8:
-            image = (image.astype(np.uint16) * RAW_STEP + RAW_BASE).astype(np.uint16)
-        return image, "mono16"
-    if image.dtype == np.uint16:
-        low, high = np.percentile(image[::4, ::4], (1, 99.5))
-        scale = 255.0 / max(high - low, 1.0)
-        image = cv2.convertScaleAbs(np.clip(image, low, high), alpha=scale, beta=-low * scale)
-    return image, "mono8"
-
-
-def _ideal_matrix(height: int, width: int) -> np.ndarray:
-    """K of a pinhole with a horizontal field of view of 53 degrees."""
-    return np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
 
 
 def _camera_info(header: Header, image: np.ndarray, matrix: np.ndarray) -> CameraInfo:

@@ -11,7 +11,17 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from ssvif_core import __version__
-from ssvif_core.cli import bench, doctor, engine, evaluate, export, fuse, train
+from ssvif_core.cli import (
+    bench,
+    doctor,
+    engine,
+    evaluate,
+    export,
+    fuse,
+    record_demo,
+    replay,
+    train,
+)
 from ssvif_core.errors import SsvifError
 
 __all__ = ["main"]
@@ -28,6 +38,8 @@ app.command()(export.export)
 app.command()(evaluate.evaluate)
 app.add_typer(engine.app, name="engine")
 app.command()(bench.bench)
+app.command("replay")(replay.replay_bags)
+app.command()(record_demo.record_demo)
 app.command()(doctor.doctor)
 
 

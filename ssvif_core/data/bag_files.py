@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ssvif_core.data.cut_sqlite import CutSqlite, missing_bytes
 from ssvif_core.errors import SsvifError
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ class _Part:
     #: The file has no index, and its messages are taken in the order in which they lie in it.
     in_file_order: bool
 
-    def messages(self, connections: Sequence[Any]) -> Iterator[tuple[Any, int, bytes]]:
+    def messages(
+        self, connections: Sequence[Any], start_ns: int | None, stop_ns: int | None
+    ) -> Iterator[tuple[Any, int, bytes]]:
         if not self.in_file_order:
-            return self.reader.messages(connections)
+            return self.reader.messages(connections, start_ns, stop_ns)
         storage: Any = self.reader.readers[0].storage  # type: ignore[union-attr]
-        return storage.messages_scan(connections)
+        return storage.messages_scan(connections, start_ns, stop_ns)
 
 
 class Bag:
@@ -98,14 +101,21 @@ class Bag:
         found = {c.topic: c.msgtype for part in self._parts for c in part.reader.connections}
         return dict(sorted(found.items()))
 
-    def messages(self, topics: Sequence[str]) -> Iterator[Recorded]:
-        """Messages of some topics in the order of their receipt.
+    @property
+    def end_ns(self) -> int | None:
+        """When the last message was received, where the files say so without being read."""
+        ends = [part.reader.end_time for part in self._parts if not part.in_file_order]
+        return max(ends) if len(ends) == len(self._parts) and all(ends) else None
+
+    def messages(
+        self, topics: Sequence[str], start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[Recorded]:
+        """Messages of some topics in the order of their receipt, from start to before stop.
 
         Where a file breaks off, its messages end; `broken` says where.
         """
-        return heapq.merge(
-            *(self._of_part(part, topics) for part in self._parts), key=lambda m: m.received_ns
-        )
+        parts = (self._of_part(part, topics, start_ns, stop_ns) for part in self._parts)
+        return heapq.merge(*parts, key=lambda m: m.received_ns)
 
     def message(self, recorded: Recorded) -> Any:
         """Decode a message. Raises SsvifError if its bytes are none of its type."""
@@ -130,17 +140,19 @@ class Bag:
         seconds = int.from_bytes(raw[4:8], order, signed=recorded.part.reader.is2)  # type: ignore[arg-type]
         return seconds * 1_000_000_000 + int.from_bytes(raw[8:12], order)  # type: ignore[arg-type]
 
-    def _of_part(self, part: _Part, topics: Sequence[str]) -> Iterator[Recorded]:
+    def _of_part(
+        self, part: _Part, topics: Sequence[str], start_ns: int | None, stop_ns: int | None
+    ) -> Iterator[Recorded]:
         connections = [c for c in part.reader.connections if c.topic in topics]
         if not connections:
             return
         count = 0
         try:
-            for connection, received_ns, raw in part.messages(connections):
+            for connection, received_ns, raw in part.messages(connections, start_ns, stop_ns):
                 yield Recorded(connection.topic, connection.msgtype, received_ns, raw, part)
                 count += 1
         except Exception as error:  # of the storage: rosbags', SQLite's or a decompressor's own
-            reason = f"breaks off after {count} images: {error}"
+            reason = f"breaks off after {count} messages: {error}"
             self.broken.setdefault(part.path.name, reason)
 
 
@@ -170,6 +182,9 @@ def _opened(path: Path, broken: dict[str, str]) -> _Part | None:
             "before it is read"
         )
     try:
+        if path.suffix == ".db3" and path.is_file() and missing_bytes(path):
+            broken[path.name] = f"is cut short by {missing_bytes(path)} bytes; what is left is read"
+            return _Part(path, CutSqlite(path, types), in_file_order=False)  # type: ignore[arg-type]
         reader = AnyReader([source], default_typestore=types)
         reader.open()
     except Exception as error:  # rosbags' and its parsers' own

@@ -22,14 +22,16 @@ from ssvif_core.imaging.encodings import thermal_of, visible_of
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.pairing import NearestPairing, Pair, PairingCounts
 
-__all__ = ["BagPairs", "ImageTopic", "choose_topics", "read_bag_pairs"]
+__all__ = ["BagPairs", "ImageTopic", "choose_topics", "image_topics", "read_bag_pairs"]
 
 RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 #: Words of a topic name that say thermal. No maker's name: FLIR makes colour cameras, too. Nor
 #: "infra", which is the near-infrared stereo pair of depth cameras.
 THERMAL_WORDS = {"thermal", "ir", "infrared", "lwir", "tir"}
-#: Depth images are 16 bit as well.
-DEPTH = re.compile("depth|disparity")
+#: Depth images are 16 bit as well, and masks and fused images are what others made of the frames.
+NO_CAMERA = re.compile("depth|disparity|label|mask|segment|fused|overlay")
+#: Encodings of one channel and 8 bits.
+GRAY = ("mono8", "8uc1")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def read_bag_pairs(
         SsvifError: nothing can be read, or it is not clear which topics are the two cameras'.
     """
     with Bag(path) as bag:
-        visible, thermal = choose_topics(_image_topics(bag), visible_topic, thermal_topic, path)
+        visible, thermal = choose_topics(image_topics(bag), visible_topic, thermal_topic, path)
         pairing: NearestPairing[int, int] = NearestPairing(slop_s=slop_s, thermal_offset_s=offset_s)
         skipped: list[SkippedPair] = []
         found = _paired(bag, visible, thermal, pairing, skipped)
@@ -117,8 +119,9 @@ def choose_topics(
     """The names of the visible and of the thermal topic.
 
     Args:
-        topics: what there is; depth images, and compressed copies of topics that are there raw, are
-            not considered.
+        topics: what there is; depth images, masks, and compressed copies of topics that are there
+            raw, are not considered. Of a colour and a gray topic, the gray one is taken for the
+            thermal camera's where neither name says so.
         visible: the visible topic if it is known.
         thermal: the thermal topic if it is known.
         path: of the recording, for errors.
@@ -134,12 +137,15 @@ def choose_topics(
     usable = [
         topic
         for topic in topics
-        if not DEPTH.search(topic.name.lower())
+        if not NO_CAMERA.search(topic.name.lower())
         and not (topic.kind == COMPRESSED and topic.name.removesuffix("/compressed") in names)
         and topic.name not in (visible, thermal)
     ]
     seen = [visible] if visible else [t.name for t in usable if not t.thermal]
     felt = [thermal] if thermal else [t.name for t in usable if t.thermal]
+    gray = [t.name for t in usable if t.encoding.lower().startswith(GRAY)]
+    if not felt and len(gray) == 1 and len(usable) == 2:
+        felt, seen = gray, [name for name in seen if name not in gray]
     if len(seen) != 1 or len(felt) != 1:
         raise SsvifError(
             f"{path}: which topics are the two cameras'? Visible may be {seen or 'none'}, thermal "
@@ -149,8 +155,8 @@ def choose_topics(
     return seen[0], felt[0]
 
 
-def _image_topics(bag: Bag) -> list[ImageTopic]:
-    """All topics with images, each with the encoding of its first message."""
+def image_topics(bag: Bag) -> list[ImageTopic]:
+    """All topics with images in them, each with the encoding of its first message."""
     topics = []
     for name, kind in bag.topics().items():
         if kind not in (RAW, COMPRESSED) or name.endswith("/compressedDepth"):

@@ -1,0 +1,196 @@
+"""compare.html and compare.json: two or more replays of one recording beside each other."""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.replay.compare import Difference, differences, frames_of_both
+from ssvif_core.replay.pictures import Extremes
+from ssvif_core.replay.report import fill, line, pictures_of, table_of
+from ssvif_core.replay.run import Replayed
+from ssvif_core.replay.summary import finite
+
+__all__ = ["Run", "comparison_lines", "write_comparison"]
+
+PICTURES = 4
+#: The difference is drawn this many times as large, about mid-gray.
+MAGNIFIED = 4.0
+#: Figures that compare only between models with the same classes.
+OF_CLASSES = ("iou_objects", "pixel_accuracy", "flicker_labels")
+PLOTTED = ("Qabf", "VIF", "SSIM", "iou_objects", "flicker_fused", "flicker_labels", "engine_ms")
+
+
+class Run(NamedTuple):
+    """One replay: its name, its folder, and what it gave."""
+
+    name: str
+    folder: Path
+    summary: dict[str, Any]
+    played: Replayed
+
+
+def write_comparison(folder: Path, runs: Sequence[Run]) -> dict[str, list[Difference]]:
+    """Compare each run with the first.
+
+    Args:
+        folder: existing, to write to.
+        runs: two or more, of the same recording and the same part of it.
+
+    Returns:
+        Name of a run -> its differences from the first.
+
+    Raises:
+        SsvifError: the runs are not of the same pairs, or a file cannot be written.
+    """
+    first = runs[0]
+    found: dict[str, list[Difference]] = {}
+    plots: list[dict[str, Any]] = []
+    pictures = ""
+    for run in runs[1:]:
+        if run.summary["pairing"]["counts"] != first.summary["pairing"]["counts"]:
+            raise SsvifError(
+                f"{first.name} and {run.name} did not get the same pairs: the recording changed."
+            )
+        found[run.name] = differences(first.played.table, run.played.table)
+        if run.summary["model"]["classes"] != first.summary["model"]["classes"]:
+            found[run.name] = [d for d in found[run.name] if d.figure not in OF_CLASSES]
+        shown, plot = _images(first, run)
+        pictures += shown
+        plots += plot + _plots(first, run)
+    content = {
+        "bag": first.summary["bag"],
+        "first": first.name,
+        "differences": {name: [_row(d) for d in list_] for name, list_ in found.items()},
+        "models": {run.name: run.summary["model"] for run in runs},
+        "parameters": first.summary["parameters"],
+        "versions": first.summary["versions"],
+    }
+    page = fill(
+        {
+            "TITLE": html.escape(f"{' and '.join(run.name for run in runs)} on {content['bag']}"),
+            "ANSWERS": _answers(first.name, found),
+            "WARNINGS": _notes(runs),
+            "PICTURES_TITLE": "Pairs that differ most",
+            "PICTURES": pictures or "<p>None: the replays wrote no video.</p>",
+            "TABLES": "".join(_table(first.name, name, list_) for name, list_ in found.items()),
+            "CONFIGURATION": "<p>Each model has its own report: "
+            + ", ".join(_link(folder, run) for run in runs)
+            + ".</p>",
+        },
+        plots,
+    )
+    try:
+        (folder / "compare.html").write_text(page, encoding="utf-8")
+        text = json.dumps(finite(content), indent=2, allow_nan=False) + "\n"
+        (folder / "compare.json").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SsvifError(f"Cannot write to {folder}: {error}") from error
+    return found
+
+
+def comparison_lines(first: str, found: dict[str, list[Difference]]) -> list[str]:
+    """For the terminal."""
+    lines = []
+    for name, list_ in found.items():
+        lines.append(f"{name} against {first}, paired differences with 95 % intervals:")
+        for d in list_:
+            interval = f"[{d.low:+.4g}, {d.high:+.4g}]"
+            lines.append(
+                f"  {d.figure:15} {d.first:10.4g} -> {d.second:10.4g}   {d.mean:+.4g} {interval}"
+                f"   {d.verdict}"
+            )
+    return lines
+
+
+def _row(difference: Difference) -> dict[str, Any]:
+    return {**asdict(difference), "verdict": difference.verdict}
+
+
+def _answers(first: str, found: dict[str, list[Difference]]) -> str:
+    rows = []
+    for name, list_ in found.items():
+        for word in ("better", "worse", "no difference shown"):
+            figures = ", ".join(d.figure for d in list_ if d.verdict == word)
+            title = html.escape(f"{name} is {word} in" if word != "no difference shown" else word)
+            rows.append(f"<tr><th>{title}</th><td>{html.escape(figures) or 'nothing'}</td></tr>")
+    head = f"<p>Against <b>{html.escape(first)}</b>, at 95 % confidence, on the same pairs:</p>"
+    return f'{head}<table class="answers"><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _notes(runs: Sequence[Run]) -> str:
+    notes = [
+        "Many figures are looked at, and each has a chance of 1 in 20 to seem different by "
+        "chance alone.",
+        "A metric of fusion that is higher is not by itself a better image: look at the pictures.",
+    ]
+    notes += list(dict.fromkeys(w for run in runs for w in run.summary["warnings"]))
+    items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    return f'<ul class="verdict bad">{items}</ul>'
+
+
+def _table(first: str, name: str, list_: list[Difference]) -> str:
+    heads = ("", first, name, "difference", "from", "to", "pairs", "")
+    rows = [[d.figure, d.first, d.second, d.mean, d.low, d.high, d.pairs, d.verdict] for d in list_]
+    return f"<h3>{html.escape(name)} against {html.escape(first)}</h3>{table_of(heads, rows)}"
+
+
+def _link(folder: Path, run: Run) -> str:
+    target = (run.folder / "report.html").relative_to(folder).as_posix()
+    return f'<a href="{html.escape(target)}">{html.escape(run.name)}</a>'
+
+
+def _plots(first: Run, second: Run) -> list[dict[str, Any]]:
+    plots = []
+    for figure in PLOTTED:
+        lines = [
+            line(run.name, run.played.table.column("time_s"), run.played.table.column(figure))
+            for run in (first, second)
+        ]
+        if all(drawn["x"] for drawn in lines):
+            title = f"{figure.replace('_', ' ')}: {first.name} and {second.name}"
+            plots.append({"title": title, "unit": "", "lines": lines})
+    return plots
+
+
+def _images(first: Run, second: Run) -> tuple[str, list[dict[str, Any]]]:
+    """Pictures of the pairs that differ most, and a plot of how much each pair does."""
+    videos = [run.folder / "fused.mp4" for run in (first, second)]
+    if not all(path.is_file() for path in videos):
+        return "", []
+    table = first.played.table
+    order = np.argsort(table.column("index"))
+    fused = np.isfinite(table.column("total_ms"))[order]
+    times, indices = (table.column(c)[order][fused] for c in ("time_s", "index"))
+    apart: list[float] = []
+    most = Extremes(PICTURES, greatest=True)
+    both = frames_of_both(videos[0], videos[1])
+    for time_s, index, images in zip(times, indices, both, strict=False):
+        a, b = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images)
+        apart.append(float(cv2.absdiff(a, b).mean()))
+        names = (first.name, second.name)
+        panels = functools.partial(_panels, dict(zip(names, images, strict=True)))
+        most.offer(apart[-1], int(index), float(time_s), panels)
+    title = f"How far the fused images of {first.name} and {second.name} are apart"
+    plot = {
+        "title": title, "unit": "grey levels", "zero": True, "wide": True,
+        "lines": [line("mean difference", times[: len(apart)], np.array(apart))],
+    }  # fmt: skip
+    heading = f"{second.name} against {first.name}, and the difference x {MAGNIFIED:g}"
+    return pictures_of(heading, "mean difference", most.pictures()), [plot]
+
+
+def _panels(images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Both images, and their difference about mid-gray."""
+    a, b = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images.values())
+    apart = np.clip(128 + MAGNIFIED * (b.astype(np.float32) - a), 0, 255).astype(np.uint8)
+    return {**images, "difference": apart}

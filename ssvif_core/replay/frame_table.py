@@ -1,0 +1,122 @@
+"""One row for each pair: frames.csv.gz, and frames.parquet where pyarrow is installed.
+
+Rows are written as they come. The figures are also kept in memory, 8 bytes each, for summary and
+report: about a third of a megabyte for a thousand pairs.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+from array import array
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.evaluation.fusion_metrics import METRICS
+from ssvif_core.inference.pipeline import StageTimes
+from ssvif_core.replay.stability import STABILITY
+
+__all__ = ["COLUMNS", "STAGES", "FrameTable", "write_parquet"]
+
+#: What a pair's time goes to, in the order in which it happens.
+STAGES = ("decode_ms", *(field.name for field in fields(StageTimes)))
+#: Name: what it holds. Empty cells were not measured.
+COLUMNS: dict[str, str] = {
+    "index": "number of the pair, from 0",
+    "time_s": "receipt of the visible frame (the thermal one alone), since the start",
+    "cameras": "both, or the one that went on alone",
+    "visible_stamp_ns": "stamps that the pair was made by",
+    "thermal_stamp_ns": "",
+    "delta_ms": "thermal + offset - visible",
+    "wait_ms": "from the receipt of the later frame to the decision of the pairing",
+    **dict.fromkeys(STAGES, "measured here"),
+    "total_ms": "sum of the stages",
+    "dropped": "1: at real time a newer pair would have replaced this one",
+    "latency_ms": "visible header stamp to fused image at real time; empty if dropped",
+    "after_receipt_ms": "receipt of the visible frame to fused image at real time",
+    "fused_mean": "mean of the fused luminance, 0..255",
+    "fused_deviation": "its standard deviation",
+    **dict.fromkeys(STABILITY, "see stability.py"),
+    **dict.fromkeys(METRICS, "fusion metric, on every n-th pair"),
+    "iou_objects": "mean IoU of the classes but background that the frame holds",
+    "pixel_accuracy": "part of labelled pixels with the right class",
+    "error": "why the pair could not be fused",
+}
+TEXT = {"cameras", "error"}
+
+
+class FrameTable:
+    """Writes the table; use it as a context manager.
+
+    Args:
+        path: of frames.csv.gz.
+
+    Raises:
+        SsvifError: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = gzip.open(path, "wt", newline="", encoding="utf-8", compresslevel=4)  # noqa: SIM115
+        except OSError as error:
+            raise SsvifError(f"Cannot write {path}: {error}") from error
+        self.path = path
+        self._rows = csv.DictWriter(self._file, [*COLUMNS])
+        self._rows.writeheader()
+        self._numbers = {name: array("d") for name in COLUMNS if name not in TEXT}
+
+    def __enter__(self) -> FrameTable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._numbers["index"])
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write a row; a key that is no column raises ValueError."""
+        self._rows.writerow({key: _cell(value) for key, value in row.items()})
+        for name, numbers in self._numbers.items():
+            value = row.get(name)
+            numbers.append(math.nan if value is None else float(value))
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of numbers as float64; NaN where nothing was measured."""
+        return np.array(self._numbers[name], np.float64)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.7g}"
+    return "" if value is None else value
+
+
+def write_parquet(table: Path) -> Path | None:
+    """Write frames.parquet beside the table, in batches; None where pyarrow is not installed."""
+    try:
+        import pyarrow as pa
+        import pyarrow.csv
+        import pyarrow.parquet
+    except ImportError:
+        return None
+    path = table.with_name("frames.parquet")
+    whole = {"index", "visible_stamp_ns", "thermal_stamp_ns", "dropped"}
+    kinds = {
+        name: pa.string() if name in TEXT else pa.int64() if name in whole else pa.float64()
+        for name in COLUMNS
+    }
+    options = pyarrow.csv.ConvertOptions(column_types=kinds, strings_can_be_null=True)
+    with (
+        pyarrow.csv.open_csv(table, convert_options=options) as reader,
+        pyarrow.parquet.ParquetWriter(path, reader.schema) as writer,
+    ):
+        for batch in reader:
+            writer.write_batch(batch)
+    return path

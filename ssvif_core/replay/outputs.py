@@ -1,0 +1,149 @@
+"""What a replay leaves besides figures: a video of the fused images, and a recording of the output.
+
+The recording has the node's topics, so that viewers set up for the node show it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ssvif_core.data.bag_writer import BagWriter
+from ssvif_core.errors import SsvifError
+from ssvif_core.inference.pipeline import FusionResult
+from ssvif_core.models import ModelCard
+
+__all__ = ["OutputBag", "Video"]
+
+#: Frames by whose times the rate of the video is set.
+RATE_FROM = 12
+LOWEST_HZ, HIGHEST_HZ, USUAL_HZ = 1.0, 120.0, 30.0
+
+
+class Video:
+    """fused.mp4 at the median rate of the first pairs; frames of another size are left out.
+
+    Args:
+        path: to write.
+
+    Attributes:
+        left_out: frames of another size than the first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.left_out = path, 0
+        self._first: list[tuple[float, np.ndarray]] = []
+        self._writer: cv2.VideoWriter | None = None
+        self._shape: tuple[int, ...] | None = None
+
+    def append(self, stamp_s: float, fused: np.ndarray) -> None:
+        """Add an (H, W, 3) uint8 RGB frame.
+
+        Raises:
+            SsvifError: the file cannot be written.
+        """
+        if self._writer is not None:
+            self._write(fused)
+            return
+        self._first.append((stamp_s, fused.copy()))
+        if len(self._first) >= RATE_FROM:
+            self._begin()
+
+    def close(self) -> None:
+        if self._writer is None and self._first:
+            self._begin()
+        if self._writer is not None:
+            self._writer.release()
+
+    def _begin(self) -> None:
+        steps = np.diff([stamp_s for stamp_s, _ in self._first])
+        steps = steps[steps > 0]
+        rate = 1 / float(np.median(steps)) if len(steps) else USUAL_HZ
+        rate = min(max(rate, LOWEST_HZ), HIGHEST_HZ)
+        image = self._first[0][1]
+        self._shape = image.shape
+        code = cv2.VideoWriter.fourcc(*"mp4v")
+        self._writer = cv2.VideoWriter(str(self.path), code, rate, image.shape[1::-1])
+        if not self._writer.isOpened():
+            raise SsvifError(f"Cannot write {self.path}: check free space and permissions.")
+        for _, fused in self._first:
+            self._write(fused)
+        self._first = []
+
+    def _write(self, fused: np.ndarray) -> None:
+        assert self._writer is not None
+        if fused.shape == self._shape:
+            self._writer.write(cv2.cvtColor(fused, cv2.COLOR_RGB2BGR))
+        else:
+            self.left_out += 1
+
+
+class OutputBag:
+    """Fused images, labels, camera_info, label_info and diagnostics as an mcap recording.
+
+    Args:
+        path: folder to make.
+        card: of the model, for label_info.
+
+    Raises:
+        SsvifError: it cannot be made.
+    """
+
+    def __init__(self, path: Path, card: ModelCard) -> None:
+        self._bag = BagWriter(path, "mcap", "zstd")
+        self._card = card
+        self._begun = False
+
+    def __enter__(self) -> OutputBag:
+        self._bag.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bag.__exit__(kind, error, trace)
+
+    def frame(self, time_ns: int, stamp_ns: int, result: FusionResult, info: Any) -> None:
+        """Write one pair.
+
+        Args:
+            time_ns: when the node would have published it, had it dropped nothing.
+            stamp_ns: of the visible frame.
+            result: of the pipeline.
+            info: the visible camera's CameraInfo, or None.
+        """
+        if not self._begun:
+            self._begun = True
+            self._bag.text("/fusion/label_info", time_ns, self._label_info(), latched=True)
+        frame_id = "visible" if info is None else info.header.frame_id
+        self._bag.image("/fusion/fused", time_ns, stamp_ns, result.fused, "rgb8", frame_id)
+        self._bag.image("/fusion/labels", time_ns, stamp_ns, result.labels, "mono8", frame_id)
+        if info is not None:
+            lens = {key: getattr(info, key, None) for key in "dkrp"}
+            if any(value is None for value in lens.values()):  # ROS 1 writes them in capitals
+                lens = {key: getattr(info, key.upper()) for key in "dkrp"}
+            size = (int(info.height), int(info.width))
+            self._bag.camera_info(
+                "/fusion/camera_info", time_ns, stamp_ns, size, lens, frame_id,
+                info.distortion_model,
+            )  # fmt: skip
+
+    def second(self, time_ns: int, values: Mapping[str, object], warning: str = "") -> None:
+        """Write the figures of a second of the recording to /diagnostics."""
+        level, message = (1, warning) if warning else (0, "replayed")
+        self._bag.diagnostics(time_ns, "/fusion: fusion", level, message, values)
+
+    def _label_info(self) -> str:
+        card = self._card
+        classes = [{"id": c.id, "name": c.name, "color": list(c.color)} for c in card.classes]
+        content = {"model": card.name, "mode": card.mode, "classes": classes, "unknown": 255}
+        return json.dumps(content)

@@ -1,0 +1,70 @@
+"""The pairs that are worth looking at: best and worst by a figure, kept as small JPEG files."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ssvif_core.imaging.panels import panel_row
+
+__all__ = ["Extremes", "Picture"]
+
+PANEL_HEIGHT, JPEG_QUALITY = 200, 82
+
+
+class Picture(NamedTuple):
+    """A row of panels of one pair."""
+
+    value: float
+    pair: int
+    time_s: float
+    jpeg: bytes
+
+
+class Extremes:
+    """The pairs with the least or the greatest value, none within a second of a better one.
+
+    Args:
+        count: how many to keep.
+        greatest: which end.
+    """
+
+    def __init__(self, count: int, *, greatest: bool) -> None:
+        self._count, self._sign = count, 1.0 if greatest else -1.0
+        self._kept: list[tuple[float, Picture]] = []
+
+    def offer(
+        self, value: float, index: int, time_s: float, panels: Callable[[], dict[str, np.ndarray]]
+    ) -> None:
+        """Consider a pair; NaN is never kept. `panels` gives caption -> RGB or gray image."""
+        if value != value or not self._count:
+            return
+        rank = self._sign * value
+        near = [entry for entry in self._kept if abs(entry[1].time_s - time_s) < 1.0]
+        if near and max(near)[0] >= rank:
+            return
+        if not near and len(self._kept) == self._count and self._kept[0][0] >= rank:
+            return
+        for entry in near:
+            self._kept.remove(entry)
+        self._kept.append((rank, Picture(value, index, time_s, _jpeg(panels()))))
+        heapq.heapify(self._kept)
+        while len(self._kept) > self._count:
+            heapq.heappop(self._kept)
+
+    def pictures(self) -> list[Picture]:
+        """The most extreme first."""
+        return [picture for _, picture in sorted(self._kept, reverse=True)]
+
+
+def _jpeg(panels: dict[str, np.ndarray]) -> bytes:
+    images = []
+    for image in panels.values():
+        width = max(1, round(image.shape[1] * PANEL_HEIGHT / image.shape[0]))
+        images.append(cv2.resize(image, (width, PANEL_HEIGHT), interpolation=cv2.INTER_AREA))
+    row = cv2.cvtColor(panel_row(images, [*panels]), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", row, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()

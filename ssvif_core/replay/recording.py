@@ -1,0 +1,261 @@
+"""One recording as the node would have heard it: camera messages in order of receipt, undecoded.
+
+Streams: one message is held at a time, and decoding is left to whoever needs the pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+
+from ssvif_core.data.bag_files import BAG_SUFFIXES, Bag, Recorded, is_bag
+from ssvif_core.data.bags import ImageTopic, choose_topics, image_topics
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.encodings import thermal_of, visible_of
+
+__all__ = ["Arrival", "Recording", "Slice", "TopicChoice", "recordings_in"]
+
+INFO = "sensor_msgs/msg/CameraInfo"
+LABELS = re.compile("label|mask|segment")
+#: What `--labels` may be instead of a topic.
+AUTO, NONE = "auto", "none"
+#: Where rosbag2 and rosbag split: drive_0.mcap, drive_1.mcap.
+PART = re.compile(r"_\d+$")
+
+Role = Literal["visible", "thermal", "labels", "visible_info", "thermal_info"]
+CAMERA_INFOS: dict[str, Role] = {"visible": "visible_info", "thermal": "thermal_info"}
+
+
+@dataclass(frozen=True)
+class TopicChoice:
+    """Topics by name; None: to be found. `labels` may also be "auto" or "none"."""
+
+    visible: str | None = None
+    thermal: str | None = None
+    labels: str = AUTO
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of a recording, in seconds after its first camera frame was received."""
+
+    start_s: float = 0.0
+    duration_s: float | None = None
+
+
+class Arrival(NamedTuple):
+    """One message when it came; times in nanoseconds."""
+
+    role: Role
+    recorded: Recorded
+    received_ns: int
+    header_ns: int
+
+
+class Recording:
+    """A recording, open for reading. Use it as a context manager.
+
+    Args:
+        path: rosbag2 folder, .mcap, .db3 or ROS 1 .bag file, or a folder with the files of one.
+        topics: which to take.
+        part: which part of it.
+
+    Attributes:
+        topics: role -> topic that is read.
+        found: a sentence for each topic that was found and not named.
+        unreadable: messages without a header, by role.
+        start_ns: when the first camera frame of the slice could have come.
+        end_ns: when the slice ends, or None where that is not known before it is read.
+
+    Raises:
+        SsvifError: nothing can be read, it is not clear which topics are the cameras', or the
+            slice holds no frame.
+    """
+
+    def __init__(self, path: Path, topics: TopicChoice | None = None, part: Slice | None = None):
+        self.path = path
+        self._wanted, self._slice = topics or TopicChoice(), part or Slice()
+        self._bag = Bag(path)
+        self.topics: dict[Role, str] = {}
+        self.encodings: dict[str, str] = {}
+        self.found: list[str] = []
+        self.start_ns = 0
+        self.end_ns: int | None = None
+        self._stop_ns: int | None = None
+        self.unreadable: dict[str, int] = {}
+
+    def __enter__(self) -> Recording:
+        if not self.path.exists():
+            raise SsvifError(f"There is no recording {self.path}.")
+        self._bag.__enter__()
+        try:
+            self._choose()
+            self._cut()
+        except BaseException:
+            self._bag.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bag.__exit__()
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """File name -> what is wrong with it; complete when everything was read."""
+        return dict(self._bag.broken)
+
+    @property
+    def seconds(self) -> float | None:
+        """Length of the slice, where it is known."""
+        return None if self.end_ns is None else max(0.0, (self.end_ns - self.start_ns) * 1e-9)
+
+    def arrivals(self) -> Iterator[Arrival]:
+        """The messages of all roles in order of receipt; those without a header are counted."""
+        roles = {topic: role for role, topic in self.topics.items()}
+        for recorded in self._bag.messages([*roles], self.start_ns, self._stop_ns):
+            role = roles[recorded.topic]
+            try:
+                header_ns = self._bag.stamp_ns(recorded)
+            except SsvifError:
+                self.unreadable[role] = self.unreadable.get(role, 0) + 1
+                continue
+            yield Arrival(role, recorded, recorded.received_ns, header_ns)
+
+    def pixels(self, arrival: Arrival) -> np.ndarray:
+        """Decode an image: RGB of the visible camera, counts of the others.
+
+        Raises:
+            SsvifError: it cannot be decoded.
+        """
+        message = self._bag.message(arrival.recorded)
+        try:
+            return (visible_of if arrival.role == "visible" else thermal_of)(message)
+        except cv2.error as error:
+            raise SsvifError(f"OpenCV does not take the {arrival.role} image: {error}") from error
+
+    def message(self, arrival: Arrival) -> Any:
+        """Decode any message. Raises SsvifError if it is damaged."""
+        return self._bag.message(arrival.recorded)
+
+    def image_size(self, role: Role) -> tuple[int, int]:
+        """(height, width) of the first image of a role that can be decoded.
+
+        Raises:
+            SsvifError: there is none.
+        """
+        reason = "there is none"
+        for recorded in self._bag.messages([self.topics[role]], self.start_ns, self._stop_ns):
+            arrival = Arrival(role, recorded, recorded.received_ns, 0)
+            try:
+                image = self.pixels(arrival)
+            except SsvifError as error:
+                reason = str(error)
+                continue
+            return image.shape[0], image.shape[1]
+        raise SsvifError(f"{self.path} has no usable image of {self.topics[role]}: {reason}")
+
+    def camera_infos(self) -> dict[str, Any]:
+        """The first CameraInfo of each camera that has any, by "visible" and "thermal"."""
+        infos = {}
+        for camera, role in CAMERA_INFOS.items():
+            if role not in self.topics:
+                continue
+            first = next(self._bag.messages([self.topics[role]]), None)
+            if first is not None:
+                infos[camera] = self._bag.message(first)
+        return infos
+
+    def _choose(self) -> None:
+        images = image_topics(self._bag)
+        if not images:
+            damage = "; ".join(f"{name} {why}" for name, why in self.broken.items())
+            raise SsvifError(f"{self.path} holds no image that can be read. {damage}".strip())
+        self.encodings = {topic.name: topic.encoding for topic in images}
+        wanted = self._wanted
+        visible, thermal = choose_topics(images, wanted.visible, wanted.thermal, self.path)
+        self.topics = {"visible": visible, "thermal": thermal}
+        labels = self._labels_topic(images)
+        if labels:
+            self.topics["labels"] = labels
+        kinds = self._bag.topics()
+        for camera, role in CAMERA_INFOS.items():
+            topic = self.topics["visible" if camera == "visible" else "thermal"]
+            info = topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
+            if kinds.get(info) == INFO:
+                self.topics[role] = info
+        named = {wanted.visible, wanted.thermal, wanted.labels}
+        self.found = [
+            f"{role.replace('_', ' ')}: {topic}"
+            + (f" ({self.encodings[topic]})" if self.encodings.get(topic) else "")
+            for role, topic in self.topics.items()
+            if topic not in named
+        ]
+
+    def _labels_topic(self, images: Sequence[ImageTopic]) -> str | None:
+        wanted = self._wanted.labels
+        if wanted == NONE:
+            return None
+        names = [topic.name for topic in images]
+        if wanted != AUTO:
+            if wanted not in names:
+                raise SsvifError(f"{self.path} has no image topic {wanted}: it has {names}.")
+            return wanted
+        taken = self.topics.values()
+        # Colours cannot be class ids.
+        found = [
+            t.name
+            for t in images
+            if LABELS.search(t.name.lower())
+            and t.name not in taken
+            and t.encoding.lower().startswith(("mono", "8uc1", "16uc1"))
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def _cut(self) -> None:
+        cameras = [self.topics["visible"], self.topics["thermal"]]
+        first = next(self._bag.messages(cameras), None)
+        if first is None:
+            raise SsvifError(f"{self.path} has no message of {cameras}.")
+        self.start_ns = first.received_ns + round(self._slice.start_s * 1e9)
+        self.end_ns, self._stop_ns = self._bag.end_ns, None
+        if self._slice.duration_s is not None:
+            self._stop_ns = stop = self.start_ns + round(self._slice.duration_s * 1e9)
+            self.end_ns = stop if self.end_ns is None else min(stop, self.end_ns)
+        if self.end_ns is not None and self.end_ns <= self.start_ns:
+            raise SsvifError(f"{self.path} has ended before its second {self._slice.start_s:g}.")
+
+
+def recordings_in(paths: Sequence[Path]) -> list[Path]:
+    """The recordings that paths mean: themselves, or those in a folder, sorted by name.
+
+    A folder with metadata.yaml is one recording, and so is a folder with files whose names differ
+    by a number at the end (drive_0.mcap, drive_1.mcap). Any other folder holds several.
+
+    Raises:
+        SsvifError: there is no recording at a path.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = _inside(path)
+        if not inside:
+            raise SsvifError(f"There is no recording {path} (looked for {sorted(BAG_SUFFIXES)}).")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def _inside(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path] if path.exists() else []
+    files = [p for p in sorted(path.iterdir()) if p.is_file() and is_bag(p)]
+    stems = {PART.sub("", p.name.split(".", 1)[0]) for p in files}
+    folders = [p for p in sorted(path.iterdir()) if p.is_dir()]
+    below = [bag for folder in folders for bag in _inside(folder)]
+    if (path / "metadata.yaml").is_file() or (len(stems) == 1 and not below):
+        return [path]
+    return files + below

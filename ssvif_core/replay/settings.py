@@ -1,0 +1,216 @@
+"""The node's parameters that decide what replay gives, from the node's own YAML file.
+
+Names, defaults and meaning are those of the node (`ros2 param describe /fusion NAME`); a test keeps
+the defaults in step. `build` is the one place where they become a pairing and a pipeline.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.registration import Alignment, Registration
+from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.inference.engine import EngineOptions, create_engine
+from ssvif_core.inference.pipeline import Pipeline
+from ssvif_core.models import Model, open_model
+from ssvif_core.pairing_base import Pairing
+from ssvif_core.presence import Presence
+from ssvif_core.replay.registration import alignment_of
+from ssvif_core.sync_policies import make_pairing
+
+__all__ = ["NodeSettings", "Parts", "build", "read_settings"]
+
+#: Sections of a parameter file that reach a node of the name `fusion` in any namespace.
+NODE = "fusion"
+#: What the node does while one camera is missing.
+ON_MISSING = ("fuse_single", "passthrough", "stop")
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """Values of the parameters; a dot in a parameter's name is `__` here. Times are in seconds."""
+
+    model: str = "base"
+    engine: str = "auto"
+    precision: str = "auto"
+    threads: int = 2
+    tensorrt__workspace_mib: int = 0
+    tensorrt__dla_core: int = -1
+    tensorrt__cache: str = ""
+    sync__policy: str = "nearest"
+    queue_size: int = 15
+    slop: float = 0.05
+    max_wait: float = 0.1
+    thermal_offset: float = 0.0
+    max_thermal_age: float = 0.3
+    on_missing: str = "fuse_single"
+    missing_after: float = 0.5
+    frozen_after: float = 1.0
+    gain__mode: str = "auto"
+    gain__low: float = 0.0
+    gain__high: float = 65535.0
+    gain__low_percentile: float = 1.0
+    gain__high_percentile: float = 99.5
+    gain__time_constant: float = 1.0
+    registration__mode: str = "auto"
+    registration__file: str = ""
+    registration__extrinsics: str = ""
+    registration__depth: float = 10.0
+    overlay_alpha: float = 0.45
+
+    def parameters(self) -> dict[str, Any]:
+        """By the node's names."""
+        return {_ros_name(key): value for key, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What frames go through, made from settings.
+
+    Attributes:
+        pairing: which frames belong together.
+        presence: which cameras live.
+        pipeline: owns the engine: close it.
+        model: with its card.
+        why: which engine, and why that one.
+        alignment: what registers thermal, or None.
+        registration: the same in words, or why there is none.
+    """
+
+    pairing: Pairing[Any, Any]
+    presence: Presence
+    pipeline: Pipeline
+    model: Model
+    why: str
+    alignment: Alignment | None
+    registration: str
+
+
+def build(settings: NodeSettings, size: tuple[int, int], infos: dict[str, Any]) -> Parts:
+    """Pairing and pipeline as the node would make them.
+
+    Args:
+        settings: the node's parameters.
+        size: (height, width) of the visible frames.
+        infos: "visible" and "thermal" -> CameraInfo, as far as there are any.
+
+    Raises:
+        SsvifError: a value is out of its range, or the model or the engine cannot be had.
+    """
+    s = settings
+    if s.on_missing not in ON_MISSING:
+        raise SsvifError(f"on_missing is '{s.on_missing}': use one of {list(ON_MISSING)}.")
+    pairing = make_pairing(
+        s.sync__policy,
+        slop_s=s.slop,
+        queue_size=s.queue_size,
+        max_wait_s=s.max_wait,
+        max_thermal_age_s=s.max_thermal_age,
+        thermal_offset_s=s.thermal_offset,
+    )
+    pairing.singles = s.on_missing != "stop"
+    presence = Presence(s.missing_after, s.frozen_after)
+    gain = ThermalGain(
+        mode=s.gain__mode,
+        low=s.gain__low,
+        high=s.gain__high,
+        low_percentile=s.gain__low_percentile,
+        high_percentile=s.gain__high_percentile,
+        time_constant_s=s.gain__time_constant,
+    )
+    options = EngineOptions(
+        threads=s.threads,
+        precision=s.precision,
+        height=size[0],
+        width=size[1],
+        workspace_mib=s.tensorrt__workspace_mib,
+        dla_core=s.tensorrt__dla_core,
+        cache=Path(s.tensorrt__cache) if s.tensorrt__cache else None,
+    )
+    alignment, registered = alignment_of(
+        s.registration__mode,
+        s.registration__file,
+        s.registration__extrinsics,
+        s.registration__depth,
+        infos,
+    )
+    registration = None if alignment is None else Registration(alignment)
+    model = open_model(s.model)
+    engine, why = create_engine(model, s.engine, options)
+    engine.warm_up(*size)
+    pipeline = Pipeline(engine, gain, registration)
+    return Parts(pairing, presence, pipeline, model, why, alignment, registered)
+
+
+def read_settings(path: Path | None, overrides: dict[str, Any] | None = None) -> NodeSettings:
+    """Settings from a parameter file of the node.
+
+    Args:
+        path: YAML with sections such as `/**` or `/fusion`, and `ros__parameters` in them; later
+            and more particular sections win, as in ROS. None: the defaults.
+        overrides: values by field name that win over the file; None values are left out.
+
+    Raises:
+        SsvifError: the file cannot be read, or a value has the wrong type; with the name of it.
+    """
+    values = {} if path is None else _from_file(path)
+    values |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    typed = {}
+    for field in dataclasses.fields(NodeSettings):
+        if field.name in values:
+            typed[field.name] = _typed(field, values[field.name])
+    return NodeSettings(**typed)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SsvifError(f"Cannot read the parameters {path}: {error}") from error
+    found: dict[str, Any] = {}
+    sections = content.items() if isinstance(content, dict) else ()
+    matched = [(key, part) for key, part in sections if _reaches_the_node(str(key))]
+    for _, part in sorted(matched, key=lambda item: "*" not in str(item[0])):  # stable: /** first
+        parameters = part.get("ros__parameters") if isinstance(part, dict) else None
+        if isinstance(parameters, dict):
+            found |= _flat(parameters)
+    if not found:
+        raise SsvifError(
+            f"{path} has no parameters for a node named {NODE}: expected a section `/**` or "
+            f"`/{NODE}` with `ros__parameters`, as in config/fusion.yaml."
+        )
+    return found
+
+
+def _reaches_the_node(section: str) -> bool:
+    return section.rsplit("/", 1)[-1] in ("**", "*", NODE)
+
+
+def _flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested and dotted names -> names of fields."""
+    flat: dict[str, Any] = {}
+    for key, value in parameters.items():
+        name = prefix + str(key).replace(".", "__")
+        flat |= _flat(value, f"{name}__") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _typed(field: dataclasses.Field[Any], value: Any) -> Any:
+    kind: Any = type(field.default)
+    fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+    if not fits or isinstance(value, bool):
+        raise SsvifError(
+            f"The parameter {_ros_name(field.name)} is {value!r}: give a value of type "
+            f"{kind.__name__}, such as {field.default!r}."
+        )
+    return kind(value)
+
+
+def _ros_name(field_name: str) -> str:
+    return field_name.replace("__", ".")

@@ -1,0 +1,146 @@
+"""Does the output keep still where the scene does? Flicker of fused luminance and of labels.
+
+Measured between consecutive pairs on static pixels. What is static is decided from the cameras
+alone, from raw thermal counts before any gain, so that a gain that pumps is flicker and not motion:
+a pixel is static if neither camera's image, averaged over 5 x 5 pixels against noise, has changed
+there by more than 3 of 255 levels, nor near it (3 pixels). The thermal image's 255 levels are its
+own spread from the 1st to the 99.5th percentile. A light that changes more slowly counts as static.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ssvif_core.imaging.registration import Alignment, Registration
+
+__all__ = ["STABILITY", "Stability", "warped"]
+
+#: Names of the figures: part of static pixels; mean absolute change in grey levels of the fused
+#: luminance, of the visible one and of thermal as the engine saw it; part of labels that changed.
+STABILITY = ("static", "flicker_fused", "flicker_visible", "flicker_thermal", "flicker_labels")
+
+WINDOW, NEAR = 5, 7
+CHANGE_LEVELS = 3.0
+#: Fewer static pixels than this say nothing (a moving camera).
+LEAST_STATIC = 0.01
+#: Pairs further apart than this are not compared.
+LONGEST_STEP_S = 0.5
+#: Smallest spread of raw counts that is taken for 255 levels, as in the gain.
+LEAST_SPREAD = {np.dtype(np.uint8): 16.0, np.dtype(np.uint16): 64.0}
+
+Warp = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+
+
+def resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A thermal mask on the grid of the visible image (height, width), by nearest neighbours."""
+    if mask.shape == size:
+        return mask
+    return cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def warped(alignment: Alignment) -> Warp:
+    """Takes masks to the visible grid as the pipeline takes thermal images, with maps of its own:
+    the pipeline's registration hands out buffers that are still in use.
+    """
+    registration = Registration(alignment)
+
+    def warp(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return (registration.warp(mask * np.uint8(255), size[::-1]) > 0).astype(np.uint8)
+
+    return warp
+
+
+@dataclass(frozen=True)
+class _Before:
+    stamp_s: float
+    visible: np.ndarray
+    visible_mean: np.ndarray
+    counts_mean: np.ndarray
+    thermal: np.ndarray
+    fused: np.ndarray
+    labels: np.ndarray
+
+
+class Stability:
+    """Compares each pair with the one before.
+
+    Args:
+        warp: takes a uint8 mask on the thermal image's grid to the visible one's (height, width).
+    """
+
+    def __init__(self, warp: Warp = resized) -> None:
+        self._warp = warp
+        self._before: _Before | None = None
+
+    def step(
+        self,
+        stamp_s: float,
+        visible: np.ndarray,
+        counts: np.ndarray,
+        thermal: np.ndarray,
+        fused: np.ndarray,
+        labels: np.ndarray,
+    ) -> dict[str, float]:
+        """The figures of this pair against the one before; NaN where there is nothing to compare.
+
+        Args:
+            stamp_s: of the pair.
+            visible: (H, W, 3) uint8 RGB.
+            counts: (h, w) uint8 or uint16, thermal as it came.
+            thermal: (H, W) uint8, as the engine saw it.
+            fused: (H, W, 3) uint8 RGB.
+            labels: (H, W) uint8.
+        """
+        luma = cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
+        now = _Before(
+            stamp_s, luma, _mean(luma), _mean(counts), thermal.copy(),
+            cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY), labels.copy(),
+        )  # fmt: skip
+        before, self._before = self._before, now
+        nothing = dict.fromkeys(STABILITY, math.nan)
+        if before is None or not 0 < stamp_s - before.stamp_s <= LONGEST_STEP_S:
+            return nothing
+        if before.visible.shape != luma.shape or before.counts_mean.shape != now.counts_mean.shape:
+            return nothing
+        static = self._static(before, now, counts)
+        part = cv2.mean(static)[0] / 255
+        if part < LEAST_STATIC:
+            return nothing | {"static": part}
+        return {
+            "static": part,
+            "flicker_fused": _change(before.fused, now.fused, static),
+            "flicker_visible": _change(before.visible, now.visible, static),
+            "flicker_thermal": _change(before.thermal, now.thermal, static),
+            "flicker_labels": cv2.mean(cv2.compare(before.labels, now.labels, cv2.CMP_NE), static)[
+                0
+            ]
+            / 255,
+        }
+
+    def _static(self, before: _Before, now: _Before, counts: np.ndarray) -> np.ndarray:
+        """(H, W) uint8, 255 where neither camera has changed."""
+        moved = _moved(before.visible_mean, now.visible_mean, CHANGE_LEVELS)
+        low, high = np.percentile(counts[::4, ::4], (1, 99.5))
+        spread = max(float(high - low), LEAST_SPREAD[counts.dtype])
+        warm = _moved(before.counts_mean, now.counts_mean, CHANGE_LEVELS * spread / 255)
+        moved |= self._warp(warm, (moved.shape[0], moved.shape[1]))
+        return cv2.compare(moved, 0, cv2.CMP_EQ)  # type: ignore[call-overload]
+
+
+def _mean(image: np.ndarray) -> np.ndarray:
+    return cv2.blur(image.astype(np.float32), (WINDOW, WINDOW))
+
+
+def _moved(before: np.ndarray, now: np.ndarray, limit: float) -> np.ndarray:
+    """uint8, 1 where a pixel or one near it has changed by more than `limit`."""
+    changed = (cv2.absdiff(before, now) > limit).astype(np.uint8)
+    return cv2.dilate(changed, np.ones((NEAR, NEAR), np.uint8))
+
+
+def _change(before: np.ndarray, now: np.ndarray, static: np.ndarray) -> float:
+    return cv2.mean(cv2.absdiff(before, now), static)[0]

@@ -1,0 +1,139 @@
+"""One camera's stream as it was received: rate, gaps, repeated images, and how far the header
+stamps can be trusted. Knows times and a checksum of the content, no pixels.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Span", "StreamWatch", "stamp_warnings"]
+
+#: A pause of more than this many median periods is a gap, if it is also longer than GAP_S.
+GAP_PERIODS, GAP_S = 3.0, 0.1
+#: The same content for longer than this is a frozen camera. Shorter ones are drivers that send at
+#: 30 Hz what a core gives at 9.
+FROZEN_S = 0.25
+#: Bytes of a serialized message before and in its stamp (ROS 2: 4 + 8, ROS 1: 4 + 8).
+STAMP_END = 12
+#: Header stamps that lie further than this from the receipt are of another clock, or not of the
+#: capture.
+FAR_S = 1.0
+
+
+class Span(NamedTuple):
+    """A part of a recording, in seconds after its start."""
+
+    start_s: float
+    seconds: float
+
+
+class StreamWatch:
+    """Told of each message of one camera; 24 bytes are kept of each.
+
+    Args:
+        start_ns: beginning of the recording.
+    """
+
+    def __init__(self, start_ns: int) -> None:
+        self._start_ns = start_ns
+        self._received, self._stamps = array("q"), array("q")
+        self._content: int | None = None
+        self._same_since_ns = 0
+        self.repeated = 0
+        self.frozen: list[Span] = []
+
+    def see(self, received_ns: int, header_ns: int, raw: bytes) -> None:
+        """Take note of a message; `raw` is all of it, serialized."""
+        content = zlib.crc32(memoryview(raw)[STAMP_END:])
+        if content == self._content:
+            self.repeated += 1
+        else:
+            self.close()
+            self._content, self._same_since_ns = content, received_ns
+        self._received.append(received_ns)
+        self._stamps.append(header_ns)
+
+    def close(self) -> None:
+        """End a span of the same image; call it once more when the recording has ended."""
+        if self._content is None:
+            return
+        seconds = (self._received[-1] - self._same_since_ns) * 1e-9
+        if seconds > FROZEN_S:
+            start_s = (self._same_since_ns - self._start_ns) * 1e-9
+            self.frozen.append(Span(start_s, seconds))
+
+    @property
+    def last_ns(self) -> int | None:
+        """When the last message was received."""
+        return self._received[-1] if self._received else None
+
+    @property
+    def lags_s(self) -> np.ndarray:
+        """Receipt minus header stamp of each message, float64."""
+        return (np.array(self._received) - np.array(self._stamps)) * 1e-9
+
+    @property
+    def unstamped(self) -> int:
+        """Messages without a header stamp."""
+        return int((np.array(self._stamps) <= 0).sum())
+
+    def gaps(self) -> list[Span]:
+        """Pauses in receipt, beginning at the last message before them."""
+        received = np.array(self._received, np.int64)
+        if len(received) < 3:
+            return []
+        periods = np.diff(received) * 1e-9
+        long = periods > max(GAP_S, GAP_PERIODS * float(np.median(periods)))
+        starts = (received[:-1] - self._start_ns) * 1e-9
+        return [Span(float(s), float(p)) for s, p in zip(starts[long], periods[long], strict=True)]
+
+    def summary(self) -> dict[str, Any]:
+        """Figures for reports."""
+        received = np.array(self._received, np.int64)
+        lags = self.lags_s
+        figures: dict[str, Any] = {"frames": len(received), "repeated": self.repeated}
+        if len(received) > 1:
+            seconds = (received[-1] - received[0]) * 1e-9
+            periods = np.diff(np.array(self._stamps)) * 1e-9
+            figures["rate_hz"] = (len(received) - 1) / seconds if seconds > 0 else None
+            figures["period_median_s"] = float(np.median(periods))
+            figures["period_deviation_s"] = float(periods.std())
+            figures["receipt_after_stamp_median_s"] = float(np.median(lags))
+            figures["receipt_after_stamp_p99_s"] = float(np.percentile(lags, 99))
+        figures["unstamped"] = self.unstamped
+        figures["gaps"] = [span._asdict() for span in self.gaps()]
+        figures["frozen"] = [span._asdict() for span in self.frozen]
+        return figures
+
+
+def stamp_warnings(visible: StreamWatch, thermal: StreamWatch, slop_s: float) -> list[str]:
+    """Where header stamps and stamps of receipt disagree so that pairs would suffer; in words."""
+    warnings, medians = [], []
+    for camera, watch in (("visible", visible), ("thermal", thermal)):
+        if not len(watch.lags_s):
+            continue
+        if watch.unstamped:
+            warnings.append(
+                f"{watch.unstamped} {camera} messages have no header stamp and pair with nothing: "
+                "use --stamps receive, or make the driver stamp its frames."
+            )
+            continue
+        median = float(np.median(watch.lags_s))
+        medians.append(median)
+        if abs(median) > FAR_S or median < 0:
+            warnings.append(
+                f"Header stamps of the {camera} camera lie {abs(median):.3f} s "
+                f"{'after' if median < 0 else 'before'} their receipt: another clock, or no stamps "
+                "of capture. --stamps receive pairs by receipt."
+            )
+    if len(medians) == 2 and abs(medians[0] - medians[1]) > slop_s:
+        warnings.append(
+            f"Receipt says that thermal stamps are {medians[0] - medians[1]:+.3f} s off those of "
+            f"the visible camera, more than slop ({slop_s:g} s), unless transport differs so much: "
+            "see thermal_offset, or --stamps receive."
+        )
+    return warnings

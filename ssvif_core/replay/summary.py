@@ -1,0 +1,222 @@
+"""All figures of a replay as one dictionary: summary.json, and what the report shows."""
+
+from __future__ import annotations
+
+import math
+import platform
+from typing import Any
+
+import numpy as np
+
+from ssvif_core import __version__
+from ssvif_core.benchmark.machine import installed, processor
+from ssvif_core.evaluation.fusion_metrics import METRICS
+from ssvif_core.replay.frame_table import STAGES, FrameTable
+from ssvif_core.replay.run import Replayed
+from ssvif_core.replay.stability import STABILITY
+from ssvif_core.replay.streams import stamp_warnings
+
+__all__ = ["finite", "summarise"]
+
+FORMAT = 1
+PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "rosbags", "pyarrow")
+BINS = 40
+
+
+def summarise(played: Replayed) -> dict[str, Any]:
+    """The figures; what is not finite is None, so that it is valid JSON."""
+    table, options = played.table, played.options
+    fused = int(np.isfinite(table.column("total_ms")).sum())
+    seconds = _length_s(played)
+    content = {
+        "format": FORMAT,
+        "bag": played.recording.path.name,
+        "complete": not played.interrupted,
+        "interrupted": played.interrupted,
+        "recording": _recording(played, seconds),
+        "streams": {camera: watch.summary() for camera, watch in played.streams.items()},
+        "pairing": _pairing(played, seconds),
+        "presence": _presence(played, seconds),
+        "real_time": _real_time(table, seconds),
+        "stages_ms": {
+            name: _spread(table.column(name)) for name in (*STAGES, "total_ms")
+        },
+        "fused": fused,
+        "bad": played.bad,
+        "last_error": played.last_error,
+        "fusion": {
+            "every": options.metrics_every,
+            "measured": int(np.isfinite(table.column("Qabf")).sum()),
+            "metrics": {name: _spread(table.column(name)) for name in METRICS},
+        },
+        "stability": {name: _spread(table.column(name)) for name in STABILITY},
+        "segmentation": played.measures.segmentation(),
+        "without_truth": _without_truth(played),
+        "timeline": played.timeline.series(),
+        "warnings": _warnings(played),
+        "parameters": options.settings.parameters(),
+        "stamps": options.stamps,
+        "registration": played.parts.registration,
+        "model": {
+            "name": played.parts.model.card.name,
+            "mode": played.parts.model.card.mode,
+            "sha256": played.parts.model.card.sha256,
+            "classes": list(played.measures.names),
+        },
+        "engine": {"why": played.parts.why, **played.engine},
+        "versions": {
+            "ssvif": __version__, "python": platform.python_version(), **installed(PACKAGES)
+        },
+        "machine": processor(),
+        "seconds_taken": played.seconds_taken,
+        "pairs_per_second": fused / played.seconds_taken if played.seconds_taken else None,
+    }  # fmt: skip
+    return finite(content)
+
+
+def finite(value: Any) -> Any:
+    """The same with None for NaN and infinity, and plain numbers for NumPy's."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _recording(played: Replayed, seconds: float) -> dict[str, Any]:
+    recording, options = played.recording, played.options
+    return {
+        "topics": dict(recording.topics),
+        "encodings": {t: recording.encodings.get(t, "") for t in recording.topics.values()},
+        "found": recording.found,
+        "sizes": played.sizes,
+        "seconds": seconds,
+        "start_s": options.part.start_s,
+        "start_ns": recording.start_ns,
+        "broken": recording.broken,
+        "unreadable": recording.unreadable,
+    }
+
+
+def _length_s(played: Replayed) -> float:
+    """From the start of the slice to the last message that was received."""
+    watches = played.streams.values()
+    ends = [watch.last_ns for watch in watches if watch.last_ns is not None]
+    return (max(ends) - played.recording.start_ns) * 1e-9 if ends else 0.0
+
+
+def _pairing(played: Replayed, seconds: float) -> dict[str, Any]:
+    delta = played.table.column("delta_ms")
+    counts = played.parts.pairing.counts
+    return {
+        "pairs": counts.paired,
+        "rate_hz": counts.paired / seconds if seconds > 0 else None,
+        "delta_ms": _spread(np.abs(delta)),
+        "delta_signed_ms": _spread(delta),
+        "delta_histogram": _histogram(delta),
+        "wait_ms": _spread(played.table.column("wait_ms")),
+        "counts": dict(vars(counts)),
+    }
+
+
+def _presence(played: Replayed, seconds: float) -> list[dict[str, Any]]:
+    """When which cameras went on: mode, beginning and length in seconds."""
+    starts = [(span.start_ns - played.recording.start_ns) * 1e-9 for span in played.modes]
+    return (
+        [
+            {"mode": span.mode, "start_s": start, "seconds": end - start}
+            for span, start, end in zip(
+                played.modes, starts, [*starts[1:], max(seconds, *starts[-1:])], strict=True
+            )
+        ]
+        if starts
+        else []
+    )
+
+
+def _histogram(values: np.ndarray) -> dict[str, list[float]]:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return {"edges": [], "counts": []}
+    counts, edges = np.histogram(values, BINS)
+    return {"edges": edges.tolist(), "counts": counts.tolist()}
+
+
+def _real_time(table: FrameTable, seconds: float) -> dict[str, Any]:
+    dropped = table.column("dropped")
+    done = int((dropped == 0).sum())
+    return {
+        "dropped": int((dropped == 1).sum()),
+        "fused": done,
+        "rate_hz": done / seconds if seconds > 0 else None,
+        "latency_ms": _spread(table.column("latency_ms")),
+        "after_receipt_ms": _spread(table.column("after_receipt_ms")),
+    }
+
+
+def _spread(values: np.ndarray) -> dict[str, float | int | None]:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return {"measured": 0}
+    p5, p50, p95, p99 = np.percentile(values, (5, 50, 95, 99))
+    return {
+        "measured": len(values),
+        "mean": float(values.mean()),
+        "p5": float(p5),
+        "p50": float(p50),
+        "p95": float(p95),
+        "p99": float(p99),
+        "max": float(values.max()),
+    }
+
+
+def _without_truth(played: Replayed) -> str:
+    if played.measures.without_truth:
+        return played.measures.without_truth
+    return "" if played.measures.labelled else "no true labels in the recording"
+
+
+def _warnings(played: Replayed) -> list[str]:
+    """What a person should know before reading the figures."""
+    found = [f"{name}: {reason}" for name, reason in played.recording.broken.items()]
+    for role, count in played.recording.unreadable.items():
+        found.append(f"{count} {role} messages are too short for a header and were left out.")
+    streams = played.streams
+    found += stamp_warnings(streams["visible"], streams["thermal"], played.options.settings.slop)
+    for camera, watch in streams.items():
+        if watch.frozen:
+            longest = max(span.seconds for span in watch.frozen)
+            found.append(
+                f"The {camera} image stood still {_times(len(watch.frozen))}, {longest:.2f} s at "
+                "the longest."
+            )
+        gaps = watch.gaps()
+        if gaps:
+            longest = max(span.seconds for span in gaps)
+            found.append(
+                f"The {camera} camera paused {_times(len(gaps))}, {longest:.2f} s at the longest."
+            )
+    for camera, other in (("thermal", "visible"), ("visible", "thermal")):
+        alone = [s["seconds"] for s in _presence(played, _length_s(played)) if s["mode"] == other]
+        if alone:
+            found.append(
+                f"The node would have taken the {camera} camera as missing {_times(len(alone))}, "
+                f"{sum(alone):.1f} s in all."
+            )
+    if "not registered" in played.parts.registration:
+        found.append(f"{played.parts.registration}.")
+    if played.bad:
+        found.append(f"{played.bad} pairs could not be fused. The last: {played.last_error}")
+    if played.parts.pairing.counts.resets:
+        found.append(f"Stamps jumped back {_times(played.parts.pairing.counts.resets)}.")
+    if not played.parts.pairing.counts.paired:
+        found.append("No pair at all: see the counts of the pairing and the stamps.")
+    if played.interrupted:
+        found.append(f"Not the whole recording: {played.interrupted}.")
+    return found
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"

@@ -1,0 +1,87 @@
+"""The answer of a replay in a few lines, for the terminal and the top of the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["answers", "summary_lines"]
+
+
+def answers(summary: dict[str, Any]) -> dict[str, str]:
+    """Question -> answer in one line each, plain text."""
+    pairing, real_time = summary["pairing"], summary["real_time"]
+    streams = summary["streams"]
+    slower = min(streams.values(), key=lambda s: s["frames"])["frames"]
+    delta, latency = pairing["delta_ms"], real_time["latency_ms"]
+    rates = " and ".join(f"{c} {_number(s.get('rate_hz'), 1)} Hz" for c, s in streams.items())
+    lines = {
+        "Cameras": f"{rates} over {summary['recording']['seconds']:.1f} s",
+        "Pairs": f"{pairing['pairs']} of {slower} possible ({_percent(pairing['pairs'], slower)}), "
+        f"{_number(pairing['rate_hz'], 1)} Hz; |dt| median {_number(delta.get('p50'), 1)} ms, "
+        f"p95 {_number(delta.get('p95'), 1)} ms",
+        "At real time here": f"{real_time['fused']} fused, {real_time['dropped']} dropped; latency "
+        f"p50 {_number(latency.get('p50'), 1)} ms, p99 {_number(latency.get('p99'), 1)} ms",
+    }
+    stages = summary["stages_ms"]
+    lines["Time of a pair"] = (
+        f"median {_number(stages['total_ms'].get('p50'), 1)} ms: "
+        + ", ".join(
+            f"{name.removesuffix('_ms')} {_number(spread.get('p50'), 1)}"
+            for name, spread in stages.items()
+            if name != "total_ms"
+        )
+    )
+    alone = {c: pairing["counts"][f"single_{c}"] for c in ("visible", "thermal")}
+    if any(alone.values()):
+        shown = " and ".join(f"{n} {camera}" for camera, n in alone.items() if n)
+        lines["One camera alone"] = f"{shown} frames ({summary['parameters']['on_missing']})"
+    if summary["bad"]:
+        lines["Not fused"] = f"{summary['bad']} pairs; the last: {summary['last_error']}"
+    fusion = summary["fusion"]
+    if fusion["measured"]:
+        metrics = fusion["metrics"]
+        shown = ", ".join(f"{m} {_number(metrics[m].get('mean'), 3)}" for m in metrics)
+        lines["Fusion"] = f"{shown} (mean of {fusion['measured']} pairs)"
+    lines["Masks"] = _masks(summary)
+    lines["Flicker"] = _flicker(summary["stability"])
+    return lines
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """The answers and the warnings with rich markup."""
+    from rich.markup import escape
+
+    lines = [f"[dim]{escape(text)}[/]" for text in summary["recording"]["found"]]
+    lines += [f"[bold]{name}:[/] {escape(text)}" for name, text in answers(summary).items()]
+    lines += [f"[yellow]warning:[/] {escape(text)}" for text in summary["warnings"]]
+    return lines
+
+
+def _masks(summary: dict[str, Any]) -> str:
+    segmentation = summary["segmentation"]
+    if segmentation is None:
+        return f"not measured: {summary['without_truth']}"
+    iou = segmentation["iou"]
+    shown = ", ".join(f"{name} {_number(value, 3)}" for name, value in iou.items())
+    return f"IoU {shown} ({segmentation['labelled']} labelled frames)"
+
+
+def _flicker(stability: dict[str, Any]) -> str:
+    fused = stability["flicker_fused"]
+    if not fused["measured"]:
+        return "not measured: no two pairs with static pixels"
+    labels = stability["flicker_labels"]
+    return (
+        f"fused luminance changes by {_number(fused['mean'], 2)} levels on static pixels from pair "
+        f"to pair (visible {_number(stability['flicker_visible']['mean'], 2)}, thermal after gain "
+        f"{_number(stability['flicker_thermal']['mean'], 2)}), labels on "
+        f"{100 * labels['mean']:.2f} % of them"
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "-"

@@ -1,0 +1,119 @@
+"""True labels of frames: from a label topic of the recording, or from a folder of images.
+
+A label image belongs to the visible frame with the same header stamp; in a folder its name is that
+stamp in nanoseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ssvif_core.data.pairs import IMAGE_SUFFIXES, UNKNOWN, read_labels
+from ssvif_core.errors import SsvifError
+from ssvif_core.replay.recording import Arrival, Recording
+
+__all__ = ["FolderLabels", "LabelSource", "NoLabels", "TopicLabels"]
+
+#: Labels that wait for their frame: three seconds at 30 Hz.
+KEPT = 90
+
+
+class LabelSource:
+    """Labels by the header stamp of the visible frame."""
+
+    def see(self, arrival: Arrival) -> None:
+        """Take note of a message of the label topic."""
+
+    def pending(self, header_ns: int) -> bool:
+        """Whether the labels of this frame may still come."""
+        return False
+
+    def take(self, header_ns: int, size: tuple[int, int]) -> np.ndarray | None:
+        """(height, width) uint8 class ids with 255 for unknown, or None where there are none.
+
+        Raises:
+            SsvifError: the image cannot be read.
+        """
+        raise NotImplementedError
+
+
+class NoLabels(LabelSource):
+    """No truth."""
+
+    def take(self, header_ns: int, size: tuple[int, int]) -> np.ndarray | None:
+        return None
+
+
+class TopicLabels(LabelSource):
+    """From messages; they may come before or after the pair is decided.
+
+    Args:
+        recording: decodes them.
+        label_map: ids in the messages -> class ids; others become unknown. None: as they are.
+    """
+
+    def __init__(self, recording: Recording, label_map: Mapping[int, int] | None = None) -> None:
+        self._recording, self._map = recording, label_map
+        self._kept: dict[int, Arrival] = {}
+        self._newest_ns = -1
+
+    def see(self, arrival: Arrival) -> None:
+        self._kept[arrival.header_ns] = arrival
+        self._newest_ns = arrival.header_ns
+        while len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+
+    def pending(self, header_ns: int) -> bool:
+        return header_ns not in self._kept and self._newest_ns < header_ns
+
+    def take(self, header_ns: int, size: tuple[int, int]) -> np.ndarray | None:
+        arrival = self._kept.pop(header_ns, None)
+        if arrival is None:
+            return None
+        ids = self._recording.pixels(arrival)
+        return _fitted(_mapped(ids, self._map), size)
+
+
+class FolderLabels(LabelSource):
+    """From a folder of images named by stamps.
+
+    Args:
+        folder: of the images.
+        label_map: as of `TopicLabels`.
+
+    Raises:
+        SsvifError: no image there is named by a stamp.
+    """
+
+    def __init__(self, folder: Path, label_map: Mapping[int, int] | None = None) -> None:
+        self._map = label_map
+        paths = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
+        self._paths = {int(p.stem): p for p in paths if p.stem.isdecimal()}
+        if not self._paths:
+            raise SsvifError(
+                f"{folder} has no label image that is named by the stamp of its visible frame in "
+                "nanoseconds, such as 1700000000000000000.png."
+            )
+
+    def take(self, header_ns: int, size: tuple[int, int]) -> np.ndarray | None:
+        path = self._paths.get(header_ns)
+        return None if path is None else _fitted(read_labels(path, self._map), size)
+
+
+def _mapped(ids: np.ndarray, label_map: Mapping[int, int] | None) -> np.ndarray:
+    if ids.dtype == np.uint8 and label_map is None:
+        return ids
+    table = np.full(65536, UNKNOWN, np.uint8)
+    for source, target in (label_map or {i: i for i in range(UNKNOWN)}).items():
+        table[source] = target
+    return table[ids]
+
+
+def _fitted(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if ids.shape == size:
+        return ids
+    return cv2.resize(ids, size[::-1], interpolation=cv2.INTER_NEAREST)

@@ -1,0 +1,50 @@
+"""Small recordings of simulated cameras."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rosbags", reason="needs the extra `bags`")
+
+from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
+from ssvif_core.data.camera_sources import DrawnSource  # noqa: E402
+from ssvif_core.replay.demo import DemoCamera, demo_frames, write_frame  # noqa: E402
+
+WIDTH, HEIGHT = 96, 72
+
+
+@cache
+def _source(modality, width, height):
+    return DrawnSource("day", modality, width, height, 1)
+
+
+def _record(
+    path: Path, seconds=2.0, storage="mcap", compression="none", labels=True, scale=1, **thermal
+):
+    """A recording with a 10 Hz visible and a 5 Hz thermal camera; `thermal`: of `DemoCamera`."""
+    size = WIDTH * scale, HEIGHT * scale
+    faults = {"jitter_s": 0.004, "drop": 0.05, "seed": 1}
+    cameras = [
+        DemoCamera("visible", rate_hz=10.0, **faults),
+        DemoCamera("thermal", **{"rate_hz": 5.0, **faults, **thermal}),
+    ]
+    sources = {c.modality: _source(c.modality, *size) for c in cameras}
+    with BagWriter(path, storage, compression) as bag:
+        for frame in demo_frames(cameras, seconds):
+            write_frame(bag, frame, sources[frame.modality], labels=labels)
+    return path
+
+
+@pytest.fixture(scope="session")
+def record():
+    """Function that makes a recording, see `_record`."""
+    return _record
+
+
+@pytest.fixture(scope="session")
+def drive(tmp_path_factory) -> Path:
+    """Three seconds with true labels; mcap."""
+    return _record(tmp_path_factory.mktemp("recordings") / "drive", 3.0)

@@ -1,0 +1,243 @@
+"""The parts of replay alone: mailbox, stability, streams, settings, demo."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="needs the extra `bags`")
+
+from ssvif_core.data.bag_files import Bag  # noqa: E402
+from ssvif_core.errors import SsvifError  # noqa: E402
+from ssvif_core.replay.demo import DemoCamera, demo_frames  # noqa: E402
+from ssvif_core.replay.real_time import Mailbox  # noqa: E402
+from ssvif_core.replay.settings import NodeSettings, read_settings  # noqa: E402
+from ssvif_core.replay.stability import Stability  # noqa: E402
+from ssvif_core.replay.streams import StreamWatch  # noqa: E402
+
+MS = 1_000_000
+
+# Real time.
+
+
+def fates(offers):
+    """(index, dropped, finished in ms) of (time, cost), both in ms."""
+    mailbox, settled = Mailbox(), []
+    for index, (time_ms, cost_ms) in enumerate(offers):
+        settled += mailbox.offer(index, time_ms * MS, cost_ms * MS)
+    settled += mailbox.flush()
+    return [(f.index, f.dropped, f.finished_ns and f.finished_ns // MS) for f in settled]
+
+
+def test_a_worker_that_keeps_up_drops_nothing():
+    assert fates([(0, 5), (10, 5), (20, 10), (30, 1)]) == [
+        (0, False, 5), (1, False, 15), (2, False, 30), (3, False, 31),
+    ]  # fmt: skip
+
+
+def test_the_newest_pair_replaces_one_that_waits():
+    # 0 works until 25; 1 waits from 10 and is replaced by 2 at 20, which works from 25 to 50;
+    # 3 waits from 30, is replaced by 4 at 40, which works from 50 to 75.
+    offers = [(0, 25), (10, 25), (20, 25), (30, 25), (40, 25)]
+    assert sorted(fates(offers)) == [
+        (0, False, 25), (1, True, None), (2, False, 50), (3, True, None), (4, False, 75),
+    ]  # fmt: skip
+
+
+def test_a_pair_that_waited_is_taken_before_one_that_comes_when_the_worker_is_free():
+    # 1 waits from 10 and is taken at 25, before 2 comes at 30 and waits for the end of 1.
+    assert fates([(0, 25), (10, 25), (30, 5)]) == [(0, False, 25), (1, False, 50), (2, False, 55)]
+
+
+# Stability.
+
+RNG = np.random.default_rng(0)
+SCENE = RNG.integers(60, 180, (48, 64, 3), dtype=np.uint8)
+COUNTS = np.tile(np.linspace(7000, 8000, 64), (48, 1)).astype(np.uint16)
+THERMAL = np.tile(np.linspace(0, 255, 64), (48, 1)).astype(np.uint8)
+NO_LABELS = np.zeros((48, 64), np.uint8)
+
+
+def second(visible=SCENE, counts=COUNTS, thermal=THERMAL, fused=SCENE, labels=NO_LABELS, dt=0.1):
+    """Figures of a pair after the pair of the constants."""
+    stability = Stability()
+    first = stability.step(10.0, SCENE, COUNTS, THERMAL, SCENE, NO_LABELS)
+    assert all(math.isnan(value) for value in first.values())
+    return stability.step(10.0 + dt, visible, counts, thermal, fused, labels)
+
+
+def test_nothing_flickers_where_nothing_changes():
+    assert second() == {
+        "static": 1.0, "flicker_fused": 0.0, "flicker_visible": 0.0, "flicker_thermal": 0.0,
+        "flicker_labels": 0.0,
+    }  # fmt: skip
+
+
+def test_a_gain_that_pumps_is_flicker_for_the_counts_stand_still():
+    figures = second(thermal=(THERMAL * 0.5).astype(np.uint8), fused=SCENE + 10)
+    assert figures["static"] == 1.0
+    assert figures["flicker_fused"] == pytest.approx(10, abs=0.6)  # luminance rounds
+    expected = np.abs((THERMAL * 0.5).astype(np.uint8).astype(int) - THERMAL).mean()
+    assert figures["flicker_thermal"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("camera", ["visible", "thermal"])
+def test_what_moves_in_either_camera_is_left_out(camera):
+    visible, counts, fused = SCENE.copy(), COUNTS.copy(), SCENE.copy()
+    labels = NO_LABELS.copy()
+    fused[10:20, 10:20] = 255
+    labels[12:18, 12:18] = 2
+    if camera == "visible":
+        visible[10:20, 10:20] = 255
+    else:
+        counts[10:20, 10:20] = 9000
+    figures = second(visible, counts, THERMAL, fused, labels)
+    assert 0.85 < figures["static"] < 0.95
+    assert figures["flicker_fused"] == 0.0
+    assert figures["flicker_labels"] == 0.0
+
+
+def test_labels_that_change_on_a_still_scene_are_counted():
+    labels = NO_LABELS.copy()
+    labels[:12] = 1
+    assert second(labels=labels)["flicker_labels"] == pytest.approx(0.25)
+
+
+def test_a_thermal_image_of_another_size_says_what_moves_on_the_visible_grid():
+    half = COUNTS[::2, ::2]
+    moved = half.copy()
+    moved[:, :16] += 500  # the left half
+    stability = Stability()
+    stability.step(1.0, SCENE, half, THERMAL, SCENE, NO_LABELS)
+    figures = stability.step(1.1, SCENE, moved, THERMAL, SCENE, NO_LABELS)
+    assert 0.3 < figures["static"] < 0.5
+
+
+@pytest.mark.parametrize("dt", [0.0, -0.1, 3.0])
+def test_pairs_far_apart_are_not_compared(dt):
+    assert all(math.isnan(value) for value in second(dt=dt).values())
+
+
+# Streams.
+
+
+def watched(times_ms, contents=None):
+    watch = StreamWatch(0)
+    for number, time_ms in enumerate(times_ms):
+        content = contents[number] if contents else number
+        watch.see(time_ms * MS, (time_ms - 5) * MS, bytes(12) + bytes([content]))
+    watch.close()
+    return watch
+
+
+def test_a_pause_of_more_than_three_periods_is_a_gap():
+    watch = watched([0, 100, 200, 300, 700, 800, 900])
+    assert watch.gaps() == [pytest.approx((0.3, 0.4))]
+    assert watch.summary()["receipt_after_stamp_median_s"] == pytest.approx(0.005)
+    assert watched([0, 100, 200, 400, 500]).gaps() == []
+
+
+def test_the_same_image_for_longer_than_a_quarter_second_is_frozen():
+    watch = watched(range(0, 1000, 100), [0, 1, 2, 2, 2, 2, 3, 4, 4, 5])
+    assert watch.frozen == [pytest.approx((0.2, 0.3))]
+    assert watch.repeated == 4
+
+
+# Settings.
+
+
+def test_defaults_are_the_node_s():
+    pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
+    from ssvif_ros.parameters import Settings
+
+    node = {f.name: f.default for f in dataclasses.fields(Settings)}
+    assert vars(NodeSettings()) == {key: node[key] for key in vars(NodeSettings())}
+
+
+def test_the_shipped_parameter_file_gives_the_defaults(repository):
+    assert read_settings(repository / "config" / "fusion.yaml") == NodeSettings()
+
+
+def test_the_section_of_the_node_wins_over_the_one_of_all_and_options_over_both(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        "/robot/fusion:\n  ros__parameters: {slop: 0.02, gain.mode: fixed}\n"
+        "/**:\n  ros__parameters:\n    slop: 1\n    max_wait: 0\n    gain: {low: 7000}\n"
+        "    another: [1, 2]\n"
+        "/camera:\n  ros__parameters: {slop: 9.0}\n"
+    )
+    settings = read_settings(path, {"model": "tiny", "engine": None})
+    assert (settings.slop, settings.max_wait) == (0.02, 0.0)
+    assert (settings.gain__mode, settings.gain__low) == ("fixed", 7000.0)
+    assert (settings.model, settings.engine) == ("tiny", "auto")
+    assert settings.parameters()["gain.mode"] == "fixed"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("/**:\n  ros__parameters: {slop: wide}\n", "slop is 'wide'"),
+        ("/**:\n  ros__parameters: {threads: true}\n", "threads is True"),
+        ("/camera:\n  ros__parameters: {slop: 1.0}\n", "no parameters for a node named fusion"),
+        ("slop: [", "Cannot read"),
+    ],
+)
+def test_a_parameter_file_that_is_wrong_says_where(tmp_path, text, reason):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(SsvifError, match=reason):
+        read_settings(path)
+
+
+# The demo.
+
+
+def test_demo_frames_have_the_rates_and_the_faults_that_were_asked_for():
+    cameras = [
+        DemoCamera("visible", rate_hz=30.0, jitter_s=0.002),
+        DemoCamera("thermal", rate_hz=9.0, drop=0.2, offset_s=0.5, delay_s=0.02),
+    ]
+    frames = list(demo_frames(cameras, 40.0))
+    received = [f.received_ns for f in frames]
+    assert received == sorted(received)
+    visible = [f for f in frames if f.modality == "visible"]
+    thermal = [f for f in frames if f.modality == "thermal"]
+    assert len(visible) == 1200
+    assert 0.7 * 360 < len(thermal) < 0.9 * 360
+    periods = np.diff([f.stamp_ns for f in visible]) * 1e-9
+    assert periods.mean() == pytest.approx(1 / 30, rel=0.01)
+    assert periods.std() == pytest.approx(0.002 * math.sqrt(2), rel=0.15)
+    lags = np.array([f.received_ns - f.stamp_ns for f in thermal]) * 1e-9
+    assert lags.min() == pytest.approx(0.02 - 0.5, abs=0.001)
+    assert np.median(lags) > lags.min() + 0.001
+    assert frames == list(demo_frames(cameras, 40.0))
+
+
+def test_record_demo_makes_a_recording_of_two_files(tmp_path, frame_pairs):
+    import cv2
+
+    for name, part in (("visible", 0), ("thermal", 1)):
+        (tmp_path / name).mkdir()
+        for number, pair in enumerate(frame_pairs[:6]):
+            image = pair[part][..., ::-1] if part == 0 else pair[part]
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), image)
+    command = [sys.executable, "-m", "ssvif_core.cli", "record-demo", str(tmp_path / "bag")]
+    files = ["--visible", str(tmp_path / "visible"), "--thermal", str(tmp_path / "thermal")]
+    options = ["--visible-rate", "10", "--thermal-rate", "10", "--jitter", "0"]
+    done = subprocess.run([*command, *files, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with Bag(tmp_path / "bag") as bag:
+        messages = [bag.message(m) for m in bag.messages(["/thermal/image_raw"])]
+        assert set(bag.topics()) == {
+            f"/{camera}/{name}" for camera in ("visible", "thermal")
+            for name in ("image_raw", "camera_info")
+        }  # fmt: skip
+    assert len(messages) == 6
+    assert {m.encoding for m in messages} == {"mono16"}
+    last = np.frombuffer(messages[-1].data, np.uint16).reshape(120, 160)
+    assert (last == frame_pairs[5][1].astype(int) * 4 + 6700).all()
