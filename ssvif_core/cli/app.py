@@ -11,7 +11,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from ssvif_core import __version__
-from ssvif_core.cli import bench, doctor, engine, evaluate, export, fuse, train
+from ssvif_core.cli import bench, calibrate, doctor, engine, evaluate, export, fuse, train
 from ssvif_core.errors import SsvifError
 
 __all__ = ["main"]
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="Fuse a camera and a thermal camera: train, export, and run on files.",
 )
 app.command()(fuse.fuse)
+app.command()(calibrate.calibrate)
 app.command()(train.train)
 app.command()(export.export)
 app.command()(evaluate.evaluate)

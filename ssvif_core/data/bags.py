@@ -7,7 +7,7 @@ of the pairs that are kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ssvif_core.imaging.encodings import thermal_of, visible_of
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.pairing import NearestPairing, Pair, PairingCounts
 
-__all__ = ["BagPairs", "ImageTopic", "choose_topics", "read_bag_pairs"]
+__all__ = ["BagPairs", "ImageTopic", "choose_topics", "image_topics", "read_bag_pairs"]
 
 RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 #: Words of a topic name that say thermal. No maker's name: FLIR makes colour cameras, too. Nor
@@ -81,6 +81,7 @@ def read_bag_pairs(
     slop_s: float = 0.05,
     offset_s: float = 0.0,
     limit: int = 400,
+    make: Callable[..., FramePair] = make_pair,
 ) -> BagPairs:
     """Read up to `limit` pairs of a recording into memory, spread evenly over it.
 
@@ -93,12 +94,13 @@ def read_bag_pairs(
         slop_s: greatest time between the frames of a pair, in seconds.
         offset_s: added to thermal stamps before comparing, in seconds.
         limit: pairs at most.
+        make: what makes a pair of two frames; called as `make_pair` is.
 
     Raises:
         SsvifError: nothing can be read, or it is not clear which topics are the two cameras'.
     """
     with Bag(path) as bag:
-        visible, thermal = choose_topics(_image_topics(bag), visible_topic, thermal_topic, path)
+        visible, thermal = choose_topics(image_topics(bag), visible_topic, thermal_topic, path)
         pairing: NearestPairing[int, int] = NearestPairing(slop_s=slop_s, thermal_offset_s=offset_s)
         skipped: list[SkippedPair] = []
         found = _paired(bag, visible, thermal, pairing, skipped)
@@ -107,7 +109,7 @@ def read_bag_pairs(
         chosen = [found[i] for i in picks]
         frames = _decoded(bag, visible, thermal, chosen, skipped)
         broken = [SkippedPair(name, reason) for name, reason in bag.broken.items()]
-    pairs, stamps = _pairs(chosen, frames, skipped)
+    pairs, stamps = _pairs(chosen, frames, skipped, make)
     return BagPairs(pairs, broken + skipped, stamps, pairing.counts, visible, thermal)
 
 
@@ -149,7 +151,7 @@ def choose_topics(
     return seen[0], felt[0]
 
 
-def _image_topics(bag: Bag) -> list[ImageTopic]:
+def image_topics(bag: Bag) -> list[ImageTopic]:
     """All topics with images, each with the encoding of its first message."""
     topics = []
     for name, kind in bag.topics().items():
@@ -225,6 +227,7 @@ def _pairs(
     chosen: Sequence[Pair[int, int]],
     frames: dict[tuple[str, int], np.ndarray],
     skipped: list[SkippedPair],
+    make: Callable[..., FramePair],
 ) -> tuple[list[FramePair], list[tuple[int, int]]]:
     """Frame pairs with their stamps; those with an undecodable frame are in `skipped` already."""
     gain = ThermalGain()
@@ -238,7 +241,7 @@ def _pairs(
         stamp_s = pair.thermal_stamp_ns / 1e9
         name = str(pair.visible_stamp_ns)
         try:
-            pairs.append(make_pair(name, visible, thermal, gain=gain, stamp_s=stamp_s))
+            pairs.append(make(name, visible, thermal, gain=gain, stamp_s=stamp_s))
         except SsvifError as error:
             skipped.append(SkippedPair(name, str(error)))
             continue
