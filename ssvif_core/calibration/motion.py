@@ -20,7 +20,11 @@ from ssvif_core.imaging.encodings import thermal_of, visible_of
 
 __all__ = ["Motion", "MotionMeter", "read_motion"]
 
-WIDTH = 80
+#: Widths at which the shift is measured: the first for large shifts, the last for its accuracy.
+WIDTHS = (40, 160)
+STEPS = 3
+#: Changes below this many times their median are noise.
+NOISE_FACTOR = 4.0
 
 
 @dataclass(frozen=True)
@@ -44,40 +48,27 @@ class MotionMeter:
     """Takes frames in order, of one camera."""
 
     def __init__(self) -> None:
-        self._last: tuple[float, np.ndarray] | None = None
+        self._last: tuple[float, list[np.ndarray]] | None = None
         self._rows: list[tuple[float, float, float, float, float]] = []
-        self._window: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self._rows) + (self._last is not None)
 
     def add(self, stamp_s: float, image: np.ndarray) -> None:
         """A frame: (H, W) or (H, W, 3), uint8 or uint16. One that is not newer is passed over."""
-        small = self._small(image)
+        pyramid = _pyramid(image)
         if self._last is not None:
             before_s, before = self._last
-            if stamp_s <= before_s or before.shape != small.shape:
-                if stamp_s < before_s - 0.5 or before.shape != small.shape:  # starts again
-                    self._last = (stamp_s, small)
+            same_size = before[0].shape == pyramid[0].shape
+            if stamp_s <= before_s and stamp_s > before_s - 0.5 and same_size:
                 return
-            elapsed = stamp_s - before_s
-            (dx, dy), _ = cv2.phaseCorrelate(before, small, self._window)
-            change = float(np.abs(small - before).mean())
-            dx, dy = dx / WIDTH / elapsed, dy / WIDTH / elapsed
-            self._rows.append(((stamp_s + before_s) / 2, change / elapsed, dx, dy, elapsed))
-        self._last = (stamp_s, small)
-
-    def _small(self, image: np.ndarray) -> np.ndarray:
-        if image.ndim == 3:
-            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        size = (WIDTH, max(8, round(WIDTH * image.shape[0] / image.shape[1])))
-        shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-        small: np.ndarray = cv2.GaussianBlur(shrunk, (0, 0), 1.0)
-        small -= small.mean()
-        small /= max(float(small.std()), 1e-3)
-        if self._window is None or self._window.shape != small.shape:
-            self._window = cv2.createHanningWindow(size, cv2.CV_32F)
-        return small
+            if stamp_s > before_s and same_size:
+                elapsed = stamp_s - before_s
+                dx, dy = _shift(before, pyramid) / elapsed
+                change = _change(before[-1], pyramid[-1]) / elapsed
+                middle_s = (stamp_s + before_s) / 2
+                self._rows.append((middle_s, change, float(dx), float(dy), elapsed))
+        self._last = (stamp_s, pyramid)
 
     def motion(self) -> Motion:
         """What was measured so far. Raises SsvifError if there is too little."""
@@ -88,6 +79,48 @@ class MotionMeter:
         table = np.array(self._rows)
         table = table[np.argsort(table[:, 0], kind="stable")]
         return Motion(table[:, 0], table[:, 1], table[:, 2:4], float(np.median(table[:, 4])))
+
+
+def _pyramid(image: np.ndarray) -> list[np.ndarray]:
+    """Grey images of `WIDTHS`, smoothed, with mean 0 and standard deviation 1."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    out: list[np.ndarray] = []
+    for width in WIDTHS:
+        size = (width, max(8, round(width * image.shape[0] / image.shape[1])))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        smooth = cv2.GaussianBlur(small, (0, 0), 1.2)
+        out.append((smooth - smooth.mean()) / max(float(smooth.std()), 1e-3))
+    return out
+
+
+def _shift(before: list[np.ndarray], after: list[np.ndarray]) -> np.ndarray:
+    """(2,) how far the whole image moved, in image widths (Lucas and Kanade, IJCAI 1981)."""
+    moved = np.zeros(2)
+    for width, first, second in zip(WIDTHS, before, after, strict=True):
+        border = width // 10
+        inside = np.s_[border:-border, border:-border]
+        for _ in range(STEPS):
+            back = np.float64([[1, 0, moved[0] * width], [0, 1, moved[1] * width]])
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            laid = cv2.warpAffine(
+                second, back, second.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
+            )
+            gy, gx = np.gradient((first + laid) / 2)
+            gx, gy, rest = gx[inside].ravel(), gy[inside].ravel(), (first - laid)[inside].ravel()
+            # Things that move by themselves differ most: they count less.
+            weight = 1 / (1 + (rest / (2 * np.abs(rest).mean() + 1e-6)) ** 2)
+            wx, wy = weight * gx, weight * gy
+            normal = np.array([[wx @ gx, wx @ gy], [wx @ gy, wy @ gy]]) + 1e-6 * np.eye(2)
+            step = np.linalg.solve(normal, [wx @ rest, wy @ rest]) / width
+            moved = moved + np.clip(step, -0.05, 0.05)
+    return moved
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> float:
+    """How much differs beyond noise."""
+    differs = np.abs(after - before)
+    return float(np.maximum(differs - NOISE_FACTOR * np.median(differs), 0).mean())
 
 
 def read_motion(

@@ -1,8 +1,11 @@
 """The offset between the two cameras' clocks, from what moves in both.
 
-Both cameras see the same motion: when the robot turns or something passes, both images change. The
-two signals are put on one time grid and compared at every offset; the peak is taken between the
-grid's steps by a parabola. The same is done for parts of the recording: their spread says how sure
+Both cameras see the same motion: when the robot turns or something passes, both images change. How
+far the whole image moves, sideways and upright, and how much of it changes, are put on one time
+grid and compared at every offset. The one of the three that correlates best is used: when the
+cameras turn, that is a shift; when they stand still, shifts are made up by what passes, which each
+camera sees differently, and the change is better. The peak is taken between the grid's steps by a
+parabola. The same is done for parts of the recording: their spread says how sure
 the offset is, and a peak that is no better than others far from it is refused.
 """
 
@@ -22,8 +25,11 @@ STEP_S = 0.005
 SLOW_S = 2.0
 LEAST_OVERLAP_S = 5.0
 PARTS = 4
-#: The least correlation, and the least lead over the best peak elsewhere.
-LEAST_CORRELATION = 0.3
+#: Peaks are apart by this many steps at least (0.25 s, a turn to and fro is slower).
+APART = 50
+#: The least correlation (unrelated recordings of 15 s gave up to 0.70), and the least lead over the
+#: best peak elsewhere.
+LEAST_CORRELATION = 0.75
 LEAST_LEAD = 0.1
 #: The most that the parts' offsets may differ by (median absolute deviation).
 MOST_SPREAD_S = 0.03
@@ -63,18 +69,20 @@ def estimate_offset(visible: Motion, thermal: Motion, reach_s: float = 1.0) -> T
         _signals(thermal, grid, visible.period_s),
     )
     reach = round(reach_s / STEP_S)
-    curve = _correlation(seen, felt, reach)
+    curves = [_correlation(*pair, reach) for pair in zip(seen, felt, strict=True)]
+    best = int(np.argmax([curve.max() for curve in curves]))
+    curve, line, other = curves[best], seen[best], felt[best]
     peak = int(curve.argmax())
-    apart = max(round(2.5 * max(visible.period_s, thermal.period_s) / STEP_S), 20)
+    apart = max(round(2.5 * max(visible.period_s, thermal.period_s) / STEP_S), APART)
     others = np.r_[curve[: max(0, peak - apart)], curve[peak + apart :]]
-    parts = []
-    for piece in np.array_split(np.arange(len(grid)), PARTS):
-        own = _correlation(seen[:, piece], felt[:, piece], min(reach, len(piece) // 3))
-        parts.append(_summit(own))
+    parts = [
+        _summit(_correlation(line[piece], other[piece], min(reach, len(piece) // 3)))
+        for piece in np.array_split(np.arange(len(grid)), PARTS)
+    ]
     offset = _summit(curve)
     deviation = 1.4826 * float(np.median(np.abs(np.array(parts) - np.median(parts))))
     lead = float(curve[peak] - others.max()) if len(others) else 0.0
-    return TimeOffset(offset, deviation, float(curve[peak]), lead)
+    return TimeOffset(float(offset), deviation, float(curve[peak]), lead)
 
 
 def check_offset(found: TimeOffset, reach_s: float = 1.0) -> None:
@@ -131,17 +139,7 @@ def _mean(line: np.ndarray, span_s: float) -> np.ndarray:
 
 
 def _correlation(seen: np.ndarray, felt: np.ndarray, reach: int) -> np.ndarray:
-    """(2 reach + 1,) correlation of thermal moved by each offset, over the signals together.
-
-    Horizontal and vertical shifts have a sign that both cameras share, so they only count where
-    they agree; each signal counts by how well it correlates at its best.
-    """
-    curves = np.array([_one(s, f, reach) for s, f in zip(seen, felt, strict=True)])
-    weights = np.clip(curves.max(1), 0, None) ** 2
-    return weights @ curves / max(float(weights.sum()), 1e-9)
-
-
-def _one(seen: np.ndarray, felt: np.ndarray, reach: int) -> np.ndarray:
+    """(2 reach + 1,) correlation of two signals (N,) with the thermal one moved by each offset."""
     out = np.zeros(2 * reach + 1)
     n = len(seen)
     for k in range(-reach, reach + 1):  # thermal stamps + k steps
