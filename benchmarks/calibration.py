@@ -7,6 +7,7 @@ are is part of what is expected. The baseline is `cv2.findTransformECC` on the i
 homography a frame from equal widths, and the best of the frames by its own measure.
 
     python benchmarks/calibration.py [--data ../shared/data] [--cases 20]
+    python benchmarks/calibration.py --picture docs/images/calibration.jpg   # no figures
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.table import Table
 
 from ssvif_core.benchmark.machine import describe_machine
 from ssvif_core.calibration.geometry import centred_similarity, corner_errors
+from ssvif_core.calibration.picture import before_and_after, save_picture
 from ssvif_core.calibration.result import check
 from ssvif_core.calibration.targetless import estimate
 from ssvif_core.cli.progress import progress_bar
@@ -140,12 +142,27 @@ def summary(cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def draw(path: Path) -> None:
+    """The before/after picture of one drawn case, small enough for the docs."""
+    true = misalignment(np.random.default_rng([4, 1]))
+    visible, thermal = street("day", 4, true, [0.0, 2.0, 4.0, 6.0])
+    grey = [cv2.cvtColor(v, cv2.COLOR_RGB2GRAY) for v in visible]
+    found = estimate(grey, thermal)
+    picture = before_and_after(visible[:1], thermal[:1], found.homography)
+    small = cv2.resize(picture, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    save_picture(path, small)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cases", type=int, default=20)
+    parser.add_argument("--picture", type=Path, help="draw the picture of the docs, only")
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    if options.picture:
+        draw(options.picture)
+        return
     sets: dict[str, Any] = {"simulation": drawn}
     if (options.data / "clips").is_dir():
         sets["clips"] = Clips(options.data / "clips").case

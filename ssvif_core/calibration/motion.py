@@ -101,7 +101,7 @@ def _shift(before: list[np.ndarray], after: list[np.ndarray]) -> np.ndarray:
         border = width // 10
         inside = np.s_[border:-border, border:-border]
         for _ in range(STEPS):
-            back = np.float64([[1, 0, moved[0] * width], [0, 1, moved[1] * width]])
+            back = np.array([[1, 0, moved[0] * width], [0, 1, moved[1] * width]])
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             laid = cv2.warpAffine(
                 second, back, second.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE

@@ -33,7 +33,7 @@ def view(plane, time_s, seed, random):
     return image.clip(0, 255).astype(np.uint8)
 
 
-def motion(rate_hz, seed, *, thermal, clock_s=0.0, seconds=14, jitter_s=0.0):
+def motion(rate_hz, seed, *, thermal, clock_s=0.0, seconds=10, jitter_s=0.0):
     random = np.random.default_rng([seed, thermal])
     plane = 250 - 0.5 * world(seed) if thermal else world(seed)
     meter = MotionMeter()
