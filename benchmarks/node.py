@@ -1,11 +1,12 @@
-"""What the live node costs over the bare engine: latency and CPU, at 30 Hz, in one run.
+"""What the live node costs beside the bare engine and a node that only passes images on.
 
-    python benchmarks/node.py [--seconds 20] [--rounds 3]
+    python benchmarks/node.py [--seconds 12] [--rounds 3] [--models tiny base] [--sizes …]
 
-A sender process publishes a 640x480 rgb8 and a 640x480 mono16 image with the same stamp 30 times a
-second; this process subscribes to the fused image. Latency is from that stamp to the array in the
-subscriber, so it holds two trips through the middleware. The bare engine runs alone before each
-round, at the same 30 Hz: back to back it finds its caches warm and is some milliseconds faster.
+A sender process publishes an rgb8 and a mono16 image with the same stamp 30 times a second; this
+process subscribes to the fused image. Latency is from that stamp to the array in the subscriber, so
+it holds two trips through the middleware. In each round the bare engine runs first, alone and at
+the same rate (back to back it finds its caches warm and is some milliseconds faster), then the
+pass-through node (`passthrough_node.py`), then the fusion node.
 """
 
 from __future__ import annotations
@@ -17,20 +18,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from engine import in_own_process
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from report import write_result
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header
 
-from ssvif_ros.images import to_image, visible_rgb
+from ssvif_ros.images import visible_rgb
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.processes import (
     LifecycleClient,
@@ -40,38 +42,16 @@ from ssvif_ros.processes import (
     spin_until,
 )
 
+HERE = Path(__file__).parent
 RATE_HZ = 30.0
+THREADS = 2
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-#: Milliseconds that the node may add to the bare engine, p50 at 30 Hz.
-BAR_MS = 8.0
-
-
-def send() -> None:
-    """The cameras: two constant images, stamped when they are sent."""
-    keep_image_buffers()
-    rclpy.init()
-    node = rclpy.create_node("sender")
-    rng = np.random.default_rng(0)
-    visible = rng.integers(0, 256, (480, 640, 3), dtype=np.uint8)
-    thermal = rng.integers(6700, 7100, (480, 640), dtype=np.uint16)
-    publishers = [node.create_publisher(Image, f"{c}/image_raw", RELIABLE) for c in CAMERAS]
-    messages = [to_image(visible, "rgb8", Header()), to_image(thermal, "mono16", Header())]
-
-    def tick() -> None:
-        stamp = node.get_clock().now().to_msg()
-        for publisher, message in zip(publishers, messages, strict=True):
-            message.header.stamp = stamp
-            publisher.publish(message)
-
-    node.create_timer(1 / RATE_HZ, tick)
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        rclpy.try_shutdown()
-
-
-CAMERAS = ("visible", "thermal")
+#: Size of the visible and of the thermal image.
+SIZES = ("640x480+640x480", "1280x1024+640x512")
 STAGES = ("decode", "gain", "warp", "engine", "publish")
+#: At 640x480: milliseconds that the node may add to the bare engine at p50; p99 in frame periods;
+#: and its CPU time for a frame in that of the engine.
+BARS = {"added_ms_p50": 6.0, "p99_in_periods": 1.5, "cpu_of_engine": 1.15}
 
 
 def cpu_seconds(pid: int) -> float:
@@ -80,84 +60,117 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(model: str, seconds: float, logs: Path) -> dict[str, float]:
-    """One round with one model."""
-    bare = in_own_process(model, "640x480", 2, 150, RATE_HZ)
+class Listener:
+    """Takes the fused images of the node under test, and what it says of itself."""
+
+    def __init__(self) -> None:
+        self.node = rclpy.create_node("benchmark")
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.latencies: list[float] = []
+        self.said: dict[str, str] = {}
+        self.node.create_subscription(Image, "fusion/fused", self._take, RELIABLE)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, 10)
+
+    def _take(self, message: Image) -> None:
+        visible_rgb(message)
+        now = self.node.get_clock().now().nanoseconds
+        self.latencies.append((now - Time.from_msg(message.header.stamp).nanoseconds) * 1e-6)
+
+    def _hear(self, message: DiagnosticArray) -> None:
+        self.said.update({v.key: v.value for status in message.status for v in status.values})
+
+    def measure(self, pid: int, seconds: float) -> dict[str, float]:
+        """Latency, rate and CPU of the process that fuses, in its steady state."""
+        spin_until(self.executor, lambda: len(self.latencies) > 60, 30.0)
+        self.latencies.clear()
+        cpu, start = cpu_seconds(pid), time.monotonic()
+        spin_until(self.executor, lambda: time.monotonic() - start > seconds, seconds + 1)
+        cpu, elapsed = cpu_seconds(pid) - cpu, time.monotonic() - start
+        p50, p99 = np.percentile(self.latencies, (50, 99))
+        return {
+            "ms_p50": float(p50),
+            "ms_p99": float(p99),
+            "cpu_ms": cpu / max(len(self.latencies), 1) * 1e3,
+            "rate_hz": len(self.latencies) / elapsed,
+        }
+
+
+@contextmanager
+def live(module: str, parameters: dict[str, object], size: str, logs: Path) -> Iterator[tuple]:
+    """A process under test, the cameras, and a listener, in a ROS domain of their own."""
     os.environ.update(private_domain(logs))
     rclpy.init()
-    fusion = RosProcess("ssvif_ros.fusion_node", {"model": model, "threads": 2}, logs / "node.log")
+    tested = RosProcess(module, parameters, logs / "node.log")
     sender = None
     try:
-        node = rclpy.create_node("benchmark")
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        lifecycle = LifecycleClient(node, executor, "/fusion")
-        lifecycle.wait()
-        assert lifecycle.change("configure") and lifecycle.change("activate"), fusion.output
-        latencies: list[float] = []
-        said: dict[str, str] = {}
-
-        def take(message: Image) -> None:
-            visible_rgb(message)
-            now = node.get_clock().now().nanoseconds
-            latencies.append((now - Time.from_msg(message.header.stamp).nanoseconds) * 1e-6)
-
-        node.create_subscription(Image, "fusion/fused", take, RELIABLE)
-        node.create_subscription(
-            DiagnosticArray,
-            "/diagnostics",
-            lambda m: said.update({v.key: v.value for v in m.status[0].values}),
-            10,
-        )
-        sender = subprocess.Popen([sys.executable, __file__, "--send"], env=child_environment())
-        spin_until(executor, lambda: len(latencies) > 60, 30.0)
-        latencies.clear()
-        cpu, start = cpu_seconds(fusion.process.pid), time.monotonic()
-        spin_until(executor, lambda: time.monotonic() - start > seconds, seconds + 1)
-        cpu, elapsed = cpu_seconds(fusion.process.pid) - cpu, time.monotonic() - start
-        p50, p99 = np.percentile(latencies, (50, 99))
-        return {
-            "bare_engine_ms_p50": bare["p50_ms"],
-            "bare_engine_cpu_ms": bare["cpu_ms"],
-            "latency_ms_p50": float(p50),
-            "latency_ms_p99": float(p99),
-            "added_ms_p50": float(p50) - bare["p50_ms"],
-            **{f"{s}_in_node_ms_p50": float(said[f"{s}_ms_p50"]) for s in STAGES},
-            "latency_in_node_ms_p50": float(said["latency_ms_p50"]),
-            "node_cpu_ms_per_frame": cpu / max(len(latencies), 1) * 1e3,
-            "fused_rate_hz": len(latencies) / elapsed,
-            "dropped": int(said["dropped_by_worker"]),
-            "unpaired": int(said["unpaired_visible"]) + int(said["unpaired_thermal"]),
-        }
+        listener = Listener()
+        if module != "passthrough_node":
+            lifecycle = LifecycleClient(listener.node, listener.executor, "/fusion")
+            lifecycle.wait()
+            assert lifecycle.change("configure") and lifecycle.change("activate"), tested.output
+        command = [sys.executable, str(HERE / "camera_sender.py"), *size.split("+"), str(RATE_HZ)]
+        sender = subprocess.Popen(command, env=child_environment())
+        yield tested, listener
     finally:
         if sender is not None:
             sender.send_signal(2)
             sender.wait(10)
-        fusion.stop()
+        tested.stop()
         rclpy.try_shutdown()
+
+
+def round_of(model: str, size: str, seconds: float, logs: Path) -> dict[str, float]:
+    """Bare engine, pass-through node, fusion node, one after the other."""
+    visible = size.split("+")[0]
+    width, height = map(int, visible.split("x"))
+    bare = in_own_process(model, visible, THREADS, 150, RATE_HZ)
+    with live("passthrough_node", {}, size, logs / "passthrough") as (tested, listener):
+        passed = listener.measure(tested.process.pid, seconds / 2)
+    settings = {"model": model, "threads": THREADS, "warm_up_width": width}
+    settings["warm_up_height"] = height
+    with live("ssvif_ros.fusion_node", settings, size, logs / "fusion") as (tested, listener):
+        fusion = listener.measure(tested.process.pid, seconds)
+        said = listener.said
+    lost = ("dropped_by_worker", "unpaired_visible", "unpaired_thermal")
+    return {
+        **{f"engine_{key}": bare[key] for key in ("p50_ms", "cpu_ms")},
+        **{f"passthrough_{key}": value for key, value in passed.items()},
+        **{f"node_{key}": value for key, value in fusion.items()},
+        **{f"{stage}_in_node_ms_p50": float(said[f"{stage}_ms_p50"]) for stage in STAGES},
+        **{key: int(said[key]) for key in lost},
+        "added_ms_p50": fusion["ms_p50"] - bare["p50_ms"],
+        "added_to_passthrough_and_engine_ms_p50": (
+            fusion["ms_p50"] - bare["p50_ms"] - passed["ms_p50"]
+        ),
+        "p99_in_periods": fusion["ms_p99"] * RATE_HZ * 1e-3,
+        "cpu_of_engine": fusion["cpu_ms"] / bare["cpu_ms"],
+        "cpu_of_engine_and_passthrough": fusion["cpu_ms"] / (bare["cpu_ms"] + passed["cpu_ms"]),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--models", nargs="+", default=["tiny", "base"])
-    parser.add_argument("--send", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES))
     options = parser.parse_args()
-    if options.send:
-        send()
-        return
     keep_image_buffers()
-    result: dict[str, object] = {"bar_added_ms_p50": BAR_MS, "rate_hz": RATE_HZ}
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+    result: dict[str, object] = {"bars": BARS, "rate_hz": RATE_HZ, "threads": THREADS}
     with tempfile.TemporaryDirectory() as folder:
         for model in options.models:
-            rounds = [
-                measure(model, options.seconds, Path(folder) / f"{model}{i}")
-                for i in range(options.rounds)
-            ]
-            median = {k: round(statistics.median(r[k] for r in rounds), 2) for k in rounds[0]}
-            result[model] = {"median": median, "rounds": rounds}
-            print(model, *(f"  {key}: {value}" for key, value in median.items()), sep="\n")
+            for size in options.sizes:
+                name = f"{model} {size}"
+                logs = Path(folder) / name.replace(" ", "_")
+                rounds = [
+                    round_of(model, size, options.seconds, logs / str(i))
+                    for i in range(options.rounds)
+                ]
+                median = {k: round(statistics.median(r[k] for r in rounds), 2) for k in rounds[0]}
+                result[name] = {"median": median, "rounds": rounds}
+                print(name, *(f"  {key}: {value}" for key, value in median.items()), sep="\n")
     print("written", write_result("node", result))
 
 

@@ -4,6 +4,8 @@
 message_filters' ApproximateTimeSynchronizer does (written anew here). `best` is the best pairing of
 the whole sequence, known only afterwards. Latency is added waiting: from the moment both frames of
 a pair are there to the moment the pair is out (simulated time, not processing time).
+`hold` is the policy that gives every visible frame the nearest thermal frame that is there: the
+time between the two, as shipped and if each visible frame had waited first.
 
     python benchmarks/pairing.py        # table, and benchmarks/results/pairing.json
 """
@@ -19,12 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from ssvif_core.alignment import Alignment
+from ssvif_core.hold_pairing import HoldPairing
 from ssvif_core.pairing import NearestPairing
 
 SECONDS = 40
 SLOP_NS = 50_000_000
 POLL_NS = 5_000_000
 START_NS = 1_700_000_000_000_000_000
+HOLD_WAITS_MS = (0, 10, 30)
 RESULTS = Path(__file__).parent / "results" / "pairing.json"
 
 Event = tuple[int, int, int]  # received, stream (0 visible, 1 thermal), stamp; all in ns
@@ -113,6 +117,27 @@ def best(events: list[Event]) -> list[Made]:
     return [(visible[i], thermal[j], 0) for i, j in Alignment(visible, thermal, SLOP_NS).pairs()]
 
 
+def hold(events: list[Event], wait_ms: float) -> list[float]:
+    """|dt| in ms of every output of policy hold, if each visible frame waited `wait_ms` first."""
+    pairing: HoldPairing[None, None] = HoldPairing()
+    waited = [(r + (0 if k else round(wait_ms * 1e6)), k, s) for r, k, s in events]
+    apart: list[float] = []
+    for received, stream, stamp in sorted(waited):
+        add = pairing.add_thermal if stream else pairing.add_visible
+        apart += [abs(pair.delta_ns) / 1e6 for pair in add(stamp, None, received)]
+    return apart
+
+
+def hold_summary(events: list[Event]) -> dict[str, float]:
+    row: dict[str, float] = {"visible": sum(not e[1] for e in events)}
+    row["pairs"] = len(hold(events, 0.0))
+    for wait_ms in HOLD_WAITS_MS:
+        row[f"mean_abs_dt_ms_waiting_{wait_ms}_ms"] = round(
+            float(np.mean(hold(events, wait_ms))), 1
+        )
+    return row
+
+
 def summary(made: list[Made], received: dict[tuple[int, int], int]) -> dict[str, float]:
     apart = np.array([abs(v - t) for v, t, _ in made]) / 1e6
     waits = np.array([out - max(received[0, v], received[1, t]) for v, t, out in made]) / 1e6
@@ -134,6 +159,7 @@ def measure(
     made, frame_us = run(events)
     row = {"ours": summary(made, received), "greedy": summary(greedy(events), received)}
     row["best"] = {k: v for k, v in summary(best(events), received).items() if "latency" not in k}
+    row["hold"] = hold_summary(events)
     row["ours"]["processing_us_per_frame"] = round(frame_us, 1)
     for name in ("ours", "greedy"):
         row[name]["gain_ratio_to_best"] = round(gain(row[name]) / gain(row["best"]), 4)
@@ -151,16 +177,20 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     settings = {"slop_ms": SLOP_NS / 1e6, "poll_ms": POLL_NS / 1e6, "seconds": SECONDS}
     RESULTS.write_text(json.dumps({"settings": settings, "scenes": results}, indent=2) + "\n")
-    print(f"{'':42}{'pairs':^17}  {'mean |dt| ms':^20}  {'added latency ms':^22}   us a")
+    print(f"{'':42}{'pairs':^17}  {'mean |dt| ms':^20}  {'added latency ms':^22}   us a  "
+          "hold: mean |dt| ms")  # fmt: skip
     print(f"{'visible/thermal Hz':42}{'ours greedy best':17}  {'ours  greedy    best':20}  "
-          f"{'mean   p99  greedy p99':22}  frame")  # fmt: skip
+          f"{'mean   p99  greedy p99':22}  frame  waiting {HOLD_WAITS_MS} ms")  # fmt: skip
     for name, row in results.items():
         o, g, b = row["ours"], row["greedy"], row["best"]
         print(
             f"{name:42}{o['pairs']:4} {g['pairs']:6} {b['pairs']:4}  "
             f"{o['mean_abs_dt_ms']:6.2f} {g['mean_abs_dt_ms']:6.2f}  {b['mean_abs_dt_ms']:6.2f}  "
             f"{o['added_latency_mean_ms']:6.1f} {o['added_latency_p99_ms']:5.1f}  "
-            f"{g['added_latency_p99_ms']:10.1f}  {o['processing_us_per_frame']:6.0f}"
+            f"{g['added_latency_p99_ms']:10.1f}  {o['processing_us_per_frame']:6.0f}  "
+            + " ".join(
+                f"{row['hold'][f'mean_abs_dt_ms_waiting_{w}_ms']:6.1f}" for w in HOLD_WAITS_MS
+            )
         )
 
 

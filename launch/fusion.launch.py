@@ -56,8 +56,10 @@ NODE_PARAMETERS: dict[str, Callable[[str], Any]] = {
     "engine": str,
     "precision": str,
     "threads": int,
+    "sync.policy": str,
     "slop": float,
     "thermal_offset": float,
+    "on_missing": str,
     "use_sim_time": boolean,
 }
 
@@ -95,6 +97,9 @@ def parameters(context: LaunchContext) -> list[Any]:
     if not file.is_file():
         raise RuntimeError(f"params_file {file} does not exist; give the path of a YAML file")
     values = {name: read(context, name, convert) for name, convert in NODE_PARAMETERS.items()}
+    calibration = read(context, "calibration", Path)
+    if calibration is not None:
+        values["registration.file"] = str(calibration.expanduser().absolute())
     changed = {
         name: ParameterValue(value, value_type=type(value))
         for name, value in values.items()
@@ -104,14 +109,14 @@ def parameters(context: LaunchContext) -> list[Any]:
 
 
 def remappings(context: LaunchContext) -> list[tuple[str, str]]:
-    """The node's three inputs; the camera info lies beside the image where nothing is said."""
-    visible = context.launch_configurations["visible_topic"]
-    info = context.launch_configurations["visible_info_topic"]
-    return [
-        ("visible/image_raw", visible),
-        ("thermal/image_raw", context.launch_configurations["thermal_topic"]),
-        ("visible/camera_info", info or str(PurePosixPath(visible).with_name("camera_info"))),
-    ]
+    """The node's inputs; the camera info lies beside the image where nothing is said."""
+    topics = []
+    for camera in ("visible", "thermal"):
+        image = context.launch_configurations[f"{camera}_topic"]
+        info = context.launch_configurations[f"{camera}_info_topic"]
+        beside = str(PurePosixPath(image).with_name("camera_info"))
+        topics += [(f"{camera}/image_raw", image), (f"{camera}/camera_info", info or beside)]
+    return topics
 
 
 def change_state(node: LifecycleNode, transition_id: int) -> EmitEvent:
@@ -252,6 +257,21 @@ def generate_launch_description() -> LaunchDescription:
                 description="CameraInfo of the visible camera; empty: the one beside its image.",
             ),
             DeclareLaunchArgument(
+                "thermal_info_topic",
+                default_value="",
+                description="CameraInfo of the thermal camera; empty: the one beside its image.",
+            ),
+            DeclareLaunchArgument(
+                "calibration",
+                default_value="",
+                description="File of `ssvif calibrate`; without: see registration.mode.",
+            ),
+            DeclareLaunchArgument(
+                "sync.policy",
+                default_value="",
+                description="How frames are paired: nearest, exact or hold (slow thermal core).",
+            ),
+            DeclareLaunchArgument(
                 "slop",
                 default_value="",
                 description="Largest difference between the stamps of one pair, in seconds.",
@@ -260,6 +280,11 @@ def generate_launch_description() -> LaunchDescription:
                 "thermal_offset",
                 default_value="",
                 description="Seconds added to thermal stamps; negative if they come late.",
+            ),
+            DeclareLaunchArgument(
+                "on_missing",
+                default_value="",
+                description="While one camera is missing: fuse_single, passthrough or stop.",
             ),
             DeclareLaunchArgument(
                 "use_sim_time",

@@ -20,162 +20,42 @@ more) until the other stream has passed it, or its queue is full.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any
 
 from ssvif_core.alignment import Alignment, Settled, agreed, proven
-from ssvif_core.errors import SsvifError
-from ssvif_core.stamp_stream import StampStream, Verdict, Waiting
+from ssvif_core.pairing_base import Pair, Pairing, PairingCounts, T, V
 
-__all__ = ["NearestPairing", "Pair", "PairingCounts"]
-
-V = TypeVar("V")
-T = TypeVar("T")
+__all__ = ["ExactPairing", "NearestPairing", "Pair", "PairingCounts"]
 
 
-@dataclass(frozen=True)
-class Pair(Generic[V, T]):
-    """A visible and a thermal frame of the same moment; `delta_ns` = thermal + offset - visible."""
-
-    visible: V
-    thermal: T
-    visible_stamp_ns: int
-    thermal_stamp_ns: int
-    delta_ns: int
-
-
-@dataclass(frozen=True)
-class PairingCounts:
-    """Where every received frame went: received = paired + the rest of its stream + pending.
-
-    `unpaired`: no partner within slop, or a better pair had it. `overflowed`: the queue was full.
-    `late`: older than its predecessor. `duplicate`: the stamp of its predecessor. `unstamped`: a
-    stamp that is not positive (ROS leaves it 0 when nobody sets it). `stale`: from before a jump
-    back of the stamps. `resets`: jumps back that were noticed, one for both streams together.
-    """
-
-    received_visible: int = 0
-    received_thermal: int = 0
-    paired: int = 0
-    unpaired_visible: int = 0
-    unpaired_thermal: int = 0
-    overflowed_visible: int = 0
-    overflowed_thermal: int = 0
-    late_visible: int = 0
-    late_thermal: int = 0
-    duplicate_visible: int = 0
-    duplicate_thermal: int = 0
-    unstamped_visible: int = 0
-    unstamped_thermal: int = 0
-    stale_visible: int = 0
-    stale_thermal: int = 0
-    resets: int = 0
-
-
-class NearestPairing(Generic[V, T]):
+class NearestPairing(Pairing[V, T]):
     """One-to-one nearest-stamp pairing of two streams, online. Not thread safe.
 
     Args:
-        slop_s: greatest |dt| of a pair. 50 ms: at 30 and 9 Hz a thermal frame is never further
-            than 16.7 ms from a visible frame, or 33 ms when one is lost; more slop never makes a
-            pair worse, as in greedy synchronizers, it only lets poorer ones through.
-        queue_size: frames kept of each stream, >= 1. 15 is half a second at 30 Hz: the 222 ms gap
-            that a lost 9 Hz frame leaves, and 100 ms of transport delay, with some to spare.
-        max_wait_s: how long a frame that has a partner may wait for a better one. 100 ms: one
-            period at 30 Hz and transport that takes 60 ms longer for one frame than for another.
-            It seldom runs out: a decision falls when the expected frame, or the one after a lost
-            one, is there (benchmarks/pairing.py: 0 to 7 ms on average at 30 + 9 and 30 + 30 Hz).
-        thermal_offset_s: added to thermal stamps before comparing, any sign.
-        reset_after_s: a stamp further back than this behind its predecessor is a jump back (bag
-            loop, clock step) that restarts the pairing; less far back is a late frame. 0.5 s:
-            shorter than any bag, longer than a transport reorders.
         anticipate: expect the next frames at the streams' own periods (module docstring).
-
-    `slop_s`, `max_wait_s` and `thermal_offset_s` may be set at any time.
-
-    Raises:
-        SsvifError: a value out of its range.
+        settings: those of `Pairing`. Their defaults:
+            slop 50 ms: at 30 and 9 Hz a thermal frame is never further than 16.7 ms from a visible
+            frame, or 33 ms when one is lost; more slop never makes a pair worse, as in greedy
+            synchronizers, it only lets poorer ones through.
+            queue_size 15: half a second at 30 Hz: the 222 ms gap that a lost 9 Hz frame leaves, and
+            100 ms of transport delay, with some to spare.
+            max_wait 100 ms: one period at 30 Hz and transport that takes 60 ms longer for one frame
+            than for another. It seldom runs out: a decision falls when the expected frame, or the
+            one after a lost one, is there (benchmarks/pairing.py: 0 to 7 ms on average at 30 + 9
+            and 30 + 30 Hz).
     """
 
-    def __init__(
-        self,
-        *,
-        slop_s: float = 0.05,
-        queue_size: int = 15,
-        max_wait_s: float = 0.1,
-        thermal_offset_s: float = 0.0,
-        reset_after_s: float = 0.5,
-        anticipate: bool = True,
-    ) -> None:
-        if queue_size < 1:
-            raise SsvifError(f"queue_size is {queue_size}: set it to 1 or more")
-        self.slop_s = slop_s
-        self.max_wait_s = max_wait_s
-        self.thermal_offset_s = thermal_offset_s
-        self.queue_size = queue_size
-        self._reset_after_ns = _nanoseconds("reset_after_s", reset_after_s)
+    def __init__(self, *, anticipate: bool = True, **settings: Any) -> None:
+        super().__init__(**settings)
         self._anticipate = anticipate
-        self._visible = StampStream()
-        self._thermal = StampStream()
-        self._paired = 0
-        self._resets = 0
         self._waiting_since_ns: int | None = None
         self._now_ns: int | None = None
-
-    @property
-    def slop_s(self) -> float:
-        """Greatest |dt| of a pair, in seconds."""
-        return self._slop_ns / 1e9
-
-    @slop_s.setter
-    def slop_s(self, seconds: float) -> None:
-        self._slop_ns = _nanoseconds("slop_s", seconds)
-
-    @property
-    def max_wait_s(self) -> float:
-        """Longest wait for a better partner, in seconds."""
-        return self._max_wait_ns / 1e9
-
-    @max_wait_s.setter
-    def max_wait_s(self, seconds: float) -> None:
-        self._max_wait_ns = _nanoseconds("max_wait_s", seconds)
-
-    @property
-    def thermal_offset_s(self) -> float:
-        """Added to thermal stamps before comparing, in seconds."""
-        return self._offset_ns / 1e9
-
-    @thermal_offset_s.setter
-    def thermal_offset_s(self, seconds: float) -> None:
-        self._offset_ns = _nanoseconds("thermal_offset_s", seconds, signed=True)
-
-    @property
-    def counts(self) -> PairingCounts:
-        """A snapshot of where all frames went."""
-        streams = {"visible": self._visible, "thermal": self._thermal}
-        kinds = ["received", "unpaired", "overflowed", "late", "duplicate", "unstamped", "stale"]
-        split = {f"{k}_{name}": getattr(s, k) for name, s in streams.items() for k in kinds}
-        return PairingCounts(paired=self._paired, resets=self._resets, **split)
-
-    @property
-    def pending(self) -> tuple[int, int]:
-        """Frames in the visible and in the thermal queue."""
-        return len(self._visible.queue), len(self._thermal.queue)
 
     @property
     def due_ns(self) -> int | None:
         """When the longest wait ends, so when `poll` will emit; None while no pair waits."""
         since = self._waiting_since_ns
         return None if since is None else since + self._max_wait_ns
-
-    def add_visible(self, stamp_ns: int, frame: V, now_ns: int) -> list[Pair[V, T]]:
-        """Take a visible frame received at `now_ns`; the pairs that it decides, oldest first."""
-        return self._add(self._visible, self._thermal, stamp_ns, frame, now_ns)
-
-    def add_thermal(self, stamp_ns: int, frame: T, now_ns: int) -> list[Pair[V, T]]:
-        """Take a thermal frame received at `now_ns`; the pairs that it decides, oldest first."""
-        return self._add(self._thermal, self._visible, stamp_ns, frame, now_ns)
 
     def poll(self, now_ns: int) -> list[Pair[V, T]]:
         """The pairs whose wait has ended at `now_ns`. Cheap: call it as often as you like."""
@@ -191,28 +71,8 @@ class NearestPairing(Generic[V, T]):
 
     def reset(self) -> None:
         """Forget both streams; queued frames count as stale, counts are kept."""
-        self._visible.restart(jump_expected=False)
-        self._thermal.restart(jump_expected=False)
+        super().reset()
         self._waiting_since_ns = None
-
-    def _add(
-        self, stream: StampStream, other: StampStream, stamp_ns: int, frame: object, now_ns: int
-    ) -> list[Pair[V, T]]:
-        # A wait that ended before this frame came is decided without it, however late the poll.
-        pairs = self.poll(now_ns - 1)
-        self._notice(now_ns)
-        other_newest_ns = other.newest_ns
-        if other_newest_ns is not None:
-            other_newest_ns += self._offset_ns if stream is self._visible else -self._offset_ns
-        verdict = stream.judge(stamp_ns, other_newest_ns, self._reset_after_ns)
-        if verdict is Verdict.DROP:
-            return pairs
-        if verdict is Verdict.JUMPED_BACK:
-            self._resets += 1
-            stream.restart(jump_expected=False)
-            other.restart(jump_expected=True)
-        stream.append(stamp_ns, frame)
-        return pairs + self._decide(now_ns)
 
     def _notice(self, now_ns: int) -> None:
         """Let a clock that went back (looping simulated time) not prolong a wait."""
@@ -226,7 +86,7 @@ class NearestPairing(Generic[V, T]):
 
     def _times(self) -> tuple[list[int], list[int]]:
         """Queued stamps of both streams on the visible camera's clock."""
-        offset_ns = self._offset_ns
+        offset_ns = self._thermal_offset_ns
         return (
             [waiting.stamp_ns for waiting in self._visible.queue],
             [waiting.stamp_ns + offset_ns for waiting in self._thermal.queue],
@@ -250,18 +110,18 @@ class NearestPairing(Generic[V, T]):
         visible, thermal = self._times()
         if self._anticipate:
             newest = [s.newest_ns or 0 for s in (self._visible, self._thermal)]
-            until_ns = max(newest[0], newest[1] + self._offset_ns) + 2 * self._slop_ns
+            until_ns = max(newest[0], newest[1] + self._thermal_offset_ns) + 2 * self._slop_ns
             later_visible = self._visible.expected_ns(until_ns)
-            later_thermal = self._thermal.expected_ns(until_ns - self._offset_ns)
+            later_thermal = self._thermal.expected_ns(until_ns - self._thermal_offset_ns)
             if later_visible and later_thermal:
-                shifted = [[t + self._offset_ns for t in later] for later in later_thermal]
+                shifted = [[t + self._thermal_offset_ns for t in later] for later in later_thermal]
                 futures = [(v, t) for v in later_visible for t in shifted]
                 return agreed(visible, thermal, self._slop_ns, futures)
         next_thermal = self._thermal.earliest_next_ns()
         return proven(
             Alignment(visible, thermal, self._slop_ns),
             self._visible.earliest_next_ns(),
-            None if next_thermal is None else next_thermal + self._offset_ns,
+            None if next_thermal is None else next_thermal + self._thermal_offset_ns,
         )
 
     def _due(self, best: list[tuple[int, int]], now_ns: int) -> int:
@@ -299,13 +159,18 @@ class NearestPairing(Generic[V, T]):
         self._thermal.unpaired += thermal_count - len(indices)
         return [self._pair(visible[i], thermal[j]) for i, j in indices]
 
-    def _pair(self, visible: Waiting, thermal: Waiting) -> Pair[V, T]:
-        delta_ns = thermal.stamp_ns + self._offset_ns - visible.stamp_ns
-        return Pair(visible.frame, thermal.frame, visible.stamp_ns, thermal.stamp_ns, delta_ns)  # type: ignore[arg-type]
 
+class ExactPairing(NearestPairing[V, T]):
+    """Only frames with the same stamp (after the offset) are a pair, as for cameras on one trigger.
 
-def _nanoseconds(name: str, seconds: float, *, signed: bool = False) -> int:
-    if not math.isfinite(seconds) or (seconds < 0 and not signed):
-        wanted = "a finite number of seconds" + ("" if signed else ", 0 or more")
-        raise SsvifError(f"{name} is {seconds}: set it to {wanted}")
-    return round(seconds * 1e9)
+    Nearest pairing with slop 0: nothing that comes later can better an equal stamp, so nothing
+    waits. `slop_s` stays 0 whatever it is set to.
+    """
+
+    @property
+    def _slop_ns(self) -> int:
+        return 0
+
+    @_slop_ns.setter
+    def _slop_ns(self, nanoseconds: int) -> None:
+        """The slop of a policy that knows none."""

@@ -30,28 +30,40 @@ class Verdict(Enum):
 
 @dataclass
 class Waiting:
-    """A frame in a queue; `since_ns` is when it first had a partner in the best pairing."""
+    """A frame in a queue.
+
+    `since_ns` is when it first had a partner in the best pairing, `used` whether it went out
+    already and may serve again (policy hold).
+    """
 
     stamp_ns: int
     frame: object
     since_ns: int | None = None
+    used: bool = False
 
 
 @dataclass
 class StampStream:
-    """Queue and counts of one stream (the counts are explained at `pairing.PairingCounts`)."""
+    """Queue and counts of one stream (the counts are explained at `PairingCounts`)."""
 
     queue: deque[Waiting] = field(default_factory=deque)
     newest_ns: int | None = None
     periods_ns: deque[int] = field(default_factory=lambda: deque(maxlen=PERIODS_KEPT))
     jump_expected: bool = False  # the other stream has jumped back, this one not yet
     received: int = 0
+    single: int = 0
     unpaired: int = 0
     overflowed: int = 0
     late: int = 0
     duplicate: int = 0
     unstamped: int = 0
     stale: int = 0
+    withheld: int = 0
+
+    @property
+    def unused(self) -> int:
+        """Frames in the queue that have not gone out yet."""
+        return sum(not waiting.used for waiting in self.queue)
 
     def judge(self, stamp_ns: int, other_newest_ns: int | None, reset_after_ns: int) -> Verdict:
         """Count a new frame, and as what if it is no use.
@@ -98,7 +110,7 @@ class StampStream:
 
     def restart(self, *, jump_expected: bool) -> None:
         """Forget everything but the counts; with `jump_expected` remember where stamps were."""
-        self.stale += len(self.queue)
+        self.stale += self.unused
         self.queue.clear()
         self.periods_ns.clear()
         self.jump_expected = jump_expected and self.newest_ns is not None

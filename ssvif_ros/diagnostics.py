@@ -49,7 +49,7 @@ class InputRate:
 @dataclass(frozen=True)
 class FrameRecord:
     latency_ms: float
-    delta_ms: float
+    delta_ms: float | None  # None: one camera alone
     decode_ms: float
     publish_ms: float
     times: StageTimes
@@ -94,7 +94,7 @@ class Health:
             "warp_ms": [r.times.warp_ms for r in records],
             "engine_ms": [r.times.engine_ms for r in records],
             "publish_ms": [r.publish_ms for r in records],
-            "delta_ms": [abs(r.delta_ms) for r in records],
+            "delta_ms": [abs(r.delta_ms) for r in records if r.delta_ms is not None],
         }
         for name, samples in stages.items():
             for label, percentile in (("p50", 50), ("p99", 99)):

@@ -28,14 +28,17 @@ from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.inference.upgrade import EngineUpgrade
 from ssvif_core.models import open_model
-from ssvif_core.pairing import NearestPairing
+from ssvif_core.sync_policies import make_pairing
 from ssvif_ros.diagnostics import FrameRecord, Health, diagnostic_array
 from ssvif_ros.engines import begin_upgrade, build_now, engine_without_building
+from ssvif_ros.headers import OutputHeaders
 from ssvif_ros.images import thermal_array, visible_rgb
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings
+from ssvif_ros.registration_source import RegistrationSource
+from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher, status_of, status_values
 from ssvif_ros.synchronizer import POLL_PERIOD_S
 from ssvif_ros.worker import LatestWorker
 
@@ -74,8 +77,10 @@ class FusionNode(LifecycleNode):
         self._pipeline: Pipeline | None = None
         self._outputs: Outputs | None = None
         self._inputs: Inputs | None = None
-        self._worker: LatestWorker[tuple[Image, Image]] | None = None
+        self._worker: LatestWorker[tuple[Image | None, Image | None]] | None = None
+        self._status: StatusPublisher | None = None
         self._upgrade: EngineUpgrade | None = None
+        self._registration: RegistrationSource | None = None
         self._dropped = 0
         self._timers: list[Any] = []
         self._parameter_server = ParameterServer(
@@ -97,8 +102,15 @@ class FusionNode(LifecycleNode):
         engine, why = engine_without_building(model, s)
         engine.warm_up(s.warm_up_height, s.warm_up_width)
         self._pipeline = Pipeline(engine, ThermalGain())
+        try:
+            self._registration = RegistrationSource(self, self._pipeline, s)
+        except SsvifError:
+            self._free()
+            raise
         self._upgrade = begin_upgrade(model, s, self._pipeline)
         self._outputs = Outputs(self, model.card)
+        self._status = StatusPublisher(self)
+        self._headers = OutputHeaders()
         self._health = Health()
         self._apply_live(s)
         self.get_logger().info(
@@ -112,13 +124,14 @@ class FusionNode(LifecycleNode):
         assert self._outputs is not None
         result = super().on_activate(state)
         s = self.settings
-        pairing: NearestPairing[Image, Image] = NearestPairing(queue_size=s.queue_size)
+        pairing = make_pairing(s.sync__policy, queue_size=s.queue_size)
         self._worker = LatestWorker(self._fuse, self._report_bad_frame)
         worker = self._worker
         self._inputs = Inputs(self, pairing, lambda v, t: worker.offer((v, t)))
         self._apply_live(s)
         self._timers = [
             self.create_timer(POLL_PERIOD_S, self._inputs.synchronizer.poll),
+            self.create_timer(STATUS_PERIOD_S, self._say_status),
             self.create_timer(REPORT_PERIOD_S, self._report),
         ]
         self._outputs.publish_label_info(self.get_clock().now())
@@ -127,6 +140,8 @@ class FusionNode(LifecycleNode):
     @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
+        if self._status is not None:
+            self._status.inactive()
         return super().on_deactivate(state)
 
     @_logged
@@ -154,6 +169,9 @@ class FusionNode(LifecycleNode):
             self._worker = None
 
     def _free(self) -> None:
+        if self._registration is not None:
+            self._registration.destroy()
+            self._registration = None
         if self._upgrade is not None:
             self._upgrade.stop()
             self._upgrade = None
@@ -163,6 +181,9 @@ class FusionNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
+        if self._status is not None:
+            self._status.destroy()
+            self._status = None
 
     def destroy_node(self) -> None:
         self._stop()
@@ -171,7 +192,7 @@ class FusionNode(LifecycleNode):
 
     # -- frames --------------------------------------------------------------------------------
 
-    def _fuse(self, pair: tuple[Image, Image]) -> None:
+    def _fuse(self, pair: tuple[Image | None, Image | None]) -> None:
         """Worker thread: messages to arrays, pipeline, arrays to messages."""
         visible_message, thermal_message = pair
         assert self._pipeline is not None and self._outputs is not None
@@ -179,29 +200,37 @@ class FusionNode(LifecycleNode):
         visible = self._decoded("visible", visible_rgb, visible_message)
         thermal = self._decoded("thermal", thermal_array, thermal_message)
         decoded = time.perf_counter()
-        visible_stamp = Time.from_msg(visible_message.header.stamp)
-        thermal_stamp = Time.from_msg(thermal_message.header.stamp)
-        result = self._pipeline.process(visible, thermal, thermal_stamp.nanoseconds * 1e-9)
+        settings = self.settings
+        header = self._headers.of(visible_message, thermal_message, settings.thermal_offset)
+        visible_ns = thermal_ns = Time.from_msg(header.stamp).nanoseconds
+        if thermal_message is not None:
+            thermal_ns = Time.from_msg(thermal_message.header.stamp).nanoseconds
+        result = self._pipeline.process(
+            visible,
+            thermal,
+            thermal_ns * 1e-9,
+            passthrough=settings.on_missing == "passthrough",
+        )
         processed = time.perf_counter()
         info = self._inputs.info if self._inputs is not None else None
-        self._outputs.publish(result, visible_message.header, info, self.settings.overlay_alpha)
+        self._outputs.publish(result, header, info, settings.overlay_alpha)
         now = self.get_clock().now().nanoseconds
-        offset_ns = self.settings.thermal_offset * 1e9
-        delta_ns = thermal_stamp.nanoseconds + offset_ns - visible_stamp.nanoseconds
+        both = visible is not None and thermal is not None
+        delta_ns = thermal_ns + settings.thermal_offset * 1e9 - visible_ns
         self._health.frame(
             now * 1e-9,
             FrameRecord(
-                latency_ms=(now - visible_stamp.nanoseconds) * 1e-6,
-                delta_ms=delta_ns * 1e-6,
+                latency_ms=(now - visible_ns) * 1e-6,
+                delta_ms=delta_ns * 1e-6 if both else None,
                 decode_ms=(decoded - start) * 1e3,
                 publish_ms=(time.perf_counter() - processed) * 1e3,
                 times=result.times,
             ),
         )
 
-    def _decoded(self, camera: str, decode: Callable[[Any], Any], message: Image) -> Any:
+    def _decoded(self, camera: str, decode: Callable[[Any], Any], message: Image | None) -> Any:
         try:
-            return decode(message)
+            return None if message is None else decode(message)
         except SsvifError as error:
             raise SsvifError(f"bad {camera} frame: {error}") from error
 
@@ -223,12 +252,27 @@ class FusionNode(LifecycleNode):
         gain.low_percentile = settings.gain__low_percentile
         gain.high_percentile = settings.gain__high_percentile
         gain.time_constant_s = settings.gain__time_constant
+        if self._registration is not None:
+            self._registration.configure(settings)
         if self._inputs is not None:
             self._inputs.synchronizer.configure(
                 slop_s=settings.slop,
                 max_wait_s=settings.max_wait,
                 thermal_offset_s=settings.thermal_offset,
+                max_thermal_age_s=settings.max_thermal_age,
             )
+            self._inputs.synchronizer.configure_presence(
+                missing_after_s=settings.missing_after,
+                frozen_after_s=settings.frozen_after,
+                singles=settings.on_missing != "stop",
+            )
+
+    def _say_status(self) -> None:
+        """Some times a second: say which cameras live, if that has changed."""
+        assert self._inputs is not None and self._status is not None
+        presence = self._inputs.synchronizer.presence
+        if presence is not None:
+            self._status.update(presence, self.settings)
 
     # -- health --------------------------------------------------------------------------------
 
@@ -247,10 +291,21 @@ class FusionNode(LifecycleNode):
             **self._health.values(now_s),
             **self._pipeline.engine.describe(),
             "engine_upgrade": self._upgrade.state if self._upgrade else "none",
+            "registration": self._registration.state if self._registration else "none",
         }
+        presence = self._inputs.synchronizer.presence
         level, message = DiagnosticStatus.OK, "fusing"
+        if presence is not None:
+            values |= status_values(presence, self.settings)
+            status = status_of(presence, self.settings)
+            level, message = status.level, status.message
+        if self._registration is not None and self._registration.problem:
+            self._registration.warn()
+            level = max(level, DiagnosticStatus.WARN)
+            message = f"{message}; {self._registration.state}"
         if silent:
-            level, message = DiagnosticStatus.WARN, "; ".join(silent.values())
+            level = max(level, DiagnosticStatus.WARN)
+            message = "; ".join([message, *silent.values()])
         self._diagnostics.publish(
             diagnostic_array(
                 self.get_clock().now(),

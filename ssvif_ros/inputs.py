@@ -9,7 +9,8 @@ from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 
-from ssvif_core.pairing import NearestPairing
+from ssvif_core.pairing_base import Pairing
+from ssvif_core.presence import Presence
 from ssvif_ros.diagnostics import InputRate
 from ssvif_ros.synchronizer import PairSynchronizer, Subscriber
 
@@ -29,21 +30,25 @@ class Inputs:
     Args:
         node: to subscribe with.
         pairing: decides which frames belong together.
-        on_pair: called with (visible message, thermal message); must only enqueue.
+        on_pair: called with (visible message, thermal message), one of them None while that camera
+            is missing; must only enqueue.
     """
 
     def __init__(
         self,
         node: LifecycleNode,
-        pairing: NearestPairing,
-        on_pair: Callable[[Image, Image], None],
+        pairing: Pairing,
+        on_pair: Callable[[Image | None, Image | None], None],
     ) -> None:
         self._node, self._since = node, _seconds(node)
         self.rates = {camera: InputRate() for camera in TOPICS}
         self.incompatible: dict[str, str] = {}
         self._subscribers = {camera: self._subscribe(camera) for camera in TOPICS}
         self.synchronizer = PairSynchronizer(
-            list(self._subscribers.values()), pairing, clock=node.get_clock()
+            list(self._subscribers.values()),
+            pairing,
+            clock=node.get_clock(),
+            presence=Presence(),
         )
         self.synchronizer.registerCallback(on_pair)
         self.info: CameraInfo | None = None

@@ -23,8 +23,11 @@ from rclpy.parameter import Parameter
 
 from ssvif_core.inference.engine import ENGINES
 from ssvif_core.models import PRECISIONS
+from ssvif_core.sync_policies import SYNC_POLICIES
 
-__all__ = ["ParameterServer", "Settings", "ros_name"]
+__all__ = ["ON_MISSING", "ParameterServer", "Settings", "ros_name"]
+
+ON_MISSING = ("fuse_single", "passthrough", "stop")
 
 
 def _parameter(
@@ -78,6 +81,11 @@ class Settings:
     tensorrt__cache: str = _parameter(
         "", "Folder of built engines; empty: $SSVIF_ENGINES or ~/.cache/ssvif/engines."
     )
+    sync__policy: str = _parameter(
+        "nearest", "How frames are paired: nearest (one to one, nearest stamps), exact (equal "
+        "stamps), hold (every visible frame at once, with the thermal frame that is there).",
+        choices=tuple(SYNC_POLICIES),
+    )  # fmt: skip
     queue_size: int = _parameter(
         15, "Frames of each camera that wait for a partner at most.", low=1, high=1000
     )
@@ -91,6 +99,23 @@ class Settings:
     thermal_offset: float = _parameter(
         0.0, "Added to thermal stamps before they are compared [s]: negative if the thermal "
         "camera stamps its frames late.", low=-10.0, high=10.0, live=True,
+    )  # fmt: skip
+    max_thermal_age: float = _parameter(
+        0.3, "Policy hold: largest time between the two frames of a pair [s].",
+        low=0.0, high=10.0, live=True,
+    )  # fmt: skip
+    on_missing: str = _parameter(
+        "fuse_single", "What to publish while one camera is missing: fuse_single (the network with "
+        "a black image in its place), passthrough (the other camera's image, no masks), stop.",
+        choices=ON_MISSING, live=True,
+    )  # fmt: skip
+    missing_after: float = _parameter(
+        0.5, "A camera that is silent for this long while the other one sends is missing [s]; give "
+        "slow cameras at least three frame periods.", low=0.05, high=60.0, live=True,
+    )  # fmt: skip
+    frozen_after: float = _parameter(
+        1.0, "A camera that repeats one picture for this long while the other one's changes is "
+        "taken as missing [s]; 0: never.", low=0.0, high=3600.0, live=True,
     )  # fmt: skip
     gain__mode: str = _parameter(
         "auto", "Thermal gain: auto (16 bit: percentile, 8 bit: none), percentile, fixed, none.",
@@ -111,6 +136,20 @@ class Settings:
     gain__time_constant: float = _parameter(
         1.0, "Time in which the gain follows the scene [s]; 0 follows at once and flickers.",
         low=0.0, high=600.0, live=True,
+    )  # fmt: skip
+    registration__mode: str = _parameter(
+        "auto", "How thermal comes onto the visible grid: file, camera_info (intrinsics of both, "
+        "pose and depth), none (same field of view); auto: file or camera_info if the parameters "
+        "below say so, else none.", choices=("auto", "none", "file", "camera_info"),
+    )  # fmt: skip
+    registration__file: str = _parameter("", "File of `ssvif calibrate` (mode file).")
+    registration__extrinsics: str = _parameter(
+        "", "Pose of the thermal camera in the visible one's optical frame, 'x y z roll pitch yaw' "
+        "or 'x y z qx qy qz qw' [m, rad] (mode camera_info); empty: from /tf_static.",
+    )  # fmt: skip
+    registration__depth: float = _parameter(
+        10.0, "Distance at which the two images match [m] (mode camera_info).",
+        low=0.1, high=10000.0, live=True,
     )  # fmt: skip
     overlay_alpha: float = _parameter(
         0.45, "Opacity of the masks on ~/overlay.", low=0.0, high=1.0, live=True

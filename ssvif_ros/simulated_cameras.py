@@ -31,6 +31,7 @@ from std_msgs.msg import Header
 
 from ssvif_core.data.streams import MODALITIES, Modality, open_stream
 from ssvif_core.errors import SsvifError
+from ssvif_core.simulation.misalignment import Misalignment
 from ssvif_core.simulation.scenes import SCENE_KINDS, Scene, SceneKind, SceneShow
 from ssvif_ros.images import to_image
 from ssvif_ros.memory import keep_image_buffers
@@ -54,9 +55,19 @@ _DEFAULTS: dict[str, tuple[Any, str]] = {
     "visible_rate": (30.0, "Frames per second."),
     "thermal_rate": (30.0, "Frames per second; many thermal cores give 9."),
     "thermal_bits": (16, "16: raw counts (mono16); 8: after gain control (mono8)."),
+    "thermal_scale": (1.0, "Part of the visible image's width that thermal sees; 0.7: narrower."),
+    "thermal_shift_x": (0.0, "Thermal looks to the right by this part of the visible width."),
+    "thermal_shift_y": (0.0, "Thermal looks downwards by this part of the visible width."),
+    "thermal_rotation": (0.0, "Thermal is turned clockwise about its axis [deg]."),
+    "thermal_width": (0, "Width of thermal images; 0: as drawn or as in the file."),
+    "thermal_height": (0, "Height of thermal images; 0: as drawn or as in the file."),
     "jitter": (0.0, "Standard deviation of the capture times [s]."),
     "thermal_offset": (0.0, "Error of the thermal stamps [s]; positive stamps are late."),
     "drop": (0.0, "Part of the frames of each camera that is never sent, 0 to 1."),
+    "thermal_freeze_every": (0.0, "The shutter closes once in this time [s]; 0: never."),
+    "thermal_freeze_for": (0.5, "How long the thermal picture then stands still [s]."),
+    "thermal_silent_every": (0.0, "The thermal camera is silent once in this time [s]; 0: never."),
+    "thermal_silent_for": (3.0, "For how long [s]."),
     "reliability": ("reliable", "Of the image topics: reliable or best_effort."),
     "epoch": (0.0, "Time in seconds at which the scene or file begins; 0: at the clock's zero."),
 }
@@ -76,9 +87,19 @@ class Settings:
     visible_rate: float
     thermal_rate: float
     thermal_bits: int
+    thermal_scale: float
+    thermal_shift_x: float
+    thermal_shift_y: float
+    thermal_rotation: float
+    thermal_width: int
+    thermal_height: int
     jitter: float
     thermal_offset: float
     drop: float
+    thermal_freeze_every: float
+    thermal_freeze_for: float
+    thermal_silent_every: float
+    thermal_silent_for: float
     reliability: str
     epoch: float
 
@@ -101,7 +122,17 @@ class Settings:
         for name in ("visible_rate", "thermal_rate"):
             if not 0.1 <= getattr(settings, name) <= 240:
                 raise SsvifError(f"{name} is {getattr(settings, name)}: use 0.1 to 240 Hz.")
+        if not 0.1 <= settings.thermal_scale <= 10:
+            raise SsvifError(f"thermal_scale is {settings.thermal_scale}: use 0.1 to 10.")
+        if (settings.thermal_width > 0) != (settings.thermal_height > 0):
+            raise SsvifError("thermal_width and thermal_height belong together: give both.")
         return settings
+
+    @property
+    def thermal_view(self) -> Misalignment:
+        size = (self.thermal_width, self.thermal_height) if self.thermal_width > 0 else None
+        shift = self.thermal_shift_x, self.thermal_shift_y
+        return Misalignment(self.thermal_scale, *shift, self.thermal_rotation, size)
 
 
 class DrawnSource:
@@ -173,6 +204,7 @@ class SimulatedCamera:
         self._start = node.get_clock().now().nanoseconds * 1e-9
         self._epoch = settings.epoch or self._start
         self._count = 0
+        self._shown: np.ndarray | None = None
         self._timer = node.create_timer(0.5 / self._rate, self._tick, clock=Clock())
 
     def _tick(self) -> None:
@@ -190,14 +222,28 @@ class SimulatedCamera:
         self._timer.reset()
 
     def _send(self, stamp: Time) -> None:
-        image = self._source.frame(max(0.0, stamp.nanoseconds * 1e-9 - self._epoch))
-        encoding = "rgb8"
-        if self._modality == "thermal":
+        scene_s = max(0.0, stamp.nanoseconds * 1e-9 - self._epoch)
+        s, thermal = self._settings, self._modality == "thermal"
+        if thermal and _in_last(scene_s, s.thermal_silent_for, s.thermal_silent_every):
+            return
+        shut = thermal and _in_last(scene_s, s.thermal_freeze_for, s.thermal_freeze_every)
+        if self._shown is None or not shut:
+            self._shown = self._source.frame(scene_s)
+        image, encoding = self._shown, "rgb8"
+        matrix = _ideal_matrix(*image.shape[:2])
+        if thermal:
+            matrix = s.thermal_view.intrinsics((image.shape[1], image.shape[0]), matrix)
+            image = s.thermal_view.apply(image)
             stamp = Time(nanoseconds=stamp.nanoseconds + int(self._settings.thermal_offset * 1e9))
             image, encoding = _thermal_as(image, self._settings.thermal_bits)
         header = Header(stamp=stamp.to_msg(), frame_id=f"{self._modality}_optical_frame")
         self._images.publish(to_image(image, encoding, header))
-        self._infos.publish(_camera_info(header, *image.shape[:2]))
+        self._infos.publish(_camera_info(header, image, matrix))
+
+
+def _in_last(time_s: float, length_s: float, period_s: float) -> bool:
+    """Whether it is the last part, `length_s` long, of a period; never where there is none."""
+    return period_s > 0 and time_s % period_s >= period_s - length_s
 
 
 def _thermal_as(image: np.ndarray, bits: int) -> tuple[np.ndarray, str]:
@@ -213,13 +259,18 @@ def _thermal_as(image: np.ndarray, bits: int) -> tuple[np.ndarray, str]:
     return image, "mono8"
 
 
-def _camera_info(header: Header, height: int, width: int) -> CameraInfo:
-    """An ideal pinhole with a horizontal field of view of 53 degrees (REP-104)."""
-    f, cx, cy = float(width), width / 2.0, height / 2.0
+def _ideal_matrix(height: int, width: int) -> np.ndarray:
+    """K of a pinhole with a horizontal field of view of 53 degrees."""
+    return np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
+
+
+def _camera_info(header: Header, image: np.ndarray, matrix: np.ndarray) -> CameraInfo:
+    """Of a lens without distortion (REP-104)."""
+    height, width = image.shape[:2]
     return CameraInfo(
         header=header, height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5,
-        k=[f, 0.0, cx, 0.0, f, cy, 0.0, 0.0, 1.0], r=[1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0],
-        p=[f, 0.0, cx, 0.0, 0.0, f, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+        k=matrix.ravel(), r=np.eye(3).ravel(),
+        p=np.column_stack([matrix, np.zeros(3)]).ravel(),
     )  # fmt: skip
 
 

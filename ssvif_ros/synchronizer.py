@@ -2,8 +2,9 @@
 
 Works with `message_filters.Subscriber` and every other filter that has `registerCallback`. Where
 message_filters is not installed, a `Subscriber` with the same interface takes its place: always
-`from ssvif_ros.synchronizer import Subscriber`. Knows stamps and nothing else of a message, and
-nothing of what is done with a pair.
+`from ssvif_ros.synchronizer import Subscriber`. Knows the stamp and the bytes of a message and
+nothing else of it, and nothing of what is done with a pair. With a `Presence` it goes on with one
+camera where the other is missing.
 
     subscribers = [Subscriber(node, Image, "visible/image_raw", qos_profile=qos),
                    Subscriber(node, Image, "thermal/image_raw", qos_profile=qos)]
@@ -20,7 +21,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.pairing import NearestPairing, Pair, PairingCounts
+from ssvif_core.pairing_base import Pair, Pairing, PairingCounts
+from ssvif_core.presence import Presence, PresenceReport, fingerprint
 
 __all__ = ["POLL_PERIOD_S", "PairSynchronizer", "Subscriber", "header_stamp_ns"]
 
@@ -116,6 +118,8 @@ def header_stamp_ns(message: Any) -> int:
 class PairSynchronizer(SimpleFilter):  # type: ignore[misc, valid-type]
     """Filter whose output is `callback(visible_message, thermal_message, *args)`.
 
+    With `presence`, one of the two is None while that camera is missing.
+
     Inputs may be called from different threads. Callbacks are run one at a time and in order, in
     the thread whose message (or poll) decided the pair or in one that is just delivering, and
     never under the lock that inputs need: a slow callback holds up no topic, an exception in it
@@ -126,26 +130,33 @@ class PairSynchronizer(SimpleFilter):  # type: ignore[misc, valid-type]
         filters: the visible and the thermal source.
         pairing: decides; from here on only this object may touch it.
         clock: `node.get_clock()`; its time at receipt is what waits are measured by.
+        presence: says when one camera goes on alone; without one, only pairs go out.
 
     Raises:
         SsvifError: not exactly two filters.
     """
 
     def __init__(
-        self, filters: Sequence[_Filter], pairing: NearestPairing[Any, Any], *, clock: _Clock
+        self,
+        filters: Sequence[_Filter],
+        pairing: Pairing[Any, Any],
+        *,
+        clock: _Clock,
+        presence: Presence | None = None,
     ) -> None:
         super().__init__()
         if len(filters) != 2:
             raise SsvifError(f"got {len(filters)} filters: pass [visible, thermal]")
         self._pairing = pairing
         self._clock = clock
+        self._presence = presence
         self._lock = threading.Lock()
         self._delivering = threading.Lock()
         self._outbox: deque[Pair[Any, Any]] = deque()
         visible, thermal = filters
         self.input_connections = [
-            visible.registerCallback(self._add, pairing.add_visible),
-            thermal.registerCallback(self._add, pairing.add_thermal),
+            visible.registerCallback(self._add, "visible", pairing.add_visible),
+            thermal.registerCallback(self._add, "thermal", pairing.add_thermal),
         ]
 
     @property
@@ -160,30 +171,53 @@ class PairSynchronizer(SimpleFilter):  # type: ignore[misc, valid-type]
         with self._lock:
             return self._pairing.pending
 
+    @property
+    def presence(self) -> PresenceReport | None:
+        """Which cameras live; None where nobody looks."""
+        with self._lock:
+            return None if self._presence is None else self._presence.report()
+
     def configure(
         self,
         *,
         slop_s: float | None = None,
         max_wait_s: float | None = None,
         thermal_offset_s: float | None = None,
+        max_thermal_age_s: float | None = None,
     ) -> None:
         """Change settings while running; None leaves one as it is.
 
         Raises:
             SsvifError: a value out of its range.
         """
+        settings = {
+            "slop_s": slop_s,
+            "max_wait_s": max_wait_s,
+            "thermal_offset_s": thermal_offset_s,
+            "max_thermal_age_s": max_thermal_age_s,
+        }
         with self._lock:
-            if slop_s is not None:
-                self._pairing.slop_s = slop_s
-            if max_wait_s is not None:
-                self._pairing.max_wait_s = max_wait_s
-            if thermal_offset_s is not None:
-                self._pairing.thermal_offset_s = thermal_offset_s
+            for name, value in settings.items():
+                if value is not None:
+                    setattr(self._pairing, name, value)
+
+    def configure_presence(
+        self, *, missing_after_s: float, frozen_after_s: float, singles: bool
+    ) -> None:
+        """Change while running when a camera is missing, and whether the other goes on alone."""
+        with self._lock:
+            self._pairing.singles = singles
+            if self._presence is not None:
+                self._presence.missing_after_s = missing_after_s
+                self._presence.frozen_after_s = frozen_after_s
 
     def poll(self) -> None:
         """Deliver the pairs whose wait has ended; for a timer of the node."""
         with self._lock:
-            self._outbox.extend(self._pairing.poll(self._clock.now().nanoseconds))
+            now_ns = self._clock.now().nanoseconds
+            if self._presence is not None:
+                self._presence.check(now_ns)
+            self._go_on(lambda: self._pairing.poll(now_ns))
         self._deliver()
 
     def flush(self) -> None:
@@ -198,11 +232,30 @@ class PairSynchronizer(SimpleFilter):  # type: ignore[misc, valid-type]
             self._pairing.reset()
             self._outbox.clear()
 
-    def _add(self, message: Any, add: Callable[[int, Any, int], list[Pair[Any, Any]]]) -> None:
+    def _add(
+        self,
+        message: Any,
+        camera: str,
+        add: Callable[[int, Any, int], list[Pair[Any, Any]]],
+    ) -> None:
         stamp_ns = header_stamp_ns(message)
+        picture = None if self._presence is None else fingerprint(message.data)
         with self._lock:
-            self._outbox.extend(add(stamp_ns, message, self._clock.now().nanoseconds))
+            now_ns = self._clock.now().nanoseconds
+            if self._presence is not None:
+                self._presence.seen(camera, stamp_ns, now_ns, picture)
+            self._go_on(lambda: add(stamp_ns, message, now_ns))
         self._deliver()
+
+    def _go_on(self, decide: Callable[[], list[Pair[Any, Any]]]) -> None:
+        """Pair, or go on with the camera that lives; the lock is held."""
+        pairs = []
+        if self._presence is not None:
+            pairs = self._pairing.go_on_alone(self._presence.alone)
+        pairs += decide()
+        if pairs and self._presence is not None:
+            self._presence.went_out()
+        self._outbox.extend(pairs)
 
     def _deliver(self) -> None:
         # Whoever finds another thread delivering leaves its pairs to that one. The outer loop

@@ -155,6 +155,15 @@ def test_camera_info_is_taken_from_beside_the_image_unless_it_is_named(context: 
     assert ("visible/camera_info", "/front/rgb/camera_info") in module.remappings(context)
     context.launch_configurations["visible_info_topic"] = "/info"
     assert ("visible/camera_info", "/info") in module.remappings(context)
+    context.launch_configurations["thermal_topic"] = "/ir/image"
+    assert ("thermal/camera_info", "/ir/camera_info") in module.remappings(context)
+
+
+def test_a_calibration_is_given_to_the_node_by_its_full_path(context: Any) -> None:
+    module = load("fusion.launch.py")
+    context.launch_configurations["calibration"] = "rig.yaml"
+    _file, changed = module.parameters(context)
+    assert changed["registration.file"].evaluate(context) == str(Path("rig.yaml").absolute())
 
 
 def test_the_shared_memory_profile_never_replaces_one_that_is_set(

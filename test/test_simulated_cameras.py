@@ -25,11 +25,13 @@ def play(ros_domain, tmp_path):
     processes = []
 
     def run(count=5, topics=("visible", "thermal"), **parameters):
-        heard = {name: [] for name in ("visible", "thermal", "info")}
+        heard = {name: [] for name in ("visible", "thermal", "info", "thermal_info")}
         qos = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
         for name in ("visible", "thermal"):
             node.create_subscription(Image, f"{name}/image_raw", heard[name].append, qos)
         node.create_subscription(CameraInfo, "visible/camera_info", heard["info"].append, qos)
+        thermal_info = heard["thermal_info"].append
+        node.create_subscription(CameraInfo, "thermal/camera_info", thermal_info, qos)
         process = RosProcess(MODULE, {**SMALL, **parameters}, tmp_path / "cameras.log")
         processes.append(process)
         enough = spin_until(executor, lambda: all(len(heard[t]) >= count for t in topics), 30.0)
@@ -72,6 +74,17 @@ def test_dropped_frames_leave_gaps(play):
     assert gaps.max() > 1.6
 
 
+def test_the_thermal_camera_can_close_its_shutter_and_fall_silent(play):
+    heard, _ = play(
+        count=40, topics=("thermal",), cameras="thermal", thermal_freeze_every=0.5,
+        thermal_freeze_for=0.3, thermal_silent_every=1.2, thermal_silent_for=0.4,
+    )  # fmt: skip
+    frames = heard["thermal"]
+    repeated = [a.data == b.data for a, b in zip(frames, frames[1:], strict=False)]
+    assert any(repeated) and not all(repeated)
+    assert np.diff(stamps_s(frames)).max() > 0.35
+
+
 def test_files_are_played_and_start_again_at_their_end(play, tmp_path):
     writer = cv2.VideoWriter(
         str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, (64, 48)
@@ -90,6 +103,29 @@ def test_files_are_played_and_start_again_at_their_end(play, tmp_path):
     assert set(np.frombuffer(thermal.data, np.uint16)) == {7000}
 
 
+def test_the_thermal_camera_may_look_elsewhere_with_another_sensor_and_says_so(play):
+    from ssvif_core.imaging.calibration import Calibration
+    from ssvif_core.imaging.pinhole import Camera
+    from ssvif_core.imaging.poses import Pose
+    from ssvif_core.imaging.registration import HomographyAlignment, PlaneAlignment
+    from ssvif_core.simulation.misalignment import Misalignment
+
+    heard, _ = play(
+        thermal_scale=0.7, thermal_shift_x=0.05, thermal_width=128, thermal_height=96,
+    )  # fmt: skip
+    thermal, info = heard["thermal"][0], heard["thermal_info"][0]
+    assert (thermal.width, thermal.height, info.width, info.height) == (128, 96, 128, 96)
+    cameras = [
+        Camera((i.width, i.height), i.k, i.distortion_model, tuple(i.d))
+        for i in (heard["info"][0], info)
+    ]
+    said = PlaneAlignment(*cameras, Pose.from_text("0 0 0 0 0 0"), 10.0)
+    view = Misalignment(0.7, 0.05, size=(128, 96)).homography((160, 120))
+    drawn = HomographyAlignment(Calibration(view, (160, 120), (128, 96)))
+    sizes = (160, 120), (128, 96)
+    np.testing.assert_allclose(said.coordinates(*sizes), drawn.coordinates(*sizes), atol=0.01)
+
+
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
@@ -97,6 +133,8 @@ def test_files_are_played_and_start_again_at_their_end(play, tmp_path):
         ({"scene": "underwater"}, "underwater"),
         ({"thermal_bits": 12}, "12"),
         ({"visible_rate": 0.0}, "visible_rate"),
+        ({"thermal_scale": 0.0}, "thermal_scale"),
+        ({"thermal_width": 64}, "thermal_height"),
     ],
 )
 def test_what_cannot_be_played_is_one_clear_line(ros_domain, tmp_path, parameters, reason):

@@ -12,8 +12,10 @@ import typer
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.streams import FrameStream, open_stream
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.imaging.panels import panel_row
+from ssvif_core.imaging.registration import HomographyAlignment, Registration
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import FusionResult, Pipeline
@@ -42,12 +44,17 @@ def fuse(
     gain: Annotated[
         str, typer.Option(help="Thermal gain: auto (16 bit: percentile, 8 bit: none), none, ...")
     ] = "auto",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="File of `ssvif calibrate`; without: both have the same field of view."),
+    ] = None,
 ) -> None:
     """Fuse pairs of files, frame by frame.
 
     Writes `fused/`, `labels/` and `overlay/` PNGs for images; for videos `fused.mp4` and
     `panels.mp4` (visible | thermal | fused | overlay).
     """
+    registration = _registration(calibration)
     loaded = open_model(model)
     streams = open_stream(visible, "visible"), open_stream(thermal, "thermal")
     total = min(map(len, streams))
@@ -55,12 +62,18 @@ def fuse(
         typer.echo(f"{len(streams[0])} visible and {len(streams[1])} thermal frames: using {total}")
     chosen, why = create_engine(loaded, engine, _options(streams[0], threads, precision))
     typer.echo(f"model {loaded.card.name} ({loaded.card.mode}), engine {why}")
-    pipeline = Pipeline(chosen, ThermalGain(mode=gain))
+    pipeline = Pipeline(chosen, ThermalGain(mode=gain), registration)
     rate = streams[0].rate_hz or DEFAULT_RATE_HZ
     writer = _Videos(output, rate) if streams[0].rate_hz else _Images(output)
     count = _run(pipeline, streams, total, rate, writer, loaded.card.palette)
     writer.close()
     typer.echo(f"{count} pairs fused into {output}")
+
+
+def _registration(calibration: Path | None) -> Registration | None:
+    if calibration is None:
+        return None
+    return Registration(HomographyAlignment(Calibration.load(calibration)))
 
 
 def _options(visible: FrameStream, threads: int, precision: str) -> EngineOptions:

@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.pinhole import scaling
 
 __all__ = ["Calibration"]
 
@@ -63,8 +64,8 @@ class Calibration:
 
     def matrix(self, visible_size: Size, thermal_size: Size) -> np.ndarray:
         """The (3, 3) homography for images of other sizes (width, height) of the same cameras."""
-        to_visible = _scaling(self.visible_size, visible_size)
-        from_thermal = _scaling(thermal_size, self.thermal_size)
+        to_visible = scaling(self.visible_size, visible_size)
+        from_thermal = scaling(thermal_size, self.thermal_size)
         matrix = to_visible @ self.homography @ from_thermal
         return matrix / matrix[2, 2]
 
@@ -106,9 +107,3 @@ class Calibration:
             part.replace(path)
         except OSError as error:
             raise SsvifError(f"Cannot write {path}: {error}") from error
-
-
-def _scaling(from_size: Size, to_size: Size) -> np.ndarray:
-    """Pixel centres of one grid to those of another over the same field of view."""
-    sx, sy = to_size[0] / from_size[0], to_size[1] / from_size[1]
-    return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])

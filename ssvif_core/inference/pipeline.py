@@ -1,4 +1,4 @@
-"""The walk of one frame pair: thermal gain -> size -> engine. The heart of node, replay and CLI.
+"""The walk of one frame pair: thermal gain -> registration -> engine, in node, replay and CLI.
 
 Arrays in, arrays out; knows no messages, files or threads. What is evaluated is what runs on the
 robot because both call `Pipeline.process`.
@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.registration import Registration
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import Engine
+from ssvif_core.inference.one_camera import StandIn
 
 __all__ = ["FusionResult", "Pipeline", "StageTimes"]
 
@@ -30,6 +32,7 @@ class StageTimes:
     gain_ms: float = 0.0
     warp_ms: float = 0.0
     engine_ms: float = 0.0
+    blend_ms: float = 0.0
 
 
 @dataclass
@@ -42,7 +45,7 @@ class FusionResult:
         thermal: (H, W) uint8 as the engine saw it: after gain and warp.
         times: wall time of each stage.
 
-    `fused` and `labels` are buffers that the next call overwrites: copy what is kept.
+    All of these may be buffers that the next call overwrites: copy what is kept.
     """
 
     fused: np.ndarray
@@ -57,47 +60,81 @@ class Pipeline:
     Args:
         engine: see `ssvif_core.inference.engine`.
         gain: raw thermal counts to 8 bit.
+        registration: thermal onto the visible grid; None: both cameras have the same field of view.
+            May be replaced at any time and from any thread, and applies from the next frame on.
     """
 
-    def __init__(self, engine: Engine, gain: ThermalGain) -> None:
-        self.engine, self.gain = engine, gain
+    def __init__(
+        self, engine: Engine, gain: ThermalGain, registration: Registration | None = None
+    ) -> None:
+        self.engine, self.gain, self.registration = engine, gain, registration
+        #: (width, height) of the last visible and of the last thermal frame.
+        self.sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
         self._next: Engine | None = None
         self._next_lock = threading.Lock()
+        self._stand_in = StandIn()
         self._sizes_seen: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def process(
-        self, visible: np.ndarray, thermal: np.ndarray, stamp_s: float | None = None
+        self,
+        visible: np.ndarray | None,
+        thermal: np.ndarray | None,
+        stamp_s: float | None = None,
+        *,
+        passthrough: bool = False,
     ) -> FusionResult:
-        """Fuse one pair.
+        """Fuse one pair, or the image of one camera where the other is missing (None).
+
+        The network then gets a black image for it, as it was trained to. Without a visible image
+        the output has the size of the last one; before the first, that of the thermal image.
 
         Args:
             visible: (H, W, 3) uint8 RGB.
-            thermal: (h, w) uint8 or uint16; resized to (H, W) where it differs, which is right
-                only for cameras that look through the same optics.
+            thermal: (h, w) uint8 or uint16. Without a registration it is resized to (H, W) where
+                it differs, which is right only for cameras that look through the same optics.
             stamp_s: time of the thermal frame in seconds, for the gain's time constant.
+            passthrough: where one camera is missing, hand on the other's own image, with every
+                label unknown (255), instead of running the network.
 
         Raises:
-            SsvifError: an array has another shape or dtype, or is empty.
+            SsvifError: an array has another shape or dtype, or is empty, or there is none.
         """
         _check(visible, thermal)
         self._take_next_engine()
+        registration = self.registration  # one and the same for the whole frame
+        size, alone = self._stand_in.size(visible, thermal), visible is None or thermal is None
+        if visible is not None and thermal is not None:
+            self.sizes = (size[1], size[0]), (thermal.shape[1], thermal.shape[0])
         times, start = StageTimes(), time.perf_counter()
-        thermal = self.gain.apply(thermal, stamp_s)
+        thermal = None if thermal is None else self.gain.apply(thermal, stamp_s)
         start = _lap(times, "gain_ms", start)
-        thermal = self._warp(thermal, visible.shape[:2])
+        if thermal is None:
+            thermal, registration = self._stand_in.black(*size), None
+        elif registration is None:
+            thermal = self._resized(thermal, size)
+        else:
+            thermal = registration.warp(thermal, (size[1], size[0]))
         start = _lap(times, "warp_ms", start)
-        fused, labels = self.engine.infer(np.ascontiguousarray(visible), thermal)
-        _lap(times, "engine_ms", start)
+        shown = self._stand_in.black(*size, 3) if visible is None else visible
+        if alone and passthrough:
+            fused, labels = self._stand_in.passed_on(visible, thermal)
+        else:
+            fused, labels = self.engine.infer(np.ascontiguousarray(shown), thermal)
+        start = _lap(times, "engine_ms", start)
+        if registration is not None:
+            fused = registration.blend(fused, shown)
+            _lap(times, "blend_ms", start)
         return FusionResult(fused, labels, thermal, times)
 
-    def _warp(self, thermal: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-        """Thermal onto the visible camera's grid: the place of registration."""
+    def _resized(self, thermal: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+        """Thermal at the visible image's size, for cameras that are not registered."""
         if (thermal.shape, size) != self._sizes_seen:
             self._sizes_seen = (thermal.shape, size)
             if thermal.shape != size:
                 logger.warning(
                     "thermal is %dx%d and visible %dx%d: thermal is resized to visible. This is "
-                    "right only if both cameras have the same field of view.",
+                    "right only if both cameras have the same field of view; else register them "
+                    "(docs/registration.md).",
                     *(thermal.shape[::-1] + size[::-1]),
                 )
         if thermal.shape == size:
@@ -127,17 +164,20 @@ class Pipeline:
         self.engine.close()
 
 
-def _check(visible: np.ndarray, thermal: np.ndarray) -> None:
-    if visible.ndim != 3 or visible.shape[2] != 3 or visible.dtype != np.uint8:
+def _check(visible: np.ndarray | None, thermal: np.ndarray | None) -> None:
+    for name, image in (("visible", visible), ("thermal", thermal)):
+        if image is not None and image.size == 0:
+            raise SsvifError(f"The {name} image is empty: {image.shape}.")
+    if visible is not None and (
+        visible.ndim != 3 or visible.shape[2] != 3 or visible.dtype != np.uint8
+    ):
         raise SsvifError(
             f"visible is {visible.dtype} {visible.shape}: it must be uint8 (H, W, 3) RGB."
         )
-    if thermal.ndim != 2 or thermal.dtype not in (np.uint8, np.uint16):
+    if thermal is not None and (thermal.ndim != 2 or thermal.dtype not in (np.uint8, np.uint16)):
         raise SsvifError(
             f"thermal is {thermal.dtype} {thermal.shape}: it must be uint8 or uint16 (H, W)."
         )
-    if visible.size == 0 or thermal.size == 0:
-        raise SsvifError(f"An image is empty: visible {visible.shape}, thermal {thermal.shape}.")
 
 
 def _lap(times: StageTimes, stage: str, start: float) -> float:

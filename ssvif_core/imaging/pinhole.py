@@ -1,0 +1,157 @@
+"""A camera as camera_info describes it: pixels <-> rays, with the lens distortion of its model.
+
+Knows numbers, no messages. Coordinates are those of an optical frame (REP-103): x right, y down,
+z forward; pixel centres have whole coordinates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from ssvif_core.errors import SsvifError
+
+__all__ = ["DISTORTION_MODELS", "Camera", "scaling"]
+
+Size = tuple[int, int]
+
+#: Names of sensor_msgs/distortion_models.hpp -> numbers of coefficients that OpenCV takes.
+DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+#: A ray that comes back this far from its pixel [px] was not found: the model is not invertible.
+ROUND_TRIP_PX = 1.0
+#: Iterations of the inverse model; OpenCV's own 5 leave tenths of a pixel with wide lenses.
+CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-3)
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """Intrinsics of one camera.
+
+    Attributes:
+        size: (width, height) that `matrix` is for.
+        matrix: (3, 3) float64, K of camera_info.
+        model: a key of `DISTORTION_MODELS`; "" for none.
+        distortion: D of camera_info, in OpenCV's order.
+    """
+
+    size: Size
+    matrix: np.ndarray
+    model: str = ""
+    distortion: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        matrix = np.asarray(self.matrix, np.float64).reshape(3, 3)
+        if not np.isfinite(matrix).all() or min(self.size) < 1 or matrix[0, 0] * matrix[1, 1] <= 0:
+            raise SsvifError(
+                f"camera of size {list(self.size)} has no focal length (K[0] is {matrix[0, 0]:g}): "
+                "calibrate it, and let its driver publish the result in camera_info (REP-104)"
+            )
+        object.__setattr__(self, "matrix", matrix)
+        object.__setattr__(self, "distortion", tuple(map(float, self.distortion)))
+        if not any(self.distortion):
+            object.__setattr__(self, "model", "")
+        elif self.model not in DISTORTION_MODELS:
+            raise SsvifError(
+                f"distortion model '{self.model}' is not one of {list(DISTORTION_MODELS)}: "
+                "calibrate the camera with one of these"
+            )
+        elif len(self.distortion) not in DISTORTION_MODELS[self.model]:
+            raise SsvifError(
+                f"distortion model {self.model} has {len(self.distortion)} coefficients, not "
+                f"{' or '.join(map(str, DISTORTION_MODELS[self.model]))}: correct D in camera_info"
+            )
+
+    def resized(self, size: Size) -> Camera:
+        """The same camera with images of another size (width, height)."""
+        if size == self.size:
+            return self
+        return replace(self, size=size, matrix=scaling(self.size, size) @ self.matrix)
+
+    def without_distortion(self) -> Camera:
+        """The camera of images that `cv2.undistort` made: the same K, no distortion."""
+        return replace(self, model="", distortion=())
+
+    def rays(self, pixels: np.ndarray) -> np.ndarray:
+        """Directions in which pixels look.
+
+        Args:
+            pixels: (N, 2) float64.
+
+        Returns:
+            (N, 2) float64, x / z and y / z; NaN where the lens model has no such pixel.
+        """
+        points = np.ascontiguousarray(pixels, np.float64).reshape(-1, 1, 2)
+        d = np.array(self.distortion)
+        if self.model == "equidistant":
+            rays = cv2.fisheye.undistortPoints(points, self.matrix, d, criteria=CRITERIA)
+        elif self.model:
+            rays = cv2.undistortPointsIter(
+                points, self.matrix, d, np.eye(3), np.eye(3), CRITERIA
+            )  # fmt: skip
+        else:
+            rays = cv2.undistortPoints(points, self.matrix, None)
+        rays = rays.reshape(-1, 2)
+        if self.model:
+            back = self.pixels(np.column_stack([rays, np.ones(len(rays))]))
+            lost = ~(np.abs(back - points[:, 0]).max(axis=1) < ROUND_TRIP_PX)  # NaN is lost too
+            rays[lost] = np.nan
+        return rays
+
+    def pixels(self, points: np.ndarray) -> np.ndarray:
+        """Where points in front of the camera are seen.
+
+        Args:
+            points: (N, 3) float64 in the optical frame.
+
+        Returns:
+            (N, 2) float64; NaN for points behind the camera, and for those beyond the angle up to
+            which the lens model is a lens (polynomials fold back outside the image, and would show
+            a second copy of it there).
+        """
+        z = points[:, 2]
+        seen = z > 1e-9
+        x, y = (np.divide(points[:, i], z, where=seen, out=np.full(len(z), np.nan)) for i in (0, 1))
+        seen &= np.hypot(x, y) < self._largest_slope()
+        flat = np.column_stack([x, y, np.ones(len(z))])[:, None]
+        flat[~seen] = (0.0, 0.0, 1.0)
+        pixels = self._project(flat)
+        pixels[~seen] = np.nan
+        return pixels
+
+    def _project(self, points: np.ndarray) -> np.ndarray:
+        none, d = np.zeros(3), np.array(self.distortion if self.model else [0.0] * 4)
+        project = cv2.fisheye.projectPoints if self.model == "equidistant" else cv2.projectPoints
+        pixels, _ = project(points, none, none, self.matrix, d)
+        return pixels.reshape(-1, 2)
+
+    def _largest_slope(self) -> float:
+        """Distance from the axis, at depth 1, up to which farther out is farther out in the image.
+
+        The radial part of the models: OpenCV, "Camera Calibration and 3D Reconstruction", and
+        Kannala and Brandt (2006) for equidistant.
+        """
+        if not self.model:
+            return np.inf
+        if self.model == "equidistant":
+            theta = np.linspace(0.0, np.pi / 2, 2000, endpoint=False)
+            k = self.distortion
+            radius = theta * (1 + sum(k[i] * theta ** (2 * i + 2) for i in range(4)))
+            slope = np.tan(theta)
+        else:
+            k = self.distortion + (0.0,) * 8
+            slope = np.linspace(0.0, 10.0, 20000)
+            r2 = slope**2
+            over = 1 + r2 * (k[0] + r2 * (k[1] + r2 * k[4]))
+            under = 1 + r2 * (k[5] + r2 * (k[6] + r2 * k[7]))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                radius = slope * over / under
+        folds = np.flatnonzero(~(np.diff(radius) > 0))
+        return float(slope[folds[0]]) if folds.size else float(slope[-1])
+
+
+def scaling(from_size: Size, to_size: Size) -> np.ndarray:
+    """(3, 3) map of pixels of one grid to those of another over the same field of view."""
+    sx, sy = to_size[0] / from_size[0], to_size[1] / from_size[1]
+    return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])

@@ -1,0 +1,228 @@
+"""Where the fusion node's registration comes from: a file, or camera_info with the rig's pose.
+
+Gathers what is needed, makes the maps in a thread of its own, and hands the result to the pipeline
+between two frames. Until everything has come, frames are fused unregistered, and this says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.calibration import Calibration
+from ssvif_core.imaging.pinhole import Camera
+from ssvif_core.imaging.poses import Pose
+from ssvif_core.imaging.registration import (
+    Alignment,
+    HomographyAlignment,
+    PlaneAlignment,
+    Registration,
+)
+from ssvif_core.inference.pipeline import Pipeline
+from ssvif_ros.parameters import Settings
+from ssvif_ros.static_transforms import StaticTransforms, listen
+from ssvif_ros.worker import LatestWorker
+
+__all__ = ["RegistrationSource", "camera_of", "mode_of"]
+
+CAMERAS = ("visible", "thermal")
+WARN_PERIOD_S = 5.0
+#: REP-2003: what a camera's driver publishes is received best effort.
+INFO_QOS = qos_profile_sensor_data
+
+
+def mode_of(settings: Settings) -> str:
+    """The mode that "auto" stands for."""
+    if settings.registration__mode != "auto":
+        return settings.registration__mode
+    if settings.registration__file:
+        return "file"
+    return "camera_info" if settings.registration__extrinsics else "none"
+
+
+class RegistrationSource:
+    """Keeps a pipeline's registration in step with parameters, camera_info and TF.
+
+    Args:
+        node: to subscribe and to log with.
+        pipeline: receives the registration.
+        settings: of the node at configure.
+
+    Raises:
+        SsvifError: the file or the pose cannot be used, or TF is needed and not installed.
+    """
+
+    def __init__(self, node: LifecycleNode, pipeline: Pipeline, settings: Settings) -> None:
+        self._node, self._pipeline = node, pipeline
+        self._mode, self._depth_m = mode_of(settings), settings.registration__depth
+        self._infos: dict[str, CameraInfo] = {}
+        self._intrinsics: dict[str, tuple[Any, ...]] = {}
+        self._subscriptions: list[Any] = []
+        self._calibration: Calibration | None = None
+        self._pose: Pose | None = None
+        self._tree: StaticTransforms | None = None
+        self._waiting = self._failed = ""
+        self._ready = ""
+        self._worker: LatestWorker[Alignment] | None = None
+        if self._mode == "none":
+            return
+        if self._mode == "file":
+            self._read_file(settings.registration__file)
+        elif settings.registration__extrinsics:
+            self._pose = Pose.from_text(settings.registration__extrinsics)
+        else:
+            self._tree, subscription = listen(node, self._update)
+            self._subscriptions.append(subscription)
+        self._worker = LatestWorker(self._make, self._report)
+        if self._calibration is None or self._calibration.undistorted:
+            for camera in CAMERAS:
+                self._subscriptions.append(self._subscribe(camera))
+        self._update()
+
+    def _read_file(self, path: str) -> None:
+        if not path:
+            raise SsvifError("registration.mode is file: name the file in registration.file")
+        self._calibration = Calibration.load(Path(path).expanduser())
+        if not self._calibration.undistorted:  # made here, so that the first frame need not wait
+            self._make(HomographyAlignment(self._calibration))
+
+    def _subscribe(self, camera: str) -> Any:
+        def take(info: CameraInfo) -> None:
+            if self._intrinsics.get(camera) != (intrinsics := _intrinsics(info)):
+                self._infos[camera], self._intrinsics[camera] = info, intrinsics
+                self._update()
+
+        return self._node.create_subscription(CameraInfo, f"{camera}/camera_info", take, INFO_QOS)
+
+    # -- what it says --------------------------------------------------------------------------
+
+    @property
+    def problem(self) -> str:
+        """Why frames are not registered as they should be; "" if they are."""
+        return self._failed or self._waiting
+
+    @property
+    def state(self) -> str:
+        """For diagnostics: "none", what registers, or what is missing."""
+        if self.problem and self._ready:
+            return f"registered as before ({self._ready}): {self.problem}"
+        if self.problem:
+            return f"thermal is not registered: {self.problem}"
+        return self._ready or ("none" if self._mode == "none" else "maps are being made")
+
+    def warn(self) -> None:
+        """Log what is missing; call it once a second."""
+        if self.problem:
+            self._node.get_logger().warning(self.state, throttle_duration_sec=WARN_PERIOD_S)
+
+    # -- what it does --------------------------------------------------------------------------
+
+    def configure(self, settings: Settings) -> None:
+        """Take live parameters."""
+        if self._depth_m != settings.registration__depth:
+            self._depth_m = settings.registration__depth
+            self._update()
+
+    def _update(self) -> None:
+        """Something has changed: have the maps made, or note what is missing."""
+        self._waiting = self._failed = ""
+        try:
+            alignment = self._alignment()
+        except SsvifError as error:
+            self._failed = str(error)
+            return
+        if alignment is not None and self._worker is not None:
+            self._worker.offer(alignment)
+
+    def _alignment(self) -> Alignment | None:
+        """What the parts that have come make; None, with `_waiting` set, while one is missing."""
+        calibration = self._calibration
+        if calibration is not None and not calibration.undistorted:
+            return None  # was made from the file
+        missing = [camera for camera in CAMERAS if camera not in self._infos]
+        if missing:
+            topics = [self._node.resolve_topic_name(f"{camera}/camera_info") for camera in missing]
+            self._waiting = f"waiting for {' and '.join(topics)}"
+            return None
+        visible, thermal = (camera_of(self._infos[camera], camera) for camera in CAMERAS)
+        if calibration is not None:
+            return HomographyAlignment(calibration, (visible, thermal))
+        pose = self._pose or self._pose_from_tf()
+        return None if pose is None else PlaneAlignment(visible, thermal, pose, self._depth_m)
+
+    def _pose_from_tf(self) -> Pose | None:
+        frames = [self._infos[camera].header.frame_id for camera in CAMERAS]
+        if frames[0] == frames[1]:
+            raise SsvifError(
+                f"both camera_info have the frame '{frames[0]}': give each camera its own frame "
+                "and their pose on /tf_static, or set registration.extrinsics"
+            )
+        assert self._tree is not None
+        pose = self._tree.pose(*frames)
+        if pose is None:
+            self._waiting = (
+                f"waiting for a pose between '{frames[0]}' and '{frames[1]}' on /tf_static (or set "
+                "registration.extrinsics)"
+            )
+        return pose
+
+    def _make(self, alignment: Alignment) -> None:
+        """Worker thread (at configure: the caller's): make the maps, then swap."""
+        registration = Registration(alignment)
+        sizes = self._pipeline.sizes or self._expected_sizes()
+        coverage = registration.prepare(*sizes)
+        self._pipeline.registration = registration
+        self._ready = f"{alignment.describe()}, thermal covers {100 * coverage:.0f} %"
+        self._node.get_logger().info(f"registered: {self._ready}")
+
+    def _expected_sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        if self._calibration is not None:
+            return self._calibration.visible_size, self._calibration.thermal_size
+        visible, thermal = (camera_of(self._infos[camera], camera).size for camera in CAMERAS)
+        return visible, thermal
+
+    def _report(self, error: Exception) -> None:
+        self._failed = str(error)
+
+    def destroy(self) -> None:
+        """Stop listening; the pipeline keeps what it has."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+        if self._worker is not None:
+            self._worker.stop()
+
+
+def _intrinsics(info: CameraInfo) -> tuple[Any, ...]:
+    """What must be equal for the maps to stay."""
+    roi = info.roi
+    window = (roi.x_offset, roi.y_offset, roi.width, roi.height)
+    return (
+        info.width, info.height, info.distortion_model, info.header.frame_id, window,
+        info.binning_x, info.binning_y, bytes(memoryview(info.k)), tuple(info.d),
+    )  # fmt: skip
+
+
+def camera_of(info: CameraInfo, camera: str = "camera") -> Camera:
+    """Intrinsics of the images that a camera_info belongs to (REP-104).
+
+    K and D are those of the sensor's full frame; a region of interest moves the centre, and
+    binning only scales, which `Camera.resized` does.
+
+    Raises:
+        SsvifError: the camera is not calibrated, or its distortion model is not known.
+    """
+    matrix = info.k.reshape(3, 3).copy()
+    width, height = info.width, info.height
+    if info.roi.width and info.roi.height:
+        matrix[:2, 2] -= (info.roi.x_offset, info.roi.y_offset)
+        width, height = info.roi.width, info.roi.height
+    try:
+        return Camera((width, height), matrix, info.distortion_model, tuple(info.d))
+    except SsvifError as error:
+        raise SsvifError(f"{camera}/camera_info: {error}") from error

@@ -1,0 +1,246 @@
+"""The fusion node as its own process while cameras stop, freeze, come back or run at odd rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from rcl_interfaces.msg import Parameter as ParameterMessage  # noqa: E402
+from rcl_interfaces.msg import ParameterType, ParameterValue  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
+from rclpy.time import Time  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
+from ssvif_ros.images import to_image  # noqa: E402
+from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa: E402
+
+SIZES = {"visible": (128, 160, 3), "thermal": (64, 80)}
+RATES_HZ = {"visible": 20, "thermal": 9}
+
+
+class Cameras:
+    """Two cameras at real rates, each of which can be stopped or frozen, and an ear on the node."""
+
+    def __init__(self, node, executor, rates_hz):
+        self.node, self.executor = node, executor
+        self.stopped: set[str] = set()
+        self.frozen: set[str] = set()
+        self.stamp_error_ns = {"visible": 0, "thermal": 0}
+        self._rng = np.random.default_rng(0)
+        self._last = {}
+        self._publishers = {
+            camera: node.create_publisher(Image, f"{camera}/image_raw", 20) for camera in SIZES
+        }
+        for camera, rate_hz in rates_hz.items():
+            node.create_timer(1 / rate_hz, lambda camera=camera: self.send(camera))
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.fused, self.labels, self.said, self.diagnostics = [], [], [], {}
+        node.create_subscription(Image, "fusion/fused", self.fused.append, 20)
+        node.create_subscription(Image, "fusion/labels", self.labels.append, 20)
+        node.create_subscription(DiagnosticStatus, "fusion/status", self.said.append, latched)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 10)
+
+    def send(self, camera, now_ns=None):
+        if camera in self.stopped:
+            return
+        if camera not in self.frozen or camera not in self._last:
+            self._last[camera] = self._rng.integers(60, 120, SIZES[camera], dtype=np.uint8)
+        now_ns = now_ns or self.node.get_clock().now().nanoseconds
+        stamp_ns = now_ns + self.stamp_error_ns[camera]
+        header = Header(stamp=Time(nanoseconds=stamp_ns).to_msg(), frame_id=f"{camera}_frame")
+        encoding = "rgb8" if camera == "visible" else "mono8"
+        self._publishers[camera].publish(to_image(self._last[camera], encoding, header))
+
+    def _diagnose(self, message):
+        self.diagnostics = {v.key: v.value for v in message.status[0].values}
+
+    def until(self, condition, timeout_s=30.0):
+        return spin_until(self.executor, condition, timeout_s)
+
+    def until_said(self, *words):
+        """Spin until the newest status has all these words."""
+        return self.until(lambda: self.said and all(w in self.said[-1].message for w in words))
+
+    def more_fused(self, count=4):
+        wanted = len(self.fused) + count
+        return self.until(lambda: len(self.fused) >= wanted)
+
+    def counted(self, name):
+        return int(self.diagnostics.get(name, 0))
+
+    def set(self, name, value):
+        message = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+        client = self.node.create_client(SetParameters, "fusion/set_parameters")
+        assert self.until(client.service_is_ready)
+        request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=message)])
+        future = client.call_async(request)
+        assert self.until(future.done)
+        assert future.result().results[0].successful
+        self.node.destroy_client(client)
+
+
+@pytest.fixture
+def start(ros_domain, tmp_path):
+    """Function that starts an active fusion node and two cameras."""
+    node, executor = ros_domain
+    processes = []
+
+    def run(rates_hz=RATES_HZ, **parameters):
+        height, width, _ = SIZES["visible"]
+        settings = {"model": "tiny", "threads": 1, "warm_up_width": width, "warm_up_height": height}
+        process = RosProcess(
+            "ssvif_ros.fusion_node", {**settings, **parameters}, tmp_path / "fusion.log"
+        )
+        processes.append(process)
+        lifecycle = LifecycleClient(node, executor, "/fusion")
+        lifecycle.wait()
+        assert lifecycle.change("configure"), process.output
+        assert lifecycle.change("activate"), process.output
+        return process, lifecycle, Cameras(node, executor, rates_hz)
+
+    yield run
+    for process in processes:
+        process.stop()
+
+
+def pixels(message):
+    return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, -1)
+
+
+def test_without_thermal_it_goes_on_as_it_is_told_and_pairs_again_when_it_is_back(start):
+    process, _, cameras = start()
+    assert cameras.until_said("fusing"), process.output
+    assert cameras.more_fused()
+
+    cameras.stopped.add("thermal")
+    assert cameras.until_said("visible alone", "thermal camera is silent"), process.output
+    assert cameras.said[-1].level == DiagnosticStatus.WARN
+    values = {v.key: v.value for v in cameras.said[-1].values}
+    assert (values["mode"], values["visible_state"], values["thermal_state"]) == (
+        "visible", "ok", "missing"
+    )  # fmt: skip
+    assert cameras.more_fused()
+    assert cameras.until(lambda: cameras.counted("single_visible") > 0)
+    assert cameras.diagnostics["mode"] == "visible"
+    assert (pixels(cameras.labels[-1]) < 255).all()
+
+    cameras.set("on_missing", "passthrough")
+    assert cameras.until(lambda: cameras.labels and (pixels(cameras.labels[-1]) == 255).all())
+    assert pixels(cameras.fused[-1]).shape == SIZES["visible"]
+
+    cameras.set("on_missing", "stop")
+    assert cameras.until_said("nothing is published", "thermal camera is silent")
+    assert cameras.said[-1].level == DiagnosticStatus.ERROR
+    assert cameras.until(lambda: cameras.counted("withheld_visible") > 5)
+    quiet = len(cameras.fused)
+    assert cameras.until(lambda: cameras.counted("withheld_visible") > 20)
+    assert len(cameras.fused) == quiet
+
+    cameras.stopped.clear()
+    assert cameras.until_said("fusing")
+    paired = cameras.counted("paired")
+    assert cameras.more_fused()
+    assert cameras.until(lambda: cameras.counted("paired") > paired)
+    assert (pixels(cameras.labels[-1]) < 255).all()
+    assert "visible alone: the thermal camera is silent" in process.output
+
+
+def test_without_visible_thermal_drives_and_without_both_it_waits(start):
+    process, lifecycle, cameras = start(thermal_offset=-0.004)
+    assert cameras.until_said("fusing"), process.output
+    cameras.stopped.add("visible")
+    assert cameras.until_said("thermal alone", "visible camera is silent"), process.output
+    cameras.fused.clear()
+    assert cameras.more_fused()
+    message = cameras.fused[-1]
+    assert (message.height, message.width) == SIZES["visible"][:2]
+    assert message.header.frame_id == "visible_frame"
+    latest_ns = cameras.node.get_clock().now().nanoseconds - 4_000_000
+    assert 0 < Time.from_msg(message.header.stamp).nanoseconds < latest_ns
+
+    cameras.stopped.add("thermal")
+    assert cameras.until_said("no frames of visible and thermal"), process.output
+    assert lifecycle.state() == "active"
+    cameras.stopped.clear()
+    assert cameras.until_said("fusing")
+    assert cameras.more_fused()
+    assert lifecycle.change("deactivate")
+    assert cameras.until_said("inactive")
+
+
+def test_hold_gives_one_output_for_every_visible_frame(start):
+    process, _, cameras = start(
+        **{"sync.policy": "hold", "max_thermal_age": 5.0, "missing_after": 5.0}
+    )
+    assert cameras.more_fused(), process.output
+    cameras.fused.clear()
+    assert cameras.until(lambda: cameras.counted("paired") > 0)
+    unpaired = cameras.counted("unpaired_visible")  # those before the first thermal frame
+    assert cameras.until(lambda: cameras.counted("paired") > 40), cameras.diagnostics
+    assert cameras.counted("unpaired_visible") == unpaired
+    assert cameras.counted("received_visible") == cameras.counted("paired") + unpaired
+    assert cameras.counted("reused_thermal") > cameras.counted("received_thermal") / 2
+    stamps = [Time.from_msg(m.header.stamp).nanoseconds for m in cameras.fused]
+    assert stamps == sorted(set(stamps))
+
+
+def test_a_thermal_camera_that_freezes_is_reported_and_left_out_until_it_moves(start):
+    process, _, cameras = start(frozen_after=0.6)
+    assert cameras.until_said("fusing"), process.output
+    cameras.frozen.add("thermal")
+    assert cameras.until_said("visible alone", "thermal camera repeats one picture")
+    assert cameras.until(lambda: cameras.counted("withheld_thermal") > 0)
+    assert cameras.diagnostics["thermal_state"] == "frozen"
+    assert cameras.counted("thermal_repeated") > 3
+    cameras.frozen.clear()
+    assert cameras.until_said("fusing")
+    assert cameras.more_fused()
+
+
+def test_stamps_that_never_meet_are_said_to_be_the_reason_why_nothing_comes_out(start):
+    process, _, cameras = start()
+    cameras.stamp_error_ns["thermal"] = -7_000_000_000
+    assert cameras.until_said("no two frames belong together", "7.0 s behind"), process.output
+    assert not cameras.fused
+
+
+def test_simulated_time_that_stops_steps_and_jumps_back_makes_no_camera_missing(start):
+    process, _, cameras = start(rates_hz={}, use_sim_time=True)
+    clock = cameras.node.create_publisher(Clock, "/clock", 20)
+    now_ns = 100_000_000_000
+
+    def run(frames, step_ns):
+        """Let simulated time go on, with a pair of frames at each step, until they are fused."""
+        nonlocal now_ns
+        cameras.fused.clear()
+
+        def step():
+            nonlocal now_ns
+            now_ns += step_ns
+            clock.publish(Clock(clock=Time(nanoseconds=now_ns).to_msg()))
+            for camera in SIZES:
+                cameras.send(camera, now_ns)
+            cameras.executor.spin_once(timeout_sec=0.02)
+            return len(cameras.fused) >= frames
+
+        assert cameras.until(step), (process.output, cameras.said)
+
+    run(10, 33_000_000)
+    assert cameras.until_said("fusing")
+    cameras.said.clear()
+    for jump_s in (60, -40, 3600, -3600):
+        for _ in range(20):  # paused: /clock repeats itself, and nothing else comes
+            clock.publish(Clock(clock=Time(nanoseconds=now_ns).to_msg()))
+            cameras.executor.spin_once(timeout_sec=0.02)
+        now_ns += jump_s * 1_000_000_000
+        run(20, 33_000_000)
+    assert {said.message.split(",")[0] for said in cameras.said} <= {"fusing"}, process.output
+    cameras.stopped.add("thermal")
+    run(5, 50_000_000)
+    assert cameras.until_said("visible alone", "thermal camera is silent")
