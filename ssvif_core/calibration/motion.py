@@ -106,7 +106,7 @@ def _shift(before: list[np.ndarray], after: list[np.ndarray]) -> np.ndarray:
             laid = cv2.warpAffine(
                 second, back, second.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
             )
-            gy, gx = np.gradient((first + laid) / 2)
+            gy, gx = np.asarray(np.gradient((first + laid) / 2))
             gx, gy, rest = gx[inside].ravel(), gy[inside].ravel(), (first - laid)[inside].ravel()
             # Things that move by themselves differ most: they count less.
             weight = 1 / (1 + (rest / (2 * np.abs(rest).mean() + 1e-6)) ** 2)
