@@ -17,7 +17,7 @@ from ssvif_core.imaging.calibration import Calibration
 
 __all__ = ["calibrate_target", "calibrate_targetless", "check", "describe_target", "picture_path"]
 
-#: Unrelated scenes and noise gave up to 0.44, real clips 0.72 and more (docs/calibration.md).
+#: Unrelated scenes and noise gave up to 0.44, real clips 0.66 and more (docs/calibration.md).
 LEAST_AGREEMENT = 0.6
 #: Standard deviation of the worst corner, as a part of the visible width: 3 pixels of 640.
 MOST_UNCERTAINTY = 3 / 640
