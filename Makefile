@@ -6,6 +6,7 @@ VENV ?= .venv
 OUTPUT ?= demo_output
 DURATION ?= 15
 PYTEST_ARGS ?=
+MINUTES ?= 30
 # `make colcon` shows that both of colcon's steps work, with the tests of what is installed. All
 # tests run in it with COLCON_TESTS=test; `make test` has run them by then, and twice is long.
 COLCON_TESTS ?= test/test_install_tree.py test/test_launch_files.py
@@ -20,7 +21,7 @@ PIP_INSTALL = $(IN_VENV) python -m pip install --quiet --disable-pip-version-che
 PACKAGING := setup.py setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format colcon clean
+.PHONY: help demo test soak lint format colcon clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +33,10 @@ demo: $(VENV)/.installed-ros ## Fuse two simulated cameras live; VISIBLE= THERMA
 
 test: $(VENV)/.installed-dev ## Run all tests; PYTEST_ARGS= goes to pytest
 	@$(IN_VENV) python -m pytest $(PYTEST_ARGS)
+
+soak: $(VENV)/.installed-dev ## Thirty minutes of faults; MINUTES=, writes benchmarks/results/soak.json
+	@$(IN_VENV) SSVIF_SOAK_MINUTES=$(MINUTES) SSVIF_SOAK_RESULT=benchmarks/results/soak.json \
+		python -m pytest -q test/test_soak.py
 
 lint: $(VENV)/.installed-dev ## Check style and types
 	@$(IN_VENV) ruff check .

@@ -56,6 +56,8 @@ NODE_PARAMETERS: dict[str, Callable[[str], Any]] = {
     "engine": str,
     "precision": str,
     "threads": int,
+    "visible_transport": str,
+    "thermal_transport": str,
     "sync.policy": str,
     "slop": float,
     "thermal_offset": float,
@@ -250,6 +252,16 @@ def generate_launch_description() -> LaunchDescription:
                 "thermal_topic",
                 default_value="thermal/image_raw",
                 description="Images of the thermal camera.",
+            ),
+            DeclareLaunchArgument(
+                "visible_transport",
+                default_value="",
+                description="raw, or compressed: then visible_topic + '/compressed' is heard.",
+            ),
+            DeclareLaunchArgument(
+                "thermal_transport",
+                default_value="",
+                description="The same for the thermal camera.",
             ),
             DeclareLaunchArgument(
                 "visible_info_topic",

@@ -64,17 +64,24 @@ class Health:
         self.output = InputRate()
         self.fused = 0
         self.bad_frames = 0
+        self.failed_in_row = 0  # pairs, up to now
         self.last_error = ""
 
     def frame(self, now_s: float, record: FrameRecord) -> None:
         with self._lock:
             self.fused += 1
+            self.failed_in_row = 0
             self.output.tick(now_s)
             self._records.append(record)
 
     def bad_frame(self, reason: str) -> None:
         with self._lock:
             self.bad_frames += 1
+            self.failed_in_row += 1
+            self.last_error = reason
+
+    def bad_message(self, reason: str) -> None:
+        with self._lock:
             self.last_error = reason
 
     def values(self, now_s: float) -> dict[str, float | int | str]:

@@ -14,9 +14,10 @@ from pathlib import Path
 from ssvif_core.deploy.engine_builder import build_arguments
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.engine import Engine, EngineOptions, choose_file, create_engine
+from ssvif_core.inference.fallback import FallbackEngine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.inference.upgrade import EngineUpgrade
-from ssvif_core.models import Model, open_model
+from ssvif_core.models import Model, in_precision, open_model
 from ssvif_ros.parameters import Settings
 
 __all__ = ["begin_upgrade", "build_now", "engine_options", "engine_without_building"]
@@ -46,12 +47,30 @@ def engine_without_building(model: Model, settings: Settings) -> tuple[Engine, s
     """
     options = engine_options(settings)
     try:
-        return create_engine(model, settings.engine, options)
+        engine, why = create_engine(model, settings.engine, options)
     except SsvifError as error:
         if settings.engine != "tensorrt" or not settings.tensorrt__build_on_start:
             raise
         engine, _ = create_engine(model, "onnxruntime", replace(options, precision="auto"))
-        return engine, f"onnxruntime for now ({error})"
+        why = f"onnxruntime for now ({error})"
+    return _with_spare(engine, model, options), why
+
+
+def _with_spare(engine: Engine, model: Model, options: EngineOptions) -> Engine:
+    """The engine, with the one that works everywhere as its spare, unless it is that one."""
+    usual = replace(options, precision="auto")
+
+    def spare() -> Engine:
+        try:
+            chosen = in_precision(model, "fp32")
+        except SsvifError:  # there is this one file
+            chosen = model
+        return create_engine(chosen, "onnxruntime", usual)[0]
+
+    about = engine.describe()
+    if (about["engine"], about["precision"]) == ("onnxruntime", "fp32"):
+        return engine
+    return FallbackEngine(engine, spare)
 
 
 def build_now(settings: Settings) -> int:
@@ -86,7 +105,7 @@ def begin_upgrade(model: Model, settings: Settings, pipeline: Pipeline) -> Engin
     def load() -> Engine:
         engine, _ = create_engine(chosen, "tensorrt", options)
         engine.warm_up(options.height, options.width)
-        return engine
+        return _with_spare(engine, model, options)
 
     def hand_over(engine: Engine) -> None:
         pipeline.replace_engine(engine)

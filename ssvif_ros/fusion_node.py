@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -25,10 +26,12 @@ from sensor_msgs.msg import Image
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.inference.fallback import FAILURES_IN_ROW
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.inference.upgrade import EngineUpgrade
 from ssvif_core.models import open_model
 from ssvif_core.sync_policies import make_pairing
+from ssvif_ros.accounting import FrameAccounts
 from ssvif_ros.diagnostics import FrameRecord, Health, diagnostic_array
 from ssvif_ros.engines import begin_upgrade, build_now, engine_without_building
 from ssvif_ros.headers import OutputHeaders
@@ -39,12 +42,12 @@ from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings
 from ssvif_ros.registration_source import RegistrationSource
 from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher, status_of, status_values
-from ssvif_ros.synchronizer import POLL_PERIOD_S
 from ssvif_ros.worker import LatestWorker
 
 __all__ = ["FusionNode", "main"]
 
 REPORT_PERIOD_S = 1.0
+STEADY = ClockType.STEADY_TIME
 #: Argument by which the executable builds its engine and ends.
 BUILD_ONLY = "--build-only"
 #: Seconds between two log lines of the same kind.
@@ -81,8 +84,8 @@ class FusionNode(LifecycleNode):
         self._status: StatusPublisher | None = None
         self._upgrade: EngineUpgrade | None = None
         self._registration: RegistrationSource | None = None
-        self._dropped = 0
-        self._timers: list[Any] = []
+        self._complain_after = 0.0
+        self._periodic: list[Any] = []
         self._parameter_server = ParameterServer(
             self, lambda: self._pipeline is not None, self._apply_live
         )
@@ -112,6 +115,7 @@ class FusionNode(LifecycleNode):
         self._status = StatusPublisher(self)
         self._headers = OutputHeaders()
         self._health = Health()
+        self._accounts = FrameAccounts()
         self._apply_live(s)
         self.get_logger().info(
             f"configured: model {model.card.name} ({model.card.mode} masks), engine {why}, "
@@ -127,12 +131,19 @@ class FusionNode(LifecycleNode):
         pairing = make_pairing(s.sync__policy, queue_size=s.queue_size)
         self._worker = LatestWorker(self._fuse, self._report_bad_frame)
         worker = self._worker
-        self._inputs = Inputs(self, pairing, lambda v, t: worker.offer((v, t)))
+        transports = {"visible": s.visible_transport, "thermal": s.thermal_transport}
+        self._inputs = Inputs(
+            self,
+            pairing,
+            transports,
+            lambda v, t: worker.offer((v, t)),
+            self._report_bad_message,
+        )
         self._apply_live(s)
-        self._timers = [
-            self.create_timer(POLL_PERIOD_S, self._inputs.synchronizer.poll),
+        self._periodic = [
             self.create_timer(STATUS_PERIOD_S, self._say_status),
-            self.create_timer(REPORT_PERIOD_S, self._report),
+            # On a clock that goes on while simulated time stands still: it is alive, and says so.
+            self.create_timer(REPORT_PERIOD_S, self._report, clock=Clock(clock_type=STEADY)),
         ]
         self._outputs.publish_label_info(self.get_clock().now())
         return result
@@ -157,16 +168,16 @@ class FusionNode(LifecycleNode):
 
     def _stop(self) -> None:
         """Stop listening and working; what was being fused is still published."""
-        for timer in self._timers:
+        for timer in self._periodic:
             self.destroy_timer(timer)
-        self._timers = []
+        self._periodic = []
         if self._inputs is not None:
             self._inputs.destroy()
-            self._inputs = None
         if self._worker is not None:
             self._worker.stop()
-            self._dropped += self._worker.dropped
-            self._worker = None
+        if self._inputs is not None and self._worker is not None:
+            self._accounts.close(self._inputs, self._worker)
+        self._inputs = self._worker = None
 
     def _free(self) -> None:
         if self._registration is not None:
@@ -213,7 +224,7 @@ class FusionNode(LifecycleNode):
         )
         processed = time.perf_counter()
         info = self._inputs.info if self._inputs is not None else None
-        self._outputs.publish(result, header, info, settings.overlay_alpha)
+        self._outputs.publish(result, header, info, settings)
         now = self.get_clock().now().nanoseconds
         both = visible is not None and thermal is not None
         delta_ns = thermal_ns + settings.thermal_offset * 1e9 - visible_ns
@@ -241,6 +252,13 @@ class FusionNode(LifecycleNode):
         text = str(error) if expected else "".join(traceback.format_exception(error))
         self._health.bad_frame(text)
         self.get_logger().error(f"frame dropped: {text}", throttle_duration_sec=THROTTLE_S)
+
+    def _report_bad_message(self, reason: str) -> None:
+        self._health.bad_message(reason)
+        now = time.monotonic()
+        if now >= self._complain_after:  # rclpy takes 1 ms to find that it need not log
+            self._complain_after = now + THROTTLE_S
+            self.get_logger().error(f"message dropped: {reason}")
 
     def _apply_live(self, settings: Settings) -> None:
         """Hand live parameters to the rooms that use them; each reads them once a frame."""
@@ -286,8 +304,7 @@ class FusionNode(LifecycleNode):
         now_s = self.get_clock().now().nanoseconds * 1e-9
         values: dict[str, object] = {
             **{f"{c}_rate_hz": r.rate_hz(now_s) for c, r in self._inputs.rates.items()},
-            **vars(self._inputs.synchronizer.counts),
-            "dropped_by_worker": self._dropped + self._worker.dropped,
+            **self._accounts.values(self._inputs, self._worker),
             **self._health.values(now_s),
             **self._pipeline.engine.describe(),
             "engine_upgrade": self._upgrade.state if self._upgrade else "none",
@@ -299,13 +316,15 @@ class FusionNode(LifecycleNode):
             values |= status_values(presence, self.settings)
             status = status_of(presence, self.settings)
             level, message = status.level, status.message
+        problems = [*silent.values(), values.get("engine_fallback")]
         if self._registration is not None and self._registration.problem:
             self._registration.warn()
-            level = max(level, DiagnosticStatus.WARN)
-            message = f"{message}; {self._registration.state}"
-        if silent:
-            level = max(level, DiagnosticStatus.WARN)
-            message = "; ".join([message, *silent.values()])
+            problems.append(self._registration.state)
+        for problem in filter(None, problems):
+            level, message = max(level, DiagnosticStatus.WARN), f"{message}; {problem}"
+        if self._health.failed_in_row >= FAILURES_IN_ROW:
+            level = DiagnosticStatus.ERROR
+            message = f"No frame could be fused: {values['last_error']}"
         self._diagnostics.publish(
             diagnostic_array(
                 self.get_clock().now(),
@@ -375,14 +394,17 @@ def _build_only(node: FusionNode) -> int:
 
 
 def _spin(node: FusionNode, executor: SingleThreadedExecutor) -> None:
-    """Spin; on jazzy a request for an invalid transition raises here, and the node must live on."""
-    from rclpy._rclpy_pybind11 import RCLError
+    """Spin, and go on where rclpy raises: the node must live.
 
+    On jazzy a request for an invalid transition raises RCLError, a RuntimeError. On kilted a
+    message that is being converted when a signal comes raises RuntimeError: the end follows then.
+    """
     while rclpy.ok():
         try:
             executor.spin()
-        except RCLError as error:
-            node.get_logger().error(f"request refused: {error}")
+        except RuntimeError as error:
+            if rclpy.ok():
+                node.get_logger().error(f"refused: {error}", throttle_duration_sec=THROTTLE_S)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from array import array
 
+import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from ssvif_core.imaging.encodings import DECODED, NATIVE_IS_BIG, thermal_of, visible_of
 from ssvif_core.imaging.encodings import ENCODINGS as LAYOUTS
-from ssvif_core.imaging.encodings import NATIVE_IS_BIG, thermal_of, visible_of
 from ssvif_core.imaging.encodings import EncodingError as ImageError
 from ssvif_core.imaging.encodings import pixels_of as image_array
 
-__all__ = ["ImageError", "image_array", "thermal_array", "to_image", "visible_rgb"]
+__all__ = [
+    "ImageBuffer", "ImageError", "image_array", "thermal_array", "to_compressed", "to_image",
+    "visible_rgb",
+]  # fmt: skip
 
 
 def visible_rgb(message: Image | CompressedImage) -> np.ndarray:
@@ -26,18 +30,18 @@ def visible_rgb(message: Image | CompressedImage) -> np.ndarray:
     Raises:
         ImageError: see `encodings.visible_of`.
     """
-    if isinstance(message, Image) and message.encoding not in LAYOUTS:
+    if isinstance(message, Image) and message.encoding not in DECODED:
         return _by_cv_bridge(message, "rgb8")
     return visible_of(message)
 
 
 def thermal_array(message: Image | CompressedImage) -> np.ndarray:
-    """A thermal image as (H, W) uint8 or uint16: a view for mono8, mono16, 8UC1 and 16UC1.
+    """A thermal image as (H, W) uint8, uint16 or float32: a view where the encoding allows.
 
     Raises:
         ImageError: see `encodings.thermal_of`.
     """
-    if isinstance(message, Image) and message.encoding not in LAYOUTS:
+    if isinstance(message, Image) and message.encoding not in DECODED:
         return _by_cv_bridge(message, "mono16" if "16" in message.encoding else "mono8")
     return thermal_of(message)
 
@@ -46,7 +50,7 @@ def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     """A raw image message of an array.
 
     Args:
-        pixels: (H, W) or (H, W, C) uint8 or uint16, as `encoding` has it.
+        pixels: (H, W) or (H, W, C), as `encoding` has it.
         encoding: a key of `LAYOUTS`.
         header: stamp and frame.
 
@@ -57,25 +61,79 @@ def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if layout is None or pixels.dtype != layout.dtype or channels != layout.channels:
         raise ImageError(f"{pixels.dtype} {pixels.shape} is no '{encoding}' image")
-    message = Image(header=header, encoding=encoding, is_bigendian=int(NATIVE_IS_BIG))
-    message.height, message.width = pixels.shape[:2]
-    message.step = pixels.shape[1] * channels * pixels.itemsize
-    # An array('B') is taken over as it is; an ndarray would be checked element by element (51 ms).
+    image = ImageBuffer()
+    np.copyto(image.pixels(pixels.shape[0], pixels.shape[1], encoding), pixels)
+    image.message.header = header
+    return image.message
+
+
+class ImageBuffer:
+    """One raw image message that is published again and again, its pixels written in place.
+
+    `publish` copies what it needs before it returns, so the next frame may overwrite the pixels. A
+    fresh message for every frame costs twice as much: its memory is taken, filled and given back.
+    """
+
+    def __init__(self) -> None:
+        self.message = Image(is_bigendian=int(NATIVE_IS_BIG))
+        self._pixels: np.ndarray = np.empty(0, np.uint8)
+
+    def pixels(self, height: int, width: int, encoding: str) -> np.ndarray:
+        """The message's own pixels, (H, W) or (H, W, C), to be written; made anew if they change.
+
+        Args:
+            height, width: of the image.
+            encoding: a key of `LAYOUTS`.
+        """
+        layout = LAYOUTS[encoding]
+        shape = (height, width) if layout.channels == 1 else (height, width, layout.channels)
+        if shape == self._pixels.shape and encoding == self.message.encoding:
+            return self._pixels
+        step = width * layout.channels * np.dtype(layout.dtype).itemsize
+        # An ndarray would be checked element by element (51 ms). Some releases of ROS take an
+        # array('B') over and some copy it, so the view is of what the message has then.
+        self.message.data = array("B", bytes(height * step))
+        self.message.encoding, self.message.step = encoding, step
+        self.message.height, self.message.width = height, width
+        self._pixels = np.frombuffer(self.message.data, layout.dtype).reshape(shape)
+        return self._pixels
+
+
+def to_compressed(
+    pixels: np.ndarray, encoding: str, header: Header, jpeg_quality: int | None
+) -> CompressedImage:
+    """An image as JPEG, or without loss as PNG, described as compressed_image_transport does.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB or (H, W) uint8.
+        encoding: rgb8, bgr8 or mono8: that of the raw topic beside it. mono8 sends gray.
+        header: stamp and frame.
+        jpeg_quality: 1 to 100; None: PNG.
+    """
+    if pixels.ndim == 3:
+        gray = encoding == "mono8"
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY if gray else cv2.COLOR_RGB2BGR)
+    if jpeg_quality is None:
+        options = []  # OpenCV's own are for speed: naming a level alone makes it 3 times slower
+        text = f"{encoding}; png compressed " + ("bgr8" if pixels.ndim == 3 else "")
+    else:
+        options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]
+        text = f"{encoding}; jpeg compressed " + ("bgr8" if pixels.ndim == 3 else "mono8")
+    _, encoded = cv2.imencode(".png" if jpeg_quality is None else ".jpg", pixels, options)
     data = array("B")
-    data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
-    message.data = data
-    return message
+    data.frombytes(encoded.data)
+    return CompressedImage(header=header, format=text, data=data)
 
 
 def _by_cv_bridge(message: Image, wanted: str) -> np.ndarray:
-    """Bayer, YUV and other encodings, by cv_bridge."""
+    """Encodings that are not decoded here (those of later releases of ROS), by cv_bridge."""
     try:
         from cv_bridge import CvBridge
     except ImportError as error:
         raise ImageError(
             f"encoding '{message.encoding}' needs cv_bridge, which cannot be imported ({error}): "
             "install ros-$ROS_DISTRO-cv-bridge, or let the driver send one of "
-            f"{list(LAYOUTS)}"
+            f"{list(DECODED)}"
         ) from error
     if not message.height or not message.width or len(message.data) < message.step * message.height:
         raise ImageError(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ssvif_core.pairing_base import Pairing
 from ssvif_core.presence import Presence
 from ssvif_ros.diagnostics import InputRate
+from ssvif_ros.image_topic import compressed_topic
+from ssvif_ros.poll_timer import create_poll_timer
 from ssvif_ros.synchronizer import PairSynchronizer, Subscriber
+from ssvif_ros.validity import ValidImages
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -30,27 +33,40 @@ class Inputs:
     Args:
         node: to subscribe with.
         pairing: decides which frames belong together.
+        transports: of each camera, "raw" or "compressed"; one that is not named sends raw.
         on_pair: called with (visible message, thermal message), one of them None while that camera
             is missing; must only enqueue.
+        on_invalid: called with the reason for each image message that cannot be used.
+
+    Attributes:
+        valid: what each camera's messages pass through before they count as frames.
     """
 
     def __init__(
         self,
         node: LifecycleNode,
         pairing: Pairing,
+        transports: Mapping[str, str],
         on_pair: Callable[[Image | None, Image | None], None],
+        on_invalid: Callable[[str], None],
     ) -> None:
         self._node, self._since = node, _seconds(node)
+        self._compressed = {c for c in TOPICS if transports.get(c) == "compressed"}
         self.rates = {camera: InputRate() for camera in TOPICS}
         self.incompatible: dict[str, str] = {}
         self._subscribers = {camera: self._subscribe(camera) for camera in TOPICS}
+        self.valid = {
+            camera: self._validate(camera, subscriber, on_invalid)
+            for camera, subscriber in self._subscribers.items()
+        }
         self.synchronizer = PairSynchronizer(
-            list(self._subscribers.values()),
+            list(self.valid.values()),
             pairing,
             clock=node.get_clock(),
             presence=Presence(),
         )
         self.synchronizer.registerCallback(on_pair)
+        self._poll_timer = create_poll_timer(node, self.synchronizer, self._subscribers.values())
         self.info: CameraInfo | None = None
         self._info_subscription = node.create_subscription(
             CameraInfo, "visible/camera_info", self._take_info, qos_profile_sensor_data
@@ -65,23 +81,33 @@ class Inputs:
                 f"{policy}. Set qos_overrides.{self.topic(camera)}.subscription.* of this node."
             )
 
-        subscriber = Subscriber(
+        return Subscriber(
             self._node,
-            Image,
-            TOPICS[camera],
+            CompressedImage if camera in self._compressed else Image,
+            self._name(camera),
             qos_profile=qos_profile_sensor_data,
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_incompatible),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        subscriber.registerCallback(lambda _message: self.rates[camera].tick(_seconds(self._node)))
-        return subscriber
+
+    def _validate(
+        self, camera: str, subscriber: Subscriber, on_invalid: Callable[[str], None]
+    ) -> ValidImages:
+        valid = ValidImages(subscriber, camera, on_invalid)
+        valid.registerCallback(lambda _message: self.rates[camera].tick(_seconds(self._node)))
+        return valid
 
     def _take_info(self, info: CameraInfo) -> None:
         self.info = info
 
     def topic(self, camera: str) -> str:
-        """Full name of a camera's topic, after remapping."""
-        return self._node.resolve_topic_name(TOPICS[camera])
+        """Full name of a camera's topic, after remapping and with its transport."""
+        return self._node.resolve_topic_name(self._name(camera))
+
+    def _name(self, camera: str) -> str:
+        """The name to subscribe to; rclpy applies remappings to it, once."""
+        name = TOPICS[camera]
+        return compressed_topic(self._node, name) if camera in self._compressed else name
 
     def silent(self, after_s: float) -> dict[str, str]:
         """Cameras that have been silent for longer than `after_s`, each with what to look at."""
@@ -97,6 +123,8 @@ class Inputs:
                     "has never been heard" if silence is None else f"has been silent {waited:.0f} s"
                 )
                 reports[camera] = f"{self.topic(camera)} {seen}. {self._publishers(camera)}"
+                if reason := self.valid[camera].reason:
+                    reports[camera] = f"{self.topic(camera)} sends nothing that is usable. {reason}"
         return reports
 
     def _publishers(self, camera: str) -> str:
@@ -115,9 +143,11 @@ class Inputs:
         )
 
     def destroy(self) -> None:
+        self._node.destroy_timer(self._poll_timer)
         for subscriber in self._subscribers.values():
             self._node.destroy_subscription(subscriber.sub)
         self._node.destroy_subscription(self._info_subscription)
+        self.synchronizer.reset()  # what waited for a partner gets none
 
 
 def _seconds(node: LifecycleNode) -> float:

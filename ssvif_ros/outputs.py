@@ -5,28 +5,28 @@ Every message carries the visible camera's header, because the fused image is dr
 
 from __future__ import annotations
 
-import copy
 import json
 
+import cv2
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header, String
 
 from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
-from ssvif_ros.images import to_image
+from ssvif_ros.camera_info import ScaledInfo
+from ssvif_ros.image_topic import IMAGES, ImageTopic
+from ssvif_ros.parameters import Settings
 
 __all__ = ["Outputs"]
 
 LATCHED = QoSProfile(
     depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE
 )
-#: Reliable, so that viewers and recorders of either kind can subscribe (REP-2003).
-IMAGES = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class Outputs:
@@ -40,13 +40,15 @@ class Outputs:
     def __init__(self, node: LifecycleNode, card: ModelCard) -> None:
         self._node, self._card, self._palette = node, card, card.palette
         create = node.create_lifecycle_publisher
-        self.fused = create(Image, "~/fused", IMAGES)
-        self.labels = create(Image, "~/labels", IMAGES)
-        self.overlay = create(Image, "~/overlay", IMAGES)
+        self.fused = ImageTopic(node, "~/fused")
+        self.labels = ImageTopic(node, "~/labels", lossless=True)
+        self.overlay = ImageTopic(node, "~/overlay")
         self.camera_info = create(CameraInfo, "~/camera_info", IMAGES)
         self.label_info = create(String, "~/label_info", LATCHED)
+        self._scaled_info = ScaledInfo()
         self._publishers = [
-            self.fused, self.labels, self.overlay, self.camera_info, self.label_info
+            *self.fused.publishers, *self.labels.publishers, *self.overlay.publishers,
+            self.camera_info, self.label_info,
         ]  # fmt: skip
         self._vision_info = self._create_vision_info(node)
 
@@ -75,31 +77,41 @@ class Outputs:
         self._vision_info.publish(message)
 
     def publish(
-        self, result: FusionResult, header: Header, info: CameraInfo | None, alpha: float
+        self, result: FusionResult, header: Header, info: CameraInfo | None, settings: Settings
     ) -> None:
-        """Publish one fused frame; the overlay is drawn only if somebody listens."""
-        self.fused.publish(to_image(result.fused, "rgb8", header))
-        self.labels.publish(to_image(result.labels, "mono8", header))
-        if self.overlay.get_subscription_count():
-            overlay = draw_overlay(result.fused, result.labels, self._palette, alpha)
-            self.overlay.publish(to_image(overlay, "rgb8", header))
-        if info is not None:
-            scaled = _scaled(info, result.fused.shape[:2])
+        """Publish one fused frame where somebody listens; compressed images last, they take time.
+
+        Args:
+            result: what was fused.
+            header: of the visible image.
+            info: of the visible camera, if it is known.
+            settings: `output_scale`, `output_encoding`, `overlay_alpha`, `compressed__*` apply.
+        """
+        fused = _resized(result.fused, settings.output_scale, cv2.INTER_AREA)
+        labels = _resized(result.labels, settings.output_scale, cv2.INTER_NEAREST)
+        encoding = settings.output_encoding
+        images = [(self.fused, fused, encoding), (self.labels, labels, "mono8")]
+        if self.overlay.wanted():
+            overlay = draw_overlay(fused, labels, self._palette, settings.overlay_alpha)
+            # Masks are told apart by their colours, which mono8 would take away.
+            images.append((self.overlay, overlay, "rgb8" if encoding == "mono8" else encoding))
+        for topic, pixels, name in images:
+            topic.publish_raw(pixels, name, header)
+        if info is not None and self.camera_info.get_subscription_count():
+            scaled = self._scaled_info.of(info, *labels.shape)
             scaled.header = header
             self.camera_info.publish(scaled)
+        for topic, pixels, name in images:
+            topic.publish_compressed(pixels, name, header, settings.compressed__jpeg_quality)
 
     def destroy(self) -> None:
         for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
 
-def _scaled(info: CameraInfo, size: tuple[int, ...]) -> CameraInfo:
-    """camera_info for an output of `size` (H, W); K and P scale with it (REP-104)."""
-    height, width = size
-    info = copy.deepcopy(info)
-    if info.height and info.width:
-        scale = np.array([[width / info.width], [height / info.height], [1.0]])
-        info.k = (np.reshape(info.k, (3, 3)) * scale).ravel()
-        info.p = (np.reshape(info.p, (3, 4)) * scale).ravel()
-        info.height, info.width = height, width
-    return info
+def _resized(image: np.ndarray, scale: float, interpolation: int) -> np.ndarray:
+    """The image at `scale` times its size, at least one pixel."""
+    if scale == 1.0:
+        return image
+    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=interpolation)

@@ -81,6 +81,15 @@ class Settings:
     tensorrt__cache: str = _parameter(
         "", "Folder of built engines; empty: $SSVIF_ENGINES or ~/.cache/ssvif/engines."
     )
+    visible_transport: str = _parameter(
+        "raw", "How the visible camera sends: raw, or compressed (JPEG or PNG, on the topic "
+        "`<visible/image_raw>/compressed`, as image_transport names it).",
+        choices=("raw", "compressed"),
+    )  # fmt: skip
+    thermal_transport: str = _parameter(
+        "raw", "The same for the thermal camera; 16 bits survive as PNG, not as JPEG.",
+        choices=("raw", "compressed"),
+    )  # fmt: skip
     sync__policy: str = _parameter(
         "nearest", "How frames are paired: nearest (one to one, nearest stamps), exact (equal "
         "stamps), hold (every visible frame at once, with the thermal frame that is there).",
@@ -136,6 +145,18 @@ class Settings:
     gain__time_constant: float = _parameter(
         1.0, "Time in which the gain follows the scene [s]; 0 follows at once and flickers.",
         low=0.0, high=600.0, live=True,
+    )  # fmt: skip
+    output_encoding: str = _parameter(
+        "rgb8", "Encoding of ~/fused (and ~/overlay, which stays in colour): rgb8, bgr8, mono8.",
+        choices=("rgb8", "bgr8", "mono8"), live=True,
+    )  # fmt: skip
+    output_scale: float = _parameter(
+        1.0, "Size of the published images in parts of the visible camera's; camera_info follows.",
+        low=0.1, high=1.0, live=True,
+    )  # fmt: skip
+    compressed__jpeg_quality: int = _parameter(
+        90, "JPEG quality of ~/fused/compressed and ~/overlay/compressed; ~/labels/compressed is "
+        "PNG, without loss.", low=1, high=100, live=True,
     )  # fmt: skip
     registration__mode: str = _parameter(
         "auto", "How thermal comes onto the visible grid: file, camera_info (intrinsics of both, "

@@ -5,15 +5,19 @@ Used by the demo and by the tests: both run the real executables over real topic
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -28,13 +32,15 @@ __all__ = ["LifecycleClient", "RosProcess", "private_domain", "spin_until"]
 
 #: Domain ids above 232 leave the range of UDP ports; the low ones are what people use by hand.
 DOMAINS = range(40, 230)
+#: Locks on the domains that were taken last; more would run out in a process that takes hundreds.
+_taken: deque[IO[str]] = deque(maxlen=8)
 
 
 def private_domain(log_folder: Path) -> dict[str, str]:
     """Environment variables that keep ROS on this machine, in a domain of its own."""
     log_folder.mkdir(parents=True, exist_ok=True)
     variables = {
-        "ROS_DOMAIN_ID": str(random.choice(DOMAINS)),
+        "ROS_DOMAIN_ID": str(_free_domain()),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_LOG_DIR": str(log_folder),
     }
@@ -42,6 +48,17 @@ def private_domain(log_folder: Path) -> dict[str, str]:
         variables["AMENT_PREFIX_PATH"] = sys.prefix
     use_shared_memory_profile(variables)
     return variables
+
+
+def _free_domain() -> int:
+    """A domain that no other program on this machine has from here; the kernel frees its lock."""
+    for domain in random.sample(DOMAINS, len(DOMAINS)):
+        with contextlib.suppress(OSError):  # it is taken, or was taken by another user
+            lock = (Path(tempfile.gettempdir()) / f"ssvif_ros_domain_{domain}.lock").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _taken.append(lock)
+            return domain
+    raise SsvifError(f"All ROS domains {DOMAINS} are taken: end other programs that use them.")
 
 
 def child_environment() -> dict[str, str]:
@@ -63,14 +80,22 @@ class RosProcess:
         module: such as "ssvif_ros.fusion_node".
         parameters: ROS parameters.
         log: file that receives standard output and error.
+        remappings: topics, each with what takes its place.
     """
 
-    def __init__(self, module: str, parameters: Mapping[str, object], log: Path) -> None:
+    def __init__(
+        self,
+        module: str,
+        parameters: Mapping[str, object],
+        log: Path,
+        remappings: Mapping[str, str] | None = None,
+    ) -> None:
         self.module, self.log = module, log
-        arguments = [f"{name}:={_yaml(value)}" for name, value in parameters.items()]
+        arguments = [("-p", f"{name}:={_yaml(value)}") for name, value in parameters.items()]
+        arguments += [("-r", f"{name}:={to}") for name, to in (remappings or {}).items()]
         command = [sys.executable, "-m", module]
         if arguments:
-            command += ["--ros-args"] + [word for a in arguments for word in ("-p", a)]
+            command += ["--ros-args"] + [word for pair in arguments for word in pair]
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
                 command, stdout=stream, stderr=subprocess.STDOUT, env=child_environment()

@@ -172,6 +172,12 @@ class PairSynchronizer(SimpleFilter):  # type: ignore[misc, valid-type]
             return self._pairing.pending
 
     @property
+    def due_ns(self) -> int | None:
+        """Time at which `poll` will deliver something; None while no pair waits."""
+        with self._lock:
+            return self._pairing.due_ns
+
+    @property
     def presence(self) -> PresenceReport | None:
         """Which cameras live; None where nobody looks."""
         with self._lock:

@@ -27,6 +27,7 @@ class LatestWorker(Generic[T]):
         self._work, self._on_error = work, on_error
         self._ready = threading.Condition()
         self._slot: list[T] = []
+        self._busy = False
         self._stopping = False
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
@@ -38,6 +39,12 @@ class LatestWorker(Generic[T]):
             self.dropped += len(self._slot)
             self._slot = [item]
             self._ready.notify()
+
+    @property
+    def in_work(self) -> int:
+        """Items that were offered and are neither done nor dropped: 0, 1 or 2."""
+        with self._ready:
+            return len(self._slot) + self._busy
 
     def stop(self) -> bool:
         """Finish the item at hand, drop one that waits, end the thread. True if it ended."""
@@ -56,7 +63,11 @@ class LatestWorker(Generic[T]):
                 if self._stopping:
                     return
                 item = self._slot.pop()
+                self._busy = True
             try:
                 self._work(item)
             except Exception as error:  # one frame must never end the thread
                 self._on_error(error)
+            finally:
+                with self._ready:
+                    self._busy = False

@@ -240,12 +240,12 @@ def test_bad_messages_are_counted_and_good_ones_still_fused(start):
     ]
     assert rig.fuse(1)
     for fault in faults:
-        counted = int(rig.diagnostics.get("bad_frames", 0))
+        counted = int(rig.diagnostics.get("invalid_visible", 0))
 
         def step(fault=fault, counted=counted):
             rig.send(visible=broken(**fault))
             rig.executor.spin_once(timeout_sec=0.05)
-            return int(rig.diagnostics.get("bad_frames", 0)) > counted
+            return int(rig.diagnostics.get("invalid_visible", 0)) > counted
 
         assert rig.until(step), (fault, process.output)
         assert "bad visible frame" in rig.diagnostics["last_error"]

@@ -28,6 +28,7 @@ from sensor_msgs.msg import Image, RegionOfInterest  # noqa: E402
 
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.pairing import NearestPairing  # noqa: E402
+from ssvif_ros.poll_timer import create_poll_timer  # noqa: E402
 from ssvif_ros.synchronizer import (  # noqa: E402
     POLL_PERIOD_S,
     LocalSubscriber,
@@ -131,6 +132,19 @@ def test_a_timer_that_polls_ends_the_wait_for_a_better_match(context):
     rig.publish([1000], [1007])  # a visible frame at 1005 would be better: none comes
     spin_until(executor, lambda: bool(rig.pairs))
     assert stamps_ms(rig.pairs) == [(1000, 1007)]
+
+
+def test_the_poll_timer_is_aimed_at_the_end_of_a_wait_and_at_rest_otherwise(context, monkeypatch):
+    monkeypatch.setattr("ssvif_ros.poll_timer.IDLE_PERIOD_S", 10 * DEADLINE_S)
+    rig = Rig(context, pairing=NearestPairing(max_wait_s=0.01))
+    timer = create_poll_timer(rig.node, rig.synchronizer, rig.subscribers)
+    executor = SingleThreadedExecutor(context=context)
+    rig.start(executor)
+    for start_ms in (1000, 2000):  # a visible frame 5 ms later would be better: none comes
+        rig.publish([start_ms], [start_ms + 7])
+        spin_until(executor, lambda n=start_ms // 1000: len(rig.pairs) == n)
+        assert timer.timer_period_ns == 10 * DEADLINE_S * 1e9
+    assert stamps_ms(rig.pairs) == [(1000, 1007), (2000, 2007)]
 
 
 def test_the_offset_can_be_changed_while_running(context):

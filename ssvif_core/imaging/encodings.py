@@ -9,46 +9,26 @@ refused before memory is taken.
 from __future__ import annotations
 
 import sys
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.compressed import decompressed
+from ssvif_core.imaging.messages import CompressedMessage, EncodingError, ImageMessage
+from ssvif_core.imaging.planar_yuv import PLANAR_YUV, planar_rgb
 
 __all__ = [
+    "DECODED",
     "ENCODINGS",
     "CompressedMessage",
     "EncodingError",
     "ImageMessage",
     "PixelFormat",
-    "decompressed",
     "pixels_of",
     "thermal_of",
     "visible_of",
 ]
-
-
-class EncodingError(SsvifError):
-    """An image message that cannot be used; the text says why."""
-
-
-class ImageMessage(Protocol):
-    """The fields of sensor_msgs/Image that matter here; `data` is any buffer of bytes."""
-
-    height: int
-    width: int
-    encoding: str
-    is_bigendian: Any
-    step: int
-    data: Any
-
-
-class CompressedMessage(Protocol):
-    """The fields of sensor_msgs/CompressedImage."""
-
-    format: str
-    data: Any
 
 
 class PixelFormat(NamedTuple):
@@ -59,27 +39,45 @@ class PixelFormat(NamedTuple):
     to_rgb: int | None = None
 
 
-#: Encodings of sensor_msgs/image_encodings.hpp that are decoded here. 8UC3 carries no colour order;
-#: it is taken for OpenCV's, BGR, as cv_bridge does. OpenCV names a Bayer pattern by its second row
-#: and column, ROS by its first, so that bayer_rggb8 is OpenCV's BG.
+_BAYER = {
+    "rggb": cv2.COLOR_BayerBG2RGB,
+    "bggr": cv2.COLOR_BayerRG2RGB,
+    "gbrg": cv2.COLOR_BayerGR2RGB,
+    "grbg": cv2.COLOR_BayerGB2RGB,
+}
+
+#: Encodings of sensor_msgs/image_encodings.hpp whose pixels lie one after the other. 8UC3 and 8UC4
+#: carry no colour order; they are taken for OpenCV's, BGR. OpenCV names a Bayer pattern by its
+#: second row and column, ROS by its first, so that bayer_rggb8 is OpenCV's BG.
 ENCODINGS = {
     "rgb8": PixelFormat(np.uint8, 3),
     "bgr8": PixelFormat(np.uint8, 3, cv2.COLOR_BGR2RGB),
     "8UC3": PixelFormat(np.uint8, 3, cv2.COLOR_BGR2RGB),
     "rgba8": PixelFormat(np.uint8, 4, cv2.COLOR_RGBA2RGB),
     "bgra8": PixelFormat(np.uint8, 4, cv2.COLOR_BGRA2RGB),
+    "8UC4": PixelFormat(np.uint8, 4, cv2.COLOR_BGRA2RGB),
+    "rgb16": PixelFormat(np.uint16, 3),
+    "bgr16": PixelFormat(np.uint16, 3, cv2.COLOR_BGR2RGB),
+    "rgba16": PixelFormat(np.uint16, 4, cv2.COLOR_RGBA2RGB),
+    "bgra16": PixelFormat(np.uint16, 4, cv2.COLOR_BGRA2RGB),
     "mono8": PixelFormat(np.uint8, 1, cv2.COLOR_GRAY2RGB),
     "8UC1": PixelFormat(np.uint8, 1, cv2.COLOR_GRAY2RGB),
     "mono16": PixelFormat(np.uint16, 1),
     "16UC1": PixelFormat(np.uint16, 1),
-    "bayer_rggb8": PixelFormat(np.uint8, 1, cv2.COLOR_BayerBG2RGB),
-    "bayer_bggr8": PixelFormat(np.uint8, 1, cv2.COLOR_BayerRG2RGB),
-    "bayer_gbrg8": PixelFormat(np.uint8, 1, cv2.COLOR_BayerGR2RGB),
-    "bayer_grbg8": PixelFormat(np.uint8, 1, cv2.COLOR_BayerGB2RGB),
+    "16SC1": PixelFormat(np.int16, 1),
+    "32FC1": PixelFormat(np.float32, 1),
+    **{f"bayer_{tile}8": PixelFormat(np.uint8, 1, code) for tile, code in _BAYER.items()},
+    **{f"bayer_{tile}16": PixelFormat(np.uint16, 1, code) for tile, code in _BAYER.items()},
     "yuv422": PixelFormat(np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
     "uyvy": PixelFormat(np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
     "yuv422_yuy2": PixelFormat(np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
     "yuyv": PixelFormat(np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
+}
+#: Every encoding that is decoded without cv_bridge.
+DECODED = (*ENCODINGS, *PLANAR_YUV)
+_COLOUR = {
+    *PLANAR_YUV,
+    *(n for n, f in ENCODINGS.items() if f.channels > 1 or f.to_rgb in _BAYER.values()),
 }
 NATIVE_IS_BIG = sys.byteorder == "big"
 
@@ -88,9 +86,9 @@ def pixels_of(message: ImageMessage) -> np.ndarray:
     """The pixels of a raw image, as a view of `message.data`.
 
     Returns:
-        (H, W) or (H, W, C), uint8 or uint16 in native byte order, channels in the order of the
-        encoding. Rows are strided where they are padded. 16-bit pixels of the other byte order are
-        the one case that is copied.
+        (H, W) or (H, W, C), of the encoding's type in native byte order, channels in its order.
+        Rows are strided where they are padded. Two cases are copied: pixels of more than a byte in
+        the other byte order, or in rows that begin between two pixels (OpenCV reads no such rows).
 
     Raises:
         EncodingError: the encoding is not in `ENCODINGS`, or sizes, step and data do not fit.
@@ -116,25 +114,34 @@ def pixels_of(message: ImageMessage) -> np.ndarray:
     strides = (step, layout.channels * item, item)[: len(shape)]
     swapped = item > 1 and bool(message.is_bigendian) != NATIVE_IS_BIG
     pixels = np.ndarray(shape, layout.dtype, message.data, 0, strides)
-    return pixels.byteswap() if swapped else pixels
+    if swapped:
+        return pixels.byteswap()
+    return pixels.copy() if step % item else pixels
 
 
 def visible_of(message: ImageMessage | CompressedMessage) -> np.ndarray:
     """A camera image as contiguous (H, W, 3) uint8 RGB: a view for rgb8, else one copy.
 
+    16-bit colour is scaled to 8 bits over its full range, as cv_bridge does.
+
     Raises:
-        EncodingError: see `pixels_of`; also for 16-bit images, which are no camera's, for a size
-            that the encoding cannot have, and for compressed data that cannot be decoded.
+        EncodingError: see `pixels_of`; also for 16-bit gray and float, which are a thermal
+            camera's, for a size that the encoding cannot have, and for compressed data that cannot
+            be decoded.
     """
     if not _is_raw(message):
-        return cv2.cvtColor(decompressed(message, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)  # type: ignore[arg-type]
-    pixels = pixels_of(message)  # type: ignore[arg-type]
+        return _visible_of_compressed(message)  # type: ignore[arg-type]
     encoding = message.encoding  # type: ignore[union-attr]
+    if encoding in PLANAR_YUV:
+        return planar_rgb(message)  # type: ignore[arg-type]
+    pixels = pixels_of(message)  # type: ignore[arg-type]
     layout = ENCODINGS[encoding]
-    if layout.dtype != np.uint8:
+    if layout.channels == 1 and layout.to_rgb is None:
         raise EncodingError(
-            f"encoding '{encoding}' is a thermal camera's: are the two topics swapped?"
+            f"encoding '{encoding}' is a thermal camera's: are the two topics swapped? A visible "
+            "camera with 16-bit gray must be set to mono8"
         )
+    pixels = _in_8_bits(pixels)
     if layout.to_rgb is None:
         return np.ascontiguousarray(pixels)
     if layout.channels == 2 and pixels.shape[1] % 2:
@@ -142,46 +149,56 @@ def visible_of(message: ImageMessage | CompressedMessage) -> np.ndarray:
     return cv2.cvtColor(pixels, layout.to_rgb)
 
 
-def thermal_of(message: ImageMessage | CompressedMessage) -> np.ndarray:
-    """A thermal image as (H, W) uint8 or uint16: a view for mono8, mono16, 8UC1 and 16UC1.
+def _visible_of_compressed(message: CompressedMessage) -> np.ndarray:
+    """RGB of a compressed image; the file says what colours it has, whatever `format` says.
 
-    Colour encodings (drivers that send a gray image as rgb8) give luminance; a false-colour
-    palette cannot be undone, so set the driver to white-hot.
+    The exception is a mosaic, which compressed_image_transport stores as a gray PNG: there only
+    `format` tells ("bayer_rggb8; png compressed "). As JPEG it stores what is already gray.
+    """
+    encoding = message.format.split(";")[0].strip()
+    if encoding.startswith("bayer_") and encoding in ENCODINGS and "jpeg" not in message.format:
+        mosaic = decompressed(message, cv2.IMREAD_UNCHANGED)
+        if mosaic.ndim == 2 and mosaic.dtype == ENCODINGS[encoding].dtype:
+            return cv2.cvtColor(_in_8_bits(mosaic), ENCODINGS[encoding].to_rgb)  # type: ignore[arg-type]
+    pixels = decompressed(message, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def _in_8_bits(pixels: np.ndarray) -> np.ndarray:
+    return cv2.convertScaleAbs(pixels, alpha=255 / 65535) if pixels.itemsize == 2 else pixels
+
+
+def thermal_of(message: ImageMessage | CompressedMessage) -> np.ndarray:
+    """A thermal image as (H, W) uint8, uint16 or float32.
+
+    A view for mono8, mono16, 8UC1, 16UC1 and 32FC1. Signed counts (16SC1) become float32. Colour
+    encodings (drivers that send a gray image as rgb8) give luminance; a false-colour palette cannot
+    be undone, so set the driver to white-hot.
 
     Raises:
         EncodingError: see `pixels_of`; also for compressed data that cannot be decoded.
     """
     if not _is_raw(message):
-        pixels = decompressed(message, cv2.IMREAD_UNCHANGED)  # type: ignore[arg-type]
-        if pixels.ndim == 3:
-            pixels = cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_BGR2GRAY)
-        if pixels.dtype not in (np.uint8, np.uint16):
-            raise EncodingError(
-                f"the compressed image holds {pixels.dtype} pixels: send 8 or 16 bit"
-            )
-        return pixels
-    layout = ENCODINGS.get(message.encoding)  # type: ignore[union-attr]
-    if layout is None or layout.channels == 1 and layout.to_rgb in (None, cv2.COLOR_GRAY2RGB):
-        return pixels_of(message)  # type: ignore[arg-type]
-    return cv2.cvtColor(visible_of(message), cv2.COLOR_RGB2GRAY)
+        return _thermal_of_compressed(message)  # type: ignore[arg-type]
+    encoding = message.encoding  # type: ignore[union-attr]
+    if encoding in _COLOUR:
+        return cv2.cvtColor(visible_of(message), cv2.COLOR_RGB2GRAY)
+    pixels = pixels_of(message)  # type: ignore[arg-type]
+    return pixels.astype(np.float32) if pixels.dtype == np.int16 else pixels
 
 
-def decompressed(message: CompressedMessage, flags: int) -> np.ndarray:
-    """Decode JPEG, PNG or what else OpenCV reads, with its imread `flags`.
-
-    `format` differs between drivers, so the data decides and not the text.
-    """
-    if not len(message.data):
-        raise EncodingError("the compressed image is empty")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), flags)
-    except cv2.error:  # a header that promises more pixels than OpenCV allows
-        pixels = None
-    if pixels is None:
-        raise EncodingError(
-            f"{len(message.data)} bytes of format '{message.format}' cannot be decoded: damaged, "
-            "or a format that OpenCV does not read"
-        )
+def _thermal_of_compressed(message: CompressedMessage) -> np.ndarray:
+    pixels = decompressed(message, cv2.IMREAD_UNCHANGED)
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_BGR2GRAY)
+    if pixels.dtype == np.int16:
+        return pixels.astype(np.float32)
+    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        raise EncodingError(f"the compressed image holds {pixels.dtype} pixels: send 8 or 16 bit")
+    encoding = message.format.split(";")[0].strip()
+    if pixels.dtype == np.uint8 and "jpeg" in message.format and encoding in ("mono16", "16UC1"):
+        # JPEG has 8 bits: compressed_image_transport keeps the upper ones, and gives them back so.
+        return pixels.astype(np.uint16) << 8
     return pixels
 
 

@@ -20,7 +20,8 @@ __all__ = ["OnnxRuntimeEngine"]
 
 INPUTS = {"visible": ["tensor(uint8)", 4], "thermal": ["tensor(uint8)", 3]}
 OUTPUTS = {"fused": ["tensor(uint8)", 4], "labels": ["tensor(uint8)", 3]}
-ERRORS_ONLY = 3
+#: Of its log: what it calls an error it raises as well, and the caller decides how often to say so.
+FATAL_ONLY = 4
 
 
 class OnnxRuntimeEngine:
@@ -62,7 +63,7 @@ class OnnxRuntimeEngine:
         chosen = providers(self.provider, self.model, wanted)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.options.threads
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = FATAL_ONLY
         # Threads spin while a frame is computed and stop when it is done; by default they go on
         # spinning, and take the cores from the callbacks that bring the next frame.
         options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -83,6 +84,7 @@ class OnnxRuntimeEngine:
         return session
 
     def _specialise(self, height: int, width: int) -> None:
+        self._size = (0, 0)  # until all of it is there, so that a failure half-way is not kept
         self._session = self._load((height, width))
         self._fused = np.empty((1, height, width, 3), np.uint8)
         self._labels = np.empty((1, height, width), np.uint8)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
-from ssvif_core.imaging.encodings import EncodingError, pixels_of, thermal_of, visible_of
+from ssvif_core.imaging.encodings import (
+    DECODED,
+    EncodingError,
+    pixels_of,
+    thermal_of,
+    visible_of,
+)
 
 RED = (200, 20, 90)
 
@@ -96,8 +103,13 @@ def test_yuv_without_chroma_is_gray_of_the_two_lumas(encoding, pair):
         (image("rgb8", [bytes(6)], width=2, step=6), None),
         (image("mono8", [bytes(4)] * 2, width=4, step=8), "truncated"),
         (image("mono8", [b""], width=0), "empty"),
-        (image("32FC1", [bytes(8)], width=2), "not one of"),
+        (image("64FC1", [bytes(16)], width=2), "not one of"),
         (image("mono16", [bytes(8)], width=4), "topics swapped"),
+        (image("32FC1", [bytes(16)], width=4), "topics swapped"),
+        (image("nv21", [bytes(4)] * 3, width=4), "odd"),
+        (image("nv12", [bytes(4)] * 2, width=4), "truncated"),
+        (image("nv24", [bytes(2)] * 2, width=4), "step 2 is less than a row"),
+        (image("nv21", [b""], width=0), "empty"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused_with_the_reason(message, reason):
@@ -106,6 +118,110 @@ def test_numbers_that_do_not_fit_are_refused_with_the_reason(message, reason):
         return
     with pytest.raises(EncodingError, match=reason):
         visible_of(message)
+
+
+@pytest.mark.parametrize("tile", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("size", [(48, 64), (47, 63)])
+def test_a_picture_behind_a_bayer_pattern_comes_back_in_its_colours(tile, depth, size):
+    height, width = size
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[..., 0] = np.linspace(30, 220, width)
+    picture[..., 1] = np.linspace(220, 60, height)[:, None]
+    picture[..., 2] = np.linspace(20, 120, width) + np.linspace(0, 100, height)[:, None]
+    channel = np.array(["rgb".index(c) for c in tile]).reshape(2, 2)
+    rows, columns = np.mgrid[:height, :width]
+    mosaic = picture[rows, columns, channel[rows % 2, columns % 2]]
+    if depth == 16:
+        mosaic = mosaic.astype(np.uint16) * 257
+    message = image(f"bayer_{tile}{depth}", [r.tobytes() + b"pad" for r in mosaic], width=width)
+    read = visible_of(message)
+    # Interpolation between neighbours of a gentle slope; the border is a copy of its neighbours.
+    error = np.abs(read.astype(int) - picture)[2:-2, 2:-2]
+    assert error.max() <= 6
+    gray = thermal_of(message).astype(int)
+    assert np.abs(gray - cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[2:-2, 2:-2].max() <= 6
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"),
+    [("rgb16", [0, 1, 2]), ("bgr16", [2, 1, 0]), ("rgba16", [0, 1, 2]), ("bgra16", [2, 1, 0])],
+)
+@pytest.mark.parametrize("big", [False, True])
+def test_16_bit_colour_is_scaled_to_8_bits(encoding, order, big):
+    values = [RED[channel] * 257 for channel in order] + [65535] * (encoding[3] == "a")
+    pixel = b"".join(v.to_bytes(2, "big" if big else "little") for v in values)
+    message = image(encoding, [pixel * 3 + b"odd"], width=3, big=big)
+    assert visible_of(message).tolist() == [[list(RED)] * 3]
+
+
+def yuv_of(rgb):
+    """BT.601 in the video range, as the standard has it."""
+    r, g, b = (channel / 255 for channel in rgb)
+    luma = 0.299 * r + 0.587 * g + 0.114 * b
+    return (
+        round(16 + 219 * luma),
+        round(128 + 224 * (b - luma) / 1.772),
+        round(128 + 224 * (r - luma) / 1.402),
+    )
+
+
+@pytest.mark.parametrize("encoding", ["nv12", "nv21", "nv24"])
+@pytest.mark.parametrize("layout", ["tight", "padded", "step of two channels"])
+def test_yuv_in_planes_becomes_rgb_whatever_a_driver_takes_step_for(encoding, layout):
+    width, height, stride = 6, 4, 6 if layout != "padded" else 8
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:, :2], picture[:, 2:4], picture[:, 4:] = RED, (20, 160, 40), (10, 30, 230)
+    planes = np.apply_along_axis(yuv_of, 2, picture).astype(np.uint8)
+    data = np.full((height, stride), 0xEE, np.uint8)
+    data[:, :width] = planes[..., 0]
+    chroma = planes[..., 1:] if encoding != "nv21" else planes[..., :0:-1]
+    if encoding == "nv24":
+        rows = np.full((height, 2 * stride), 0xEE, np.uint8)
+        rows[:, : 2 * width] = chroma.reshape(height, -1)
+    else:
+        rows = np.full((height // 2, stride), 0xEE, np.uint8)
+        rows[:, :width] = chroma[::2, ::2].reshape(height // 2, -1)
+    message = image(encoding, [data.tobytes() + rows.tobytes()], width=width, step=stride)
+    message.height = height
+    if layout == "step of two channels":
+        message.step = 2 * width
+    error = np.abs(visible_of(message).astype(int) - picture)
+    assert error.max() <= 4
+    assert thermal_of(message).shape == (height, width)
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_signed_counts_and_temperatures_are_thermal_images(big):
+    order = ">" if big else "<"
+    counts = np.array([[-150, 366], [0, 32767]])
+    rows = [row.astype(order + "i2").tobytes() for row in counts]
+    read = thermal_of(image("16SC1", rows, width=2, big=big))
+    assert (read.dtype, read.tolist()) == (np.float32, counts.tolist())
+    celsius = np.array([[-12.5, 36.6], [np.nan, 400.0]], np.float32)
+    rows = [row.astype(order + "f4").tobytes() + b"pad" for row in celsius]
+    read = thermal_of(image("32FC1", rows, width=2, big=big))
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, celsius)
+
+
+@pytest.mark.parametrize("encoding", sorted(DECODED))
+@pytest.mark.parametrize(
+    "claim",
+    [{"height": 2**32 - 1}, {"width": 2**32 - 1}, {"height": 2**32 - 1, "width": 2**32 - 1}],
+)
+def test_a_size_that_the_data_cannot_hold_takes_no_memory(encoding, claim):
+    message = image(encoding, [bytes(4096)], width=2)
+    message.step = 2**32 - 1
+    vars(message).update(claim)
+    tracemalloc.start()
+    try:
+        for read in (visible_of, thermal_of):
+            with pytest.raises(EncodingError):
+                read(message)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_compressed_data_is_decoded_by_what_it_is_and_damage_is_an_error():
