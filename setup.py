@@ -142,6 +142,7 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [
+            "calibrate = ssvif_ros.calibrate:main",
             "fusion_node = ssvif_ros.fusion_node:main",
             "simulated_cameras = ssvif_ros.simulated_cameras:main",
             "ssvif = ssvif_core.cli:main",

@@ -13,6 +13,7 @@ from rich.markup import escape
 from ssvif_core import __version__
 from ssvif_core.cli import (
     bench,
+    calibrate,
     doctor,
     engine,
     evaluate,
@@ -33,6 +34,7 @@ app = typer.Typer(
     help="Fuse a camera and a thermal camera: train, export, and run on files.",
 )
 app.command()(fuse.fuse)
+app.command()(calibrate.calibrate)
 app.command()(train.train)
 app.command()(export.export)
 app.command()(evaluate.evaluate)

@@ -7,7 +7,7 @@ of the pairs that are kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,7 @@ def read_bag_pairs(
     slop_s: float = 0.05,
     offset_s: float = 0.0,
     limit: int = 400,
+    make: Callable[..., FramePair] = make_pair,
 ) -> BagPairs:
     """Read up to `limit` pairs of a recording into memory, spread evenly over it.
 
@@ -95,6 +96,7 @@ def read_bag_pairs(
         slop_s: greatest time between the frames of a pair, in seconds.
         offset_s: added to thermal stamps before comparing, in seconds.
         limit: pairs at most.
+        make: what makes a pair of two frames; called as `make_pair` is.
 
     Raises:
         SsvifError: nothing can be read, or it is not clear which topics are the two cameras'.
@@ -109,7 +111,7 @@ def read_bag_pairs(
         chosen = [found[i] for i in picks]
         frames = _decoded(bag, visible, thermal, chosen, skipped)
         broken = [SkippedPair(name, reason) for name, reason in bag.broken.items()]
-    pairs, stamps = _pairs(chosen, frames, skipped)
+    pairs, stamps = _pairs(chosen, frames, skipped, make)
     return BagPairs(pairs, broken + skipped, stamps, pairing.counts, visible, thermal)
 
 
@@ -231,6 +233,7 @@ def _pairs(
     chosen: Sequence[Pair[int, int]],
     frames: dict[tuple[str, int], np.ndarray],
     skipped: list[SkippedPair],
+    make: Callable[..., FramePair],
 ) -> tuple[list[FramePair], list[tuple[int, int]]]:
     """Frame pairs with their stamps; those with an undecodable frame are in `skipped` already."""
     gain = ThermalGain()
@@ -244,7 +247,7 @@ def _pairs(
         stamp_s = pair.thermal_stamp_ns / 1e9
         name = str(pair.visible_stamp_ns)
         try:
-            pairs.append(make_pair(name, visible, thermal, gain=gain, stamp_s=stamp_s))
+            pairs.append(make(name, visible, thermal, gain=gain, stamp_s=stamp_s))
         except SsvifError as error:
             skipped.append(SkippedPair(name, str(error)))
             continue

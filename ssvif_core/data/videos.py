@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def _says(path: Path, camera: str) -> bool:
 
 
 def read_video_pairs(
-    visible: Path, thermal: Path, limit: int
+    visible: Path, thermal: Path, limit: int, make: Callable[..., FramePair] = make_pair
 ) -> tuple[list[FramePair], list[SkippedPair]]:
     """Read up to `limit` pairs into memory.
 
@@ -48,6 +49,7 @@ def read_video_pairs(
         visible: video file.
         thermal: video file.
         limit: pairs at most, spread evenly.
+        make: what makes a pair of two frames; called as `make_pair` is.
 
     Returns:
         Pairs, named by the number of the visible frame, and what could not be had: frames that a
@@ -74,7 +76,7 @@ def read_video_pairs(
             skipped.append(SkippedPair(name, f"{' and '.join(missing)} cannot be decoded there"))
             continue
         try:
-            pairs.append(make_pair(name, frames[0][first], frames[1][second]))
+            pairs.append(make(name, frames[0][first], frames[1][second]))
         except SsvifError as error:
             skipped.append(SkippedPair(name, str(error)))
     return pairs, skipped

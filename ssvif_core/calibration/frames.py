@@ -1,0 +1,230 @@
+"""Frames to calibrate from: unregistered pairs of any source, and the few that are worth most.
+
+The openers of `ssvif_core.data` do the reading; only that the two frames of a pair show the same
+view, which they insist on elsewhere, is not asked for here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ssvif_core.calibration.geometry import Size
+from ssvif_core.calibration.structure import structure_map
+from ssvif_core.data.bag_files import is_bag
+from ssvif_core.data.bags import read_bag_pairs
+from ssvif_core.data.layouts import Located, candidates, detect_layout, layout_named, locate
+from ssvif_core.data.pairs import FramePair, read_packed, read_thermal, read_visible
+from ssvif_core.data.videos import find_videos, read_video_pairs
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.thermal_gain import ThermalGain
+
+__all__ = ["Shots", "Source", "choose_frames", "read_shots", "shots_of", "unregistered"]
+
+#: Width of the thumbnails that frames are compared by.
+THUMB = 96
+#: A frame with less structure than this part of the richest one's, in either camera, is no use.
+LEAST_TEXTURE = 0.35
+#: Mean structure (0..1) below which a frame shows nothing: a black or a foggy image.
+NOTHING = 0.01
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where pairs come from; see `ssvif calibrate --help`."""
+
+    path: Path
+    thermal_path: Path | None = None
+    visible_topic: str | None = None
+    thermal_topic: str | None = None
+    slop_s: float = 0.05
+    offset_s: float = 0.0
+
+    def videos(self) -> tuple[Path, Path] | None:
+        """The two videos, if that is what it is."""
+        if self.path.is_dir():
+            return find_videos(self.path) if self.thermal_path is None else None
+        if is_bag(self.path):
+            return None
+        if self.thermal_path is None or not self.thermal_path.is_file():
+            raise SsvifError(
+                f"{self.path} is one camera's file: name the thermal one with --thermal "
+                f"(there is {self.thermal_path or 'none'})."
+            )
+        return self.path, self.thermal_path
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Pairs of one size each.
+
+    Attributes:
+        names: of the pairs.
+        visible: (H, W, 3) uint8 RGB each.
+        thermal: (h, w) uint8 each, at the thermal camera's own size.
+        notes: what was left out, for people.
+    """
+
+    names: list[str]
+    visible: list[np.ndarray]
+    thermal: list[np.ndarray]
+    notes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def visible_size(self) -> Size:
+        return self.visible[0].shape[1::-1]
+
+    @property
+    def thermal_size(self) -> Size:
+        return self.thermal[0].shape[1::-1]
+
+    @property
+    def grey(self) -> list[np.ndarray]:
+        """(H, W) uint8 luminance of the visible images."""
+        return [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in self.visible]
+
+    def only(self, picks: Sequence[int]) -> Shots:
+        """Some of them."""
+        return Shots(
+            [self.names[i] for i in picks],
+            [self.visible[i] for i in picks],
+            [self.thermal[i] for i in picks],
+            self.notes,
+        )
+
+
+def unregistered(
+    name: str,
+    visible: np.ndarray,
+    thermal: np.ndarray,
+    *,
+    gain: ThermalGain | None = None,
+    stamp_s: float | None = None,
+) -> FramePair:
+    """As `pairs.make_pair`, but thermal keeps its size and may show another view."""
+    return FramePair(name, visible, (gain or ThermalGain()).apply(thermal, stamp_s).copy())
+
+
+def read_shots(source: Source, limit: int) -> Shots:
+    """Up to `limit` pairs, spread evenly over what there is.
+
+    Raises:
+        SsvifError: there is nothing at the path, or no pair that can be read.
+    """
+    if not source.path.exists():
+        raise SsvifError(f"There is no file or folder {source.path}: check the path.")
+    videos = source.videos()
+    if videos:
+        pairs, skipped = read_video_pairs(*videos, limit, unregistered)
+    elif is_bag(source.path):
+        bag = read_bag_pairs(
+            source.path,
+            visible_topic=source.visible_topic,
+            thermal_topic=source.thermal_topic,
+            slop_s=source.slop_s,
+            offset_s=source.offset_s,
+            limit=limit,
+            make=unregistered,
+        )
+        pairs, skipped = bag.pairs, bag.skipped
+    else:
+        return _folder(source, limit)
+    notes = [f"{s.name}: {s.reason}" for s in skipped]
+    return shots_of([(p.name, p.visible, p.thermal) for p in pairs], notes)
+
+
+def shots_of(
+    pairs: Sequence[tuple[str, np.ndarray, np.ndarray]], notes: Sequence[str] = ()
+) -> Shots:
+    """Pairs of the sizes that most have; a registration is for one size of each camera.
+
+    Raises:
+        SsvifError: there is none.
+    """
+    if not pairs:
+        raise SsvifError(f"No usable pair of frames. {'; '.join(notes[:3])}".strip())
+    sizes = Counter((v.shape[:2], t.shape[:2]) for _, v, t in pairs)
+    usual = sizes.most_common(1)[0][0]
+    kept = [p for p in pairs if (p[1].shape[:2], p[2].shape[:2]) == usual]
+    notes = list(notes)
+    if len(kept) < len(pairs):
+        notes.append(f"{len(pairs) - len(kept)} of {len(pairs)} pairs are of another size")
+    names, visible, thermal = (list(part) for part in zip(*kept, strict=True))
+    return Shots(names, visible, thermal, notes)
+
+
+def _folder(source: Source, limit: int) -> Shots:
+    if source.thermal_path is not None:
+        place = Located(
+            layout_named("generic"), source.path, source.thermal_path, None, None
+        )  # fmt: skip
+    else:
+        place = locate(detect_layout(source.path), source.path, "train")
+    there = [c for c in candidates(place, None) if c.visible and c.thermal]
+    picks = np.unique(np.linspace(0, len(there) - 1, min(limit, len(there))).round().astype(int))
+    pairs, notes = [], []
+    for candidate in (there[i] for i in picks):
+        assert candidate.visible is not None and candidate.thermal is not None
+        try:
+            if place.layout.packed:
+                visible, thermal = read_packed(candidate.visible)
+            else:
+                visible, thermal = read_visible(candidate.visible), read_thermal(candidate.thermal)
+            pairs.append((candidate.name, visible, unregistered("", visible, thermal).thermal))
+        except SsvifError as error:
+            notes.append(f"{candidate.name}: {error}")
+    return shots_of(pairs, notes)
+
+
+def choose_frames(
+    shots: Shots, count: int, progress: Callable[[float], None] = lambda _part: None
+) -> Shots:
+    """The frames that say most: structure in both images, and each unlike the others.
+
+    Raises:
+        SsvifError: fewer than two show anything in both.
+    """
+    textures, thumbs = [], []
+    for index in range(len(shots)):
+        grey = cv2.cvtColor(shots.visible[index], cv2.COLOR_RGB2GRAY)
+        fields = [_thumb(grey), _thumb(shots.thermal[index])]
+        textures.append([float(np.linalg.norm(f, axis=-1).mean()) for f in fields])
+        thumbs.append(np.concatenate([f.ravel() for f in fields]))
+        progress((index + 1) / len(shots))
+    texture = np.array(textures)
+    seen = (texture > NOTHING).all(1)
+    rich = seen & (texture > LEAST_TEXTURE * texture.max(0)).all(1)
+    usable = np.flatnonzero(rich if rich.sum() >= 2 else seen)
+    if len(usable) < 2:
+        dark = int((texture[:, 0] <= NOTHING).sum())
+        raise SsvifError(
+            f"Of {len(shots)} pairs, {len(usable)} show something in both cameras (visible black "
+            f"or flat in {dark}): record by day, with edges of buildings, trees and people in view."
+        )
+    return shots.only(_unlike(np.array(thumbs), texture.min(1), usable, count))
+
+
+def _thumb(grey: np.ndarray) -> np.ndarray:
+    height = max(8, round(THUMB * grey.shape[0] / grey.shape[1]))
+    return structure_map(cv2.resize(grey, (THUMB, height), interpolation=cv2.INTER_AREA), 1.0)
+
+
+def _unlike(thumbs: np.ndarray, texture: np.ndarray, usable: np.ndarray, count: int) -> list[int]:
+    """Farthest first: begin with the richest, then always the one least like those taken."""
+    first = int(usable[texture[usable].argmax()])
+    picks = [first]
+    nearest = np.linalg.norm(thumbs - thumbs[first], axis=1)
+    while len(picks) < min(count, len(usable)):
+        rest = [i for i in usable if i not in picks]
+        following = rest[int(nearest[rest].argmax())]
+        picks.append(int(following))
+        nearest = np.minimum(nearest, np.linalg.norm(thumbs - thumbs[following], axis=1))
+    return sorted(picks)

@@ -1,0 +1,149 @@
+"""From an estimate to a file, or to a refusal that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from ssvif_core.calibration.frames import Shots, choose_frames
+from ssvif_core.calibration.picture import before_and_after, save_picture
+from ssvif_core.calibration.target import Board, TargetFit, fit_boards
+from ssvif_core.calibration.targetless import Estimate, estimate
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.calibration import Calibration
+
+__all__ = ["calibrate_target", "calibrate_targetless", "check", "describe_target", "picture_path"]
+
+#: Unrelated scenes and noise gave up to 0.44, real clips 0.66 and more (docs/calibration.md).
+LEAST_AGREEMENT = 0.6
+#: Standard deviation of the worst corner, as a part of the visible width: 3 pixels of 640.
+MOST_UNCERTAINTY = 3 / 640
+PICTURE_ROWS = 3
+#: Boards must have covered this part of the visible image: elsewhere a map is a guess.
+LEAST_COVERAGE = 0.15
+
+
+def calibrate_targetless(
+    shots: Shots,
+    frames: int,
+    output: Path,
+    *,
+    initial: Calibration | None = None,
+    progress: Callable[[float], None] = lambda _part: None,
+) -> tuple[Calibration, Estimate]:
+    """Estimate from the best frames, and draw the picture beside the file to come.
+
+    The picture is there even when the map is refused: it shows why.
+
+    Args:
+        shots: pairs to choose from.
+        frames: how many to use.
+        output: path of the file, which is not written here.
+        initial: an old calibration of the same cameras to start from.
+        progress: called with the part that is done.
+
+    Raises:
+        SsvifError: too little to see, or a map that is not sure enough.
+    """
+    chosen = choose_frames(shots, frames)
+    start = None if initial is None else initial.matrix(shots.visible_size, shots.thermal_size)
+    found = estimate(chosen.grey, chosen.thermal, initial=start, progress=progress)
+    _save_rows(chosen, found.homography, output)
+    check(found, len(chosen), shots.visible_size[0], picture_path(output))
+    calibration = Calibration(
+        homography=found.homography,
+        visible_size=shots.visible_size,
+        thermal_size=shots.thermal_size,
+        method="targetless",
+        frames=len(chosen),
+        error_px=round(found.uncertainty_px, 2),
+        confidence=round(found.agreement, 3),
+        created=_now(),
+    )
+    return calibration, found
+
+
+def calibrate_target(
+    shots: Shots,
+    board: Board,
+    output: Path,
+    *,
+    progress: Callable[[float], None] = lambda _part: None,
+) -> tuple[Calibration, TargetFit]:
+    """The same from a board; see `target.fit_boards`.
+
+    Raises:
+        SsvifError: the board is not seen by both, or in too small a part of the image.
+    """
+    fit = fit_boards(shots.names, shots.grey, shots.thermal, board, progress)
+    used = [i for i, name in enumerate(shots.names) if name in fit.frame_errors_px]
+    _save_rows(shots.only(used), fit.homography, output)
+    if fit.coverage < LEAST_COVERAGE:
+        raise SsvifError(
+            f"Not written: the boards cover {fit.coverage:.0%} of the visible image, and "
+            f"{LEAST_COVERAGE:.0%} are needed: hold the board in every part of it, corners too."
+        )
+    calibration = Calibration(
+        homography=fit.homography,
+        visible_size=shots.visible_size,
+        thermal_size=shots.thermal_size,
+        method="chessboard" if board.pattern == "chessboard" else "circles",
+        frames=len(fit.frame_errors_px),
+        error_px=round(fit.error_px, 3),
+        created=_now(),
+    )
+    return calibration, fit
+
+
+def describe_target(fit: TargetFit) -> str:
+    """A line a frame and the sum, for people."""
+    lines = [f"{name}: {error:.2f} px" for name, error in fit.frame_errors_px.items()]
+    lines += [f"{name}: left out, {reason}" for name, reason in fit.left_out.items()]
+    lines.append(
+        f"map: reprojection error {fit.error_px:.2f} px from {len(fit.frame_errors_px)} frames, "
+        f"boards over {fit.coverage:.0%} of the image"
+    )
+    return "\n".join(lines)
+
+
+def check(found: Estimate, frames: int, width: int, picture: Path) -> None:
+    """Raise SsvifError with what to do if a target-less map is not good enough to be used."""
+    seen = (
+        f"agreement {found.agreement:.2f} (at least {LEAST_AGREEMENT}), corners ± "
+        f"{found.uncertainty_px:.1f} px (at most {MOST_UNCERTAINTY * width:.1f}), from {frames} "
+        f"frames; see {picture}"
+    )
+    if found.agreement < LEAST_AGREEMENT:
+        raise SsvifError(
+            f"Not written: the two cameras' edges do not agree anywhere: {seen}. Check that both "
+            "look the same way at the same time (--offset, --slop), record a scene with edges that "
+            "are warm or cold (buildings, trees, people, cars; by day), or use a target "
+            "(--pattern)."
+        )
+    if found.uncertainty_px > MOST_UNCERTAINTY * width:
+        raise SsvifError(
+            f"Not written: the corners are not certain: {seen}. Give more frames (--frames), move "
+            "the cameras so that structure fills the corners too, keep near things out of view "
+            "(below some 5 m, their parallax differs), or use a target (--pattern)."
+        )
+
+
+def picture_path(output: Path) -> Path:
+    """Where the before/after picture of a calibration file goes."""
+    return output.with_suffix(".jpg")
+
+
+def _save_rows(shots: Shots, homography: np.ndarray, output: Path) -> None:
+    """The before/after picture of a few frames, spread over what was used."""
+    count = min(PICTURE_ROWS, len(shots))
+    picks = np.unique(np.linspace(0, len(shots) - 1, count).round().astype(int))
+    some = shots.only([int(i) for i in picks])
+    save_picture(picture_path(output), before_and_after(some.visible, some.thermal, homography))
+
+
+def _now() -> str:
+    """ISO 8601 date and time, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

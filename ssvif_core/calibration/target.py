@@ -1,0 +1,234 @@
+"""The map from thermal to visible from a board that both cameras see.
+
+A chessboard in the thermal image is often inverted (black paint is warm in the sun), faint, or
+unevenly warm, so that each image is tried as it is and inverted, plain and with its contrast
+equalised. A board may be found turned by half a turn in one image: of the two orders the one is
+taken that leaves the thermal image upright.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ssvif_core.calibration.geometry import apply, corners
+from ssvif_core.errors import SsvifError
+
+__all__ = ["PATTERNS", "Board", "TargetFit", "find_board", "fit_boards"]
+
+PATTERNS = ("chessboard", "circles", "asymmetric")
+#: Images narrower than this are enlarged before the search: a small board has too few pixels.
+SEARCH_WIDTH = 640
+#: A point further off than this is an outlier of the robust fit, in visible pixels at width 640.
+INLIER_PX = 2.0
+#: A board whose points are off by more than this (root mean square) is left out.
+MOST_ERROR_PX = 3.0
+
+
+@dataclass(frozen=True)
+class Board:
+    """What is looked for: inner corners of a chessboard, or circles, as (columns, rows)."""
+
+    pattern: str
+    columns: int
+    rows: int
+
+    def __post_init__(self) -> None:
+        if self.pattern not in PATTERNS:
+            raise SsvifError(f"There is no pattern {self.pattern!r}: use one of {PATTERNS}.")
+        if min(self.columns, self.rows) < 3:
+            raise SsvifError(
+                f"A grid of {self.columns}x{self.rows} is too small: give the inner corners (or "
+                "circles) of the board as COLUMNSxROWS, 3 or more each, such as 9x6."
+            )
+
+    @classmethod
+    def parse(cls, pattern: str, grid: str) -> Board:
+        """From the texts of the command line. Raises SsvifError if they are none."""
+        columns, separator, rows = grid.lower().partition("x")
+        if not (separator and columns.strip().isdigit() and rows.strip().isdigit()):
+            raise SsvifError(f"--grid is {grid!r}: give COLUMNSxROWS, such as 9x6.")
+        return cls(pattern, int(columns), int(rows))
+
+
+@dataclass(frozen=True)
+class TargetFit:
+    """A map and how well the boards fit it.
+
+    Attributes:
+        homography: (3, 3), thermal pixel -> visible pixel.
+        error_px: root mean square distance of all points that were used, in visible pixels.
+        frame_errors_px: the same of each frame in which both cameras saw the board, by name.
+        left_out: name -> why, for every frame that was not used.
+        coverage: part of the visible image that the boards covered together, 0..1.
+    """
+
+    homography: np.ndarray
+    error_px: float
+    frame_errors_px: dict[str, float]
+    left_out: dict[str, str]
+    coverage: float
+
+
+def find_board(image: np.ndarray, board: Board) -> np.ndarray | None:
+    """Points of the board in a (H, W) uint8 image, (N, 2) float64 in its order, or None."""
+    scale = max(1.0, SEARCH_WIDTH / image.shape[1])
+    enlarged = image
+    if scale > 1:
+        size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+        enlarged = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    equalised = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(8, 8)).apply(enlarged)
+    for attempt in (enlarged, 255 - enlarged, equalised, 255 - equalised):
+        points = _detect(attempt, board)
+        if points is not None:
+            ratio = np.array(enlarged.shape[1::-1]) / np.array(image.shape[1::-1])
+            return (points + 0.5) / ratio - 0.5
+    return None
+
+
+def _detect(image: np.ndarray, board: Board) -> np.ndarray | None:
+    grid = (board.columns, board.rows)
+    if board.pattern == "chessboard":
+        flags = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_ACCURACY
+        found, points = cv2.findChessboardCornersSB(image, grid, flags=flags)
+    else:
+        kind = (
+            cv2.CALIB_CB_SYMMETRIC_GRID
+            if board.pattern == "circles"
+            else cv2.CALIB_CB_ASYMMETRIC_GRID
+        )
+        found, points = cv2.findCirclesGrid(image, grid, flags=kind | cv2.CALIB_CB_CLUSTERING)
+        if not found:
+            found, points = cv2.findCirclesGrid(image, grid, flags=kind)
+    return points.reshape(-1, 2).astype(np.float64) if found and points is not None else None
+
+
+def fit_boards(
+    names: Sequence[str],
+    visible: Sequence[np.ndarray],
+    thermal: Sequence[np.ndarray],
+    board: Board,
+    progress: Callable[[float], None] = lambda _part: None,
+) -> TargetFit:
+    """Fit one map to the boards of all frames.
+
+    Args:
+        names: of the frames.
+        visible: (H, W) uint8 grey each.
+        thermal: (h, w) uint8 each.
+        board: what to look for.
+        progress: called with the part that is done.
+
+    Raises:
+        SsvifError: the board is in no frame seen by both cameras, or no map fits.
+    """
+    seen: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    left_out: dict[str, str] = {}
+    for index, (name, v, t) in enumerate(zip(names, visible, thermal, strict=True)):
+        in_visible = find_board(v, board)
+        in_thermal = find_board(t, board) if in_visible is not None else None
+        if in_visible is not None and in_thermal is not None:
+            seen[name] = (in_visible, in_thermal)
+        else:
+            left_out[name] = f"no board in the {'visible' if in_visible is None else 'thermal'} one"
+        progress((index + 1) / len(names))
+    if not seen:
+        raise SsvifError(_not_seen(board, left_out))
+    width = visible[0].shape[1]
+    ordered = _ordered(seen, corners(thermal[0].shape[1::-1]))
+    limit = INLIER_PX * max(1.0, width / 640)
+    used = dict(ordered)
+    while True:
+        homography = _robust(used, limit)
+        errors = {n: _rms(homography, *points) for n, points in used.items()}
+        worst = max(errors, key=errors.__getitem__)
+        if errors[worst] <= MOST_ERROR_PX * max(1.0, width / 640):
+            break
+        if len(used) == 1:
+            raise SsvifError(
+                f"No plane-to-plane map fits the board ({errors[worst]:.1f} px off): hold it still "
+                "and flat, further away, and record both cameras at the same time."
+            )
+        left_out[worst] = f"{errors[worst]:.1f} px off: moved, bent, or much nearer than the others"
+        del used[worst]
+    everything = np.concatenate([_residuals(homography, *points) for points in used.values()])
+    return TargetFit(
+        homography,
+        float(np.sqrt((everything**2).mean())),
+        errors,
+        left_out,
+        _coverage([v for v, _ in used.values()], visible[0].shape[:2]),
+    )
+
+
+def _not_seen(board: Board, left_out: dict[str, str]) -> str:
+    no_visible = sum("visible" in reason for reason in left_out.values())
+    return (
+        f"No frame in which both cameras see a {board.pattern} of {board.columns}x{board.rows}: of "
+        f"{len(left_out)} frames, the visible camera does not see it in {no_visible}, thermal not "
+        f"in {len(left_out) - no_visible}. Check --grid (inner corners, not squares), warm the "
+        "board (sun, lamp) so that it shows in thermal, and fill more of the image with it."
+    )
+
+
+def _orders(points: np.ndarray) -> list[np.ndarray]:
+    return [points, points[::-1]]
+
+
+def _ordered(
+    seen: dict[str, tuple[np.ndarray, np.ndarray]], thermal_corners: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Each frame's thermal points in the order of its visible ones.
+
+    A wrong order turns the thermal image upside down, and two cameras that look the same way are
+    not mounted like that. Where neither order is upright, it stays as it was found.
+    """
+    ordered = {}
+    for name, (v, t) in seen.items():
+        options = [(o, _plain(o, v)) for o in _orders(t)]
+        upright = [o for o, h in options if h is not None and _upright(h, thermal_corners)]
+        ordered[name] = (v, upright[0] if upright else t)
+    return ordered
+
+
+def _plain(thermal: np.ndarray, visible: np.ndarray) -> np.ndarray | None:
+    homography, _ = cv2.findHomography(thermal, visible, 0)
+    return homography
+
+
+def _upright(homography: np.ndarray, thermal_corners: np.ndarray) -> bool:
+    """Whether the middle of the thermal image is turned by less than a right angle."""
+    middle = thermal_corners.mean(0)
+    at = apply(homography, np.stack([middle, middle + (1, 0)]))
+    return bool(at[1, 0] > at[0, 0])
+
+
+def _robust(used: dict[str, tuple[np.ndarray, np.ndarray]], limit: float) -> np.ndarray:
+    visible = np.concatenate([v for v, _ in used.values()])
+    thermal = np.concatenate([t for _, t in used.values()])
+    homography, _ = cv2.findHomography(thermal, visible, cv2.RANSAC, limit, maxIters=5000)
+    if homography is None:
+        raise SsvifError(
+            "No plane-to-plane map fits the boards: hold the board still and flat, and record both "
+            "cameras at the same time."
+        )
+    return homography
+
+
+def _residuals(homography: np.ndarray, visible: np.ndarray, thermal: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(apply(homography, thermal) - visible, axis=1)
+
+
+def _rms(homography: np.ndarray, visible: np.ndarray, thermal: np.ndarray) -> float:
+    return float(np.sqrt((_residuals(homography, visible, thermal) ** 2).mean()))
+
+
+def _coverage(boards: Sequence[np.ndarray], shape: tuple[int, int]) -> float:
+    mask = np.zeros(shape, np.uint8)
+    for points in boards:
+        hull = cv2.convexHull(points.astype(np.float32))
+        cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 1)
+    return float(mask.mean())

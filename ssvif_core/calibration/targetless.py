@@ -1,0 +1,265 @@
+"""The map from thermal to visible from ordinary frames, and how sure it is.
+
+Coarse to fine: `coarse.py` tries every scale, rotation and shift; `patches.py` then raises the
+agreement of all frames together in all eight parameters, at a quarter, half and full width.
+
+How sure: (1) frames and patches are drawn anew many times, and the map fitted again: the spread of
+the four corners; (2) each half of the frames gives a map of its own: their distance; (3) patches
+that had no part in a fit are asked whether they agree with it better than with other shifts: the
+agreement. Frames that show different scenes, or noise, fail at (3), whatever (1) and (2) say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ssvif_core.calibration.coarse import SearchRange, coarse_search
+from ssvif_core.calibration.geometry import Size, apply, corner_errors, corners, plausible, scaling
+from ssvif_core.calibration.patches import Agreement, basis, fit, local_agreement, small_map
+from ssvif_core.calibration.structure import noise_level, structure_map
+from ssvif_core.errors import SsvifError
+
+__all__ = ["Estimate", "Level", "estimate"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One step of the refinement: widths in pixels of that step."""
+
+    width: int
+    patch: int
+    radius: int
+    sigma: float
+
+
+LEVELS = (
+    Level(160, 20, 8, 1.0),
+    Level(160, 20, 5, 1.0),
+    Level(320, 40, 6, 1.2),
+    Level(320, 40, 4, 1.2),
+    Level(640, 64, 5, 1.5),
+    Level(640, 64, 3, 1.5),
+)
+#: Where the agreement is tested: shifts of up to 20 pixels at 640.
+TEST = Level(320, 32, 10, 1.2)
+#: Frames that take part in the coarse search; it needs fewer.
+COARSE_FRAMES = 6
+DRAWS = 60
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A map and how sure it is.
+
+    Attributes:
+        homography: (3, 3), thermal pixel -> visible pixel.
+        spread_px: the worst visible corner's standard deviation, in visible pixels.
+        halves_px: how far the maps of two halves of the frames are apart at the worst corner.
+        agreement: 0 (as any other shift) to 1 (each patch agrees best where the map says).
+        frame_agreement: (F,) the normalised agreement of each frame, -1..1.
+    """
+
+    homography: np.ndarray
+    spread_px: float
+    halves_px: float
+    agreement: float
+    frame_agreement: np.ndarray
+
+    @property
+    def uncertainty_px(self) -> float:
+        """What the corners may be off by, one standard deviation: the worse of the two checks."""
+        return max(self.spread_px, self.halves_px / 2)
+
+
+def estimate(
+    visible: Sequence[np.ndarray],
+    thermal: Sequence[np.ndarray],
+    *,
+    initial: np.ndarray | None = None,
+    search: SearchRange | None = None,
+    progress: Callable[[float], None] = lambda _part: None,
+    seed: int = 0,
+) -> Estimate:
+    """Find the map that all frames agree on best.
+
+    Args:
+        visible: (H, W) uint8 grey images of one size.
+        thermal: (h, w) uint8 images of one size, as many, white or black hot.
+        initial: an old map (3, 3) to start from, at most some 5 % of the width off; no search then.
+        search: what the coarse search tries.
+        progress: called with the part that is done, 0..1.
+        seed: of the draws.
+
+    Raises:
+        SsvifError: there are fewer than two frames, or the two sequences do not fit together.
+    """
+    if len(visible) != len(thermal) or len(visible) < 2:
+        raise SsvifError(
+            f"{len(visible)} visible and {len(thermal)} thermal frames: give two pairs or more."
+        )
+    frames = _Frames(visible, thermal)
+    if initial is not None:
+        candidates = [np.asarray(initial, np.float64)]
+    else:
+        some = np.unique(np.linspace(0, len(visible) - 1, COARSE_FRAMES).round().astype(int))
+        matches = coarse_search(
+            [visible[i] for i in some],
+            [thermal[i] for i in some],
+            search or SearchRange(),
+            progress=lambda part: progress(0.4 * part),
+        )
+        candidates = [match.homography for match in matches]
+    everyone = np.ones(len(visible))
+    ranked = [frames.refine(c, LEVELS[:2], everyone) for c in candidates]
+    start = max(ranked, key=lambda r: r[1])[0]
+    progress(0.5)
+    weights = frames.weights(start)
+    homography, _ = frames.refine(start, LEVELS[2:], weights)
+    progress(0.7)
+    size = frames.visible_size
+    halves = []
+    for part in (0, 1):
+        half = weights * (np.arange(len(weights)) % 2 == part)
+        halves.append(frames.refine(start, LEVELS[2:], half)[0])
+        progress(0.8 + 0.05 * part)
+    between = corner_errors(halves[0], halves[1], size).max()
+    final = frames.compare(homography, LEVELS[-2], np.arange(len(weights)))
+    spread = _spread(final, weights, DRAWS, seed) * size[0] / final.size[0]
+    progress(0.95)
+    agreement = _held_out(frames.compare(homography, TEST, np.arange(len(weights))), weights)
+    progress(1.0)
+    own = np.array([_value(final, np.eye(len(weights))[i]) for i in range(len(weights))])
+    return Estimate(homography, spread, float(between), agreement, own)
+
+
+class _Frames:
+    """All pairs, and the structure of the visible ones at each level, computed once."""
+
+    def __init__(self, visible: Sequence[np.ndarray], thermal: Sequence[np.ndarray]) -> None:
+        self._visible, self._thermal = visible, thermal
+        self.visible_size: Size = visible[0].shape[1::-1]
+        self.thermal_size: Size = thermal[0].shape[1::-1]
+        self._seen: dict[tuple[int, float], list[np.ndarray]] = {}
+
+    def refine(
+        self, homography: np.ndarray, levels: Sequence[Level], weights: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """Climb through levels; the map and its agreement at the last one."""
+        value = -1.0
+        used = np.flatnonzero(weights)
+        for level in levels:
+            agreement = self.compare(homography, level, used)
+            surfaces, patch_weights = agreement.surfaces(weights[used])
+            parameters, value = fit(surfaces, patch_weights, agreement)
+            size = agreement.size
+            correction = small_map(parameters, size)
+            back = scaling(size, self.visible_size)
+            better = back @ correction @ np.linalg.inv(back) @ homography
+            if not plausible(better, self.thermal_size):
+                return homography, -1.0
+            homography = better / better[2, 2]
+        return homography, value
+
+    def compare(self, homography: np.ndarray, level: Level, used: np.ndarray) -> Agreement:
+        """Local agreement of the frames `used` with thermal laid onto visible by a map."""
+        width, height = self.visible_size
+        size: Size = (level.width, round(level.width * height / width))
+        onto = scaling(self.visible_size, size) @ homography
+        magnification = float(np.sqrt(abs(np.linalg.det(_jacobian(onto, self.thermal_size)))))
+        small = self.thermal_size
+        if magnification < 0.9:  # not to alias
+            small = tuple(max(8, round(n * magnification)) for n in self.thermal_size)  # type: ignore[assignment]
+            onto = onto @ scaling(small, self.thermal_size)
+        whole = np.full(small[::-1], 255, np.uint8)
+        mask = cv2.warpPerspective(whole, onto, size, flags=cv2.INTER_NEAREST)
+        felt = []
+        for i in used:
+            image = self._thermal[i]
+            if small != self.thermal_size:
+                image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+            laid = cv2.warpPerspective(image, onto, size)
+            felt.append(structure_map(laid, level.sigma, noise_level(image), mask))
+        seen = self._structure(size, level.sigma)
+        return local_agreement([seen[i] for i in used], felt, level.patch, level.radius)
+
+    def weights(self, homography: np.ndarray) -> np.ndarray:
+        """(F,) 0..1: frames that agree less than the median count less, such as unsynchronised."""
+        agreement = self.compare(homography, LEVELS[1], np.arange(len(self._visible)))
+        each = np.eye(len(self._visible))
+        own = np.array([max(0.0, _value(agreement, w)) for w in each])
+        return np.clip(own / max(float(np.median(own)), 1e-6), 0.05, 1.0)
+
+    def _structure(self, size: Size, sigma: float) -> list[np.ndarray]:
+        key = (size[0], sigma)
+        if key not in self._seen:
+            how = cv2.INTER_AREA if size[0] < self.visible_size[0] else cv2.INTER_LINEAR
+            self._seen[key] = [
+                structure_map(cv2.resize(i, size, interpolation=how), sigma) for i in self._visible
+            ]
+        return self._seen[key]
+
+
+def _jacobian(matrix: np.ndarray, size: Size) -> np.ndarray:
+    """(2, 2) local linear part of a map at the centre of an image."""
+    centre = np.array([(size[0] - 1) / 2, (size[1] - 1) / 2])
+    around = apply(matrix, centre + np.array([[-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]]))
+    return np.stack([around[1] - around[0], around[3] - around[2]], -1)
+
+
+def _value(agreement: Agreement, frame_weights: np.ndarray) -> float:
+    """Normalised agreement without any further shift."""
+    surfaces, weights = agreement.surfaces(frame_weights)
+    return float(weights @ surfaces[:, agreement.radius, agreement.radius])
+
+
+def _spread(agreement: Agreement, weights: np.ndarray, draws: int, seed: int) -> float:
+    """Standard deviation of the worst corner over draws of frames and patches, in its pixels."""
+    random = np.random.default_rng(seed)
+    frames, patches = len(weights), len(agreement.centres)
+    design = basis(corners(agreement.size), agreement.size, 8)
+    places = []
+    for _ in range(draws):
+        drawn = weights * np.bincount(random.integers(0, frames, frames), minlength=frames)
+        surfaces, patch_weights = agreement.surfaces(drawn)
+        patch_weights = patch_weights * np.bincount(
+            random.integers(0, patches, patches), minlength=patches
+        )
+        if np.count_nonzero(patch_weights) < 4:
+            continue
+        parameters, _ = fit(surfaces, patch_weights, agreement, start=np.zeros(8))
+        places.append(design @ parameters)
+    if len(places) < draws / 2:
+        return float("inf")
+    return float(np.sqrt(np.var(places, axis=0).sum(-1)).max())
+
+
+def _held_out(agreement: Agreement, weights: np.ndarray) -> float:
+    """Do patches agree with the fit of the others? 0: by chance; 1: all, best of all shifts.
+
+    Patches are halved like a chess board's fields. One half gives a map; for each patch of the
+    other, the part of all shifts at which it agrees less than where that map says is 0.5 on average
+    if there is nothing to agree on.
+    """
+    surfaces, patch_weights = agreement.surfaces(weights)
+    columns = len(np.unique(agreement.centres[:, 0]))
+    index = np.arange(len(patch_weights))
+    dark = (index // columns + index % columns) % 2 == 0
+    ranks, masses = [], []
+    for part in (dark, ~dark):
+        own = np.where(part, patch_weights, 0.0)
+        if np.count_nonzero(own) < 4:
+            return 0.0
+        parameters, _ = fit(surfaces, own, agreement)
+        shifts = basis(agreement.centres, agreement.size, 8) @ parameters + agreement.radius
+        at = np.clip(np.rint(shifts), 0, 2 * agreement.radius).astype(int)
+        here = surfaces[index, at[:, 1], at[:, 0]]
+        rank = (surfaces < here[:, None, None]).mean((1, 2))
+        ranks.append(rank[~part])
+        masses.append(patch_weights[~part])
+    mass = np.concatenate(masses)
+    mean = float(np.concatenate(ranks) @ mass / max(float(mass.sum()), 1e-9))
+    return float(np.clip(2 * mean - 1, 0, 1))

@@ -1,0 +1,195 @@
+r"""`ros2 run ssvif_ros calibrate`: the registration file from two live cameras.
+
+Collects pairs while somebody moves the cameras (or a board), then does what `ssvif calibrate` does.
+
+    ros2 run ssvif_ros calibrate --ros-args -r visible/image_raw:=/camera/image_raw \
+        -r thermal/image_raw:=/lepton/image_raw -p output:=calibration.yaml
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.clock import Clock
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
+
+from ssvif_core.calibration.frames import Shots, shots_of
+from ssvif_core.calibration.result import (
+    calibrate_target,
+    calibrate_targetless,
+    describe_target,
+    picture_path,
+)
+from ssvif_core.calibration.target import Board
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.pairing import NearestPairing
+from ssvif_ros.images import thermal_array, visible_rgb
+from ssvif_ros.share import use_shared_memory_profile
+from ssvif_ros.synchronizer import POLL_PERIOD_S, PairSynchronizer, Subscriber, header_stamp_ns
+
+__all__ = ["Collector", "main"]
+
+_DEFAULTS: dict[str, tuple[Any, str]] = {
+    "output": ("calibration.yaml", "File to write; a picture goes beside it."),
+    "frames": (24, "Pairs to use."),
+    "pattern": ("", "Board: chessboard, circles or asymmetric; empty for none."),
+    "grid": ("9x6", "Its inner corners or circles, COLUMNSxROWS."),
+    "interval": (0.5, "Seconds between the pairs that are collected."),
+    "candidates": (2, "Pairs that are collected for each one that is used."),
+    "slop": (0.05, "Most seconds between frames of a pair."),
+    "thermal_offset": (0.0, "Seconds to add to thermal stamps."),
+    "timeout": (120.0, "Seconds to wait for all pairs."),
+}
+
+
+class Collector:
+    """Collects pairs of a node's two image topics, some time apart.
+
+    Args:
+        node: to subscribe with.
+        wanted: number of pairs.
+        interval_s: least time between them.
+        slop_s: as `NearestPairing`.
+        offset_s: added to thermal stamps.
+    """
+
+    def __init__(
+        self, node: Node, wanted: int, interval_s: float, slop_s: float, offset_s: float
+    ) -> None:
+        self._node, self._wanted = node, wanted
+        self._interval_ns = round(interval_s * 1e9)
+        self._next_ns: int | None = None
+        self._gain = ThermalGain()
+        self.pairs: list[tuple[str, np.ndarray, np.ndarray]] = []
+        self.unusable: list[str] = []
+        self.received = {"visible": 0, "thermal": 0}
+        pairing: NearestPairing[Image, Image] = NearestPairing(
+            slop_s=slop_s, thermal_offset_s=offset_s
+        )
+        self._synchronizer = PairSynchronizer(
+            [self._subscribe(camera) for camera in self.received], pairing, clock=node.get_clock()
+        )
+        self._synchronizer.registerCallback(self._take)
+        self._timer = node.create_timer(POLL_PERIOD_S, self._synchronizer.poll, clock=Clock())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all pairs are there."""
+        return len(self.pairs) >= self._wanted
+
+    def shots(self) -> Shots:
+        """What was collected. Raises SsvifError with what to look at if that is too little."""
+        if len(self.pairs) < 2:
+            topics = {c: self._node.resolve_topic_name(f"{c}/image_raw") for c in self.received}
+            heard = ", ".join(f"{self.received[c]} on {topic}" for c, topic in topics.items())
+            raise SsvifError(
+                f"{len(self.pairs)} pairs came (images: {heard}). Start the drivers, remap the "
+                "topics, or raise slop. " + "; ".join(self.unusable[:2])
+            )
+        return shots_of(self.pairs, self.unusable)
+
+    def _subscribe(self, camera: str) -> Subscriber:
+        subscriber = Subscriber(
+            self._node,
+            Image,
+            f"{camera}/image_raw",
+            qos_profile=qos_profile_sensor_data,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        subscriber.registerCallback(lambda _message: self._count(camera))
+        return subscriber
+
+    def _count(self, camera: str) -> None:
+        self.received[camera] += 1
+
+    def _take(self, visible: Image, thermal: Image) -> None:
+        stamp_ns = header_stamp_ns(visible)
+        back = self._next_ns is not None and stamp_ns < self._next_ns - 2 * self._interval_ns
+        if self.complete or not (self._next_ns is None or back or stamp_ns >= self._next_ns):
+            return
+        self._next_ns = stamp_ns + self._interval_ns
+        try:
+            felt = self._gain.apply(thermal_array(thermal), header_stamp_ns(thermal) * 1e-9)
+            self.pairs.append((str(stamp_ns), visible_rgb(visible).copy(), felt.copy()))
+        except (SsvifError, cv2.error) as error:
+            self.unusable.append(str(error))
+            return
+        self._node.get_logger().info(f"{len(self.pairs)} of {self._wanted} pairs; keep moving")
+
+
+def _settings(node: Node) -> dict[str, Any]:
+    values = {
+        name: node.declare_parameter(name, default, ParameterDescriptor(description=text)).value
+        for name, (default, text) in _DEFAULTS.items()
+    }
+    if values["frames"] < 2 or values["candidates"] < 1:
+        raise SsvifError("frames must be 2 or more, candidates 1 or more.")
+    return values
+
+
+def _collect(node: Node, values: dict[str, Any]) -> Shots:
+    wanted = values["frames"] * values["candidates"]
+    collector = Collector(
+        node, wanted, values["interval"], values["slop"], values["thermal_offset"]
+    )
+    clock = Clock()  # not the node's: simulated time may stand still
+    deadline_ns = clock.now().nanoseconds + round(values["timeout"] * 1e9)
+    while not collector.complete and clock.now().nanoseconds < deadline_ns:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    return collector.shots()
+
+
+def _calibrate(node: Node, values: dict[str, Any], shots: Shots) -> None:
+    output = Path(values["output"])
+    node.get_logger().info(f"estimating from {len(shots)} pairs; this takes a minute or two")
+    if values["pattern"]:
+        board = Board.parse(values["pattern"], values["grid"])
+        calibration, fit = calibrate_target(shots, board, output)
+        node.get_logger().info(describe_target(fit))
+    else:
+        calibration, found = calibrate_targetless(shots, values["frames"], output)
+        node.get_logger().info(
+            f"corners ± {found.uncertainty_px:.1f} px, agreement {found.agreement:.2f}"
+        )
+    calibration.save(output)
+    node.get_logger().info(
+        f"written: {output}; look at {picture_path(output)}, then: ros2 launch ssvif_ros "
+        f"fusion.launch.py calibration:={output.resolve()}"
+    )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of `ros2 run ssvif_ros calibrate`. Returns the exit status."""
+    use_shared_memory_profile(os.environ)
+    rclpy.init(args=args)
+    node = Node("calibrate")
+    try:
+        values = _settings(node)
+        if values["pattern"]:
+            Board.parse(values["pattern"], values["grid"])  # before anybody moves a camera
+        _calibrate(node, values, _collect(node, values))
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except SsvifError as error:
+        print(f"calibrate: {error}", file=sys.stderr)
+        return 1
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
