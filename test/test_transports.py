@@ -54,6 +54,10 @@ class Robot:
     def _diagnose(self, message):
         self.diagnostics.update({v.key: v.value for s in message.status for v in s.values})
 
+    def refused(self):
+        """Visible images that were of no use: on arrival, or when they were decoded."""
+        return sum(int(self.diagnostics.get(k, 0)) for k in ("bad_frames", "invalid_visible"))
+
     def activate(self):
         lifecycle = LifecycleClient(self.node, self.executor, "/fusion")
         lifecycle.wait()
@@ -194,10 +198,10 @@ def test_compressed_cameras_are_fused_and_compressed_pictures_show_the_same(robo
         b"",
     ]
     for fault in faults:
-        counted = int(robot.diagnostics.get("bad_frames", 0))
+        counted = robot.refused()
         bad = CompressedImage(format="png", data=fault)
         robot.send_until(
-            lambda counted=counted: int(robot.diagnostics.get("bad_frames", 0)) > counted,
+            lambda counted=counted: robot.refused() > counted,
             lambda bad=bad: (bad, compressed_pair()[1]),
         )
     robot.heard["fused"].clear()

@@ -15,6 +15,8 @@ import yaml
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.registration import Alignment, Registration
+from ssvif_core.imaging.temperature import TemperatureScale
+from ssvif_core.imaging.thermal_cleaning import ThermalCleaning
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import Pipeline
@@ -55,9 +57,15 @@ class NodeSettings:
     gain__mode: str = "auto"
     gain__low: float = 0.0
     gain__high: float = 65535.0
+    gain__unit: str = "counts"
+    gain__kelvin_per_count: float = 0.01
+    gain__celsius_at_zero: float = -273.15
     gain__low_percentile: float = 1.0
     gain__high_percentile: float = 99.5
+    gain__plateau: float = 1.0
     gain__time_constant: float = 1.0
+    thermal__bad_pixels: str = "auto"
+    thermal__stripes: str = "none"
     registration__mode: str = "auto"
     registration__file: str = ""
     registration__extrinsics: str = ""
@@ -120,8 +128,11 @@ def build(settings: NodeSettings, size: tuple[int, int], infos: dict[str, Any]) 
         mode=s.gain__mode,
         low=s.gain__low,
         high=s.gain__high,
+        unit=s.gain__unit,
+        scale=TemperatureScale(s.gain__kelvin_per_count, s.gain__celsius_at_zero),
         low_percentile=s.gain__low_percentile,
         high_percentile=s.gain__high_percentile,
+        plateau=s.gain__plateau,
         time_constant_s=s.gain__time_constant,
     )
     options = EngineOptions(
@@ -144,7 +155,8 @@ def build(settings: NodeSettings, size: tuple[int, int], infos: dict[str, Any]) 
     model = open_model(s.model)
     engine, why = create_engine(model, s.engine, options)
     engine.warm_up(*size)
-    pipeline = Pipeline(engine, gain, registration)
+    cleaning = ThermalCleaning(s.thermal__bad_pixels, s.thermal__stripes)
+    pipeline = Pipeline(engine, gain, registration, cleaning)
     return Parts(pairing, presence, pipeline, model, why, alignment, registered)
 
 

@@ -156,7 +156,12 @@ def test_defaults_are_the_node_s():
     from ssvif_ros.parameters import Settings
 
     node = {f.name: f.default for f in dataclasses.fields(Settings)}
-    assert vars(NodeSettings()) == {key: node[key] for key in vars(NodeSettings())}
+    live_only = (  # what topics, files and a running engine are asked for; a recording has none
+        "warm_up_", "tensorrt__build_on_start", "visible_transport", "thermal_transport",
+        "output_", "compressed__", "expected_rate__", "snapshot_folder", "warn_after",
+    )  # fmt: skip
+    wanted = {key: value for key, value in node.items() if not key.startswith(live_only)}
+    assert vars(NodeSettings()) == wanted
 
 
 def test_the_shipped_parameter_file_gives_the_defaults(repository):
