@@ -6,9 +6,10 @@ ten times as large, moves the levels of the rest no faster than a warm one.
 
 A low pass alone is wrong for one thing that every uncooled core does: after its shutter has closed
 (flat-field correction) all counts are higher or lower by the same amount, and for a time constant
-the picture would be too bright or too dark. Such a step shows in the distribution: all its
-quantiles move by the same amount between two frames, which neither an object that enters nor a
-camera that turns can do. The limits are then moved with it, at once.
+the picture would be too bright or too dark. Such a step shows in the distribution, whose quantiles
+all move by the same amount between two frames, as they seldom do when a camera turns; and in the
+pixels, most of which move by it too, as they do not when an object enters. The limits are then
+moved with it, at once.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ WATCHED = np.arange(5.0, 100.0, 10.0)
 SMALLEST_STEP = 0.01
 #: This part of the quantiles must have moved alike, and they may differ by this part of the step.
 AGREEING, TOLERANCE = 0.8, 0.25
+#: The middle one of all pixels' own changes may differ from the step by this part of it.
+PIXEL_TOLERANCE = 0.5
 
 
 def quantiles(ordered: np.ndarray, percents: np.ndarray | tuple[float, ...]) -> np.ndarray:
@@ -54,6 +57,7 @@ class SceneLimits:
         self._slope: float | None = None
         self._offset = 0.0
         self._watched = np.zeros(0)
+        self._sample = np.zeros(0)
 
     @property
     def ends(self) -> tuple[float, float] | None:
@@ -67,12 +71,16 @@ class SceneLimits:
         self._slope = None
 
     def follow(
-        self, ordered: np.ndarray, percents: tuple[float, float], min_span: float, part: float
+        self,
+        sample: np.ndarray,
+        percents: tuple[float, float],
+        min_span: float,
+        part: float,
     ) -> float:
         """Take a frame.
 
         Args:
-            ordered: (N,) counts of a sample of its pixels, ascending.
+            sample: counts of some of its pixels, of any shape; the same pixels in every frame.
             percents: percentiles that are the limits.
             min_span: smallest distance between them; a narrower scene lies in their middle.
             part: of the way to this frame's percentiles, 0..1.
@@ -80,6 +88,8 @@ class SceneLimits:
         Returns:
             The common step that was followed before that, in counts; mostly 0.
         """
+        # A stable sort is a radix sort for 8 and 16 bit, which is fast; for floats it is slow.
+        ordered = np.sort(sample, axis=None, kind=None if sample.dtype.kind == "f" else "stable")
         watched = quantiles(ordered, WATCHED)
         low, high = quantiles(ordered, percents)
         low, high = _widened(float(low), float(high), min_span)
@@ -90,12 +100,19 @@ class SceneLimits:
             self._slope, self._offset = slope, offset
         else:
             step = _common_step(watched - self._watched, 1.0 / self._slope)
+            step = step if step and self._pixels_agree(sample, step) else 0.0
             self.steps += step != 0
             self._offset += self._slope * step
             self._slope += part * (slope - self._slope)
             self._offset += part * (offset - self._offset)
-        self._watched = watched
+        self._watched, self._sample = watched, sample.copy()  # the caller may reuse its frame
         return step
+
+    def _pixels_agree(self, sample: np.ndarray, step: float) -> bool:
+        if sample.shape != self._sample.shape:
+            return False
+        moved = np.median(sample.astype(np.float32) - self._sample)
+        return bool(abs(moved - step) <= PIXEL_TOLERANCE * abs(step))
 
 
 def _widened(low: float, high: float, min_span: float) -> tuple[float, float]:

@@ -183,10 +183,8 @@ class ThermalGain:
 
     def _follow(self, thermal: np.ndarray, part: float, min_span: float) -> float:
         sample = thermal[::SAMPLE_STEP, ::SAMPLE_STEP]
-        # A stable sort is a radix sort for 8 and 16 bit, which is fast; for floats it is slow.
-        ordered = np.sort(sample, axis=None, kind=None if sample.dtype.kind == "f" else "stable")
         percents = (self.low_percentile, self.high_percentile)
-        step = self._scene.follow(ordered, percents, min_span, part)
+        step = self._scene.follow(sample, percents, min_span, part)
         self._limits = self._scene.ends
         return step
 
