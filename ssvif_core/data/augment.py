@@ -26,7 +26,7 @@ LUMA = (0.299, 0.587, 0.114)
 BLUR, MOTION_BLUR, MISREGISTERED = 0.12, 0.08, 0.2
 STRONG_CAST, HAZE, GLARE, SHOT_NOISE = 0.1, 0.06, 0.06, 0.1
 GAIN_JUMP, VIGNETTE, STRIPES, DEAD_PIXELS = 0.15, 0.1, 0.15, 0.06
-WASHED_OUT = 0.2
+WASHED_OUT = 0.35
 READ_NOISE = 0.5
 
 #: Misalignment that is left after registration: pixels, degrees, parts. A degree is 2.8 pixels at

@@ -21,6 +21,7 @@ from ssvif_core.network.fusion_network import (
     COEFFICIENT_SCALE,
     COEFFICIENT_SHIFT,
     LUMA_WEIGHTS,
+    STEMS,
     FusionNetwork,
     labels_from_logits,
     pad_to_stride,
@@ -62,8 +63,8 @@ class DeployedGraph(nn.Module):
         self.network = copy.deepcopy(network).eval().cpu()
         fuse_for_deployment(self.network)
         with torch.no_grad():
-            for stem in (self.network.visible_stem, self.network.thermal_stem):
-                kernel = stem.get_parameter("0.weight")  # merged: no longer a RepConv
+            for stem in STEMS:
+                kernel = self.network.get_parameter(f"{stem}.0.weight")  # merged: no RepConv now
                 kernel.div_(FULL_SCALE)
         self.dtype = torch.float16 if half else torch.float32
         self.network.to(self.dtype)

@@ -1,9 +1,12 @@
 """The network that is deployed: two cameras in, one fused image and one label mask out.
 
-Knows tensors only. Each camera has its own stem down to 1/4 of the resolution; from there one
-trunk sees both. Segmentation is read off the decoder at 1/8 and refined at 1/4; fusion predicts a
-local affine model of the two luminances, smooth like that of a guided filter (He et al. 2013), and
-never draws a pixel from features alone, so what is seen in the fused image was seen by a camera:
+Knows tensors only. There are two paths. The trunk has a stem for each camera down to 1/4 of the
+resolution and sees both from there on; segmentation is read off its decoder at 1/8 and refined at
+1/4. Fusion has a narrow path of its own, at 1/2 and 1/4, which sees the pixels of both cameras and
+what the trunk knows of them: what makes a good mask makes a poor picture
+(docs/decisions/0005-own-path-for-fusion.md). It predicts a local affine model of both luminances,
+smooth like that of a guided filter (He et al. 2013), and never draws a pixel from features alone,
+so what is seen in the fused image was seen by a camera:
 
     Y_f   = a * Y + b * T + r          a, b in (0, 1.5), r in (-1, 1), predicted at 1/2
     (a, b, r) = scale * sigmoid(raw) + shift
@@ -13,7 +16,7 @@ a + b may exceed 1, with r taking the surplus brightness back: detail of both ca
 in the same place, which a blend (a + b = 1) cannot do.
 
 Predicting at 1/2 and upsampling bilinearly was measured against pixel shuffle (checkerboard in flat
-sky) and against 1/4 (dark halos at silhouettes). At 1/2 what was decided at 1/4 meets each camera's
+sky) and against 1/4 (dark halos at silhouettes). At 1/2 what was decided at 1/4 meets the cameras'
 edges through a depthwise convolution: a full one there took a seventh of the time of `tiny`.
 """
 
@@ -34,8 +37,10 @@ from ssvif_core.network.layers import RepConv
 __all__ = [
     "COEFFICIENT_SCALE",
     "COEFFICIENT_SHIFT",
+    "FUSION_PATH",
     "LUMA_WEIGHTS",
     "SEGMENTATION_HEAD",
+    "STEMS",
     "VARIANTS",
     "FusionNetwork",
     "FusionOutput",
@@ -53,6 +58,18 @@ LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 STRIDE = 16
 #: What turns the sigmoid of the last layer into a, b and r.
 COEFFICIENT_SCALE, COEFFICIENT_SHIFT = (1.5, 1.5, 2.0), (0.0, 0.0, -1.0)
+#: Parts that see pixels: where the scale of the input is folded in.
+STEMS = ("visible_stem", "thermal_stem", "detail_stem")
+#: Parts that the fused image alone depends on: they train without changing a mask.
+FUSION_PATH = (
+    "detail_stem",
+    "detail_quarter",
+    "detail_top",
+    "detail",
+    "detail_half_top",
+    "detail_half",
+    "coefficients",
+)
 #: Parts of the network that the labels alone depend on.
 SEGMENTATION_HEAD = ("labels_eighth", "labels_quarter")
 
@@ -156,9 +173,12 @@ class FusionNetwork(nn.Module):
         self.fuse_lateral = nn.Conv2d(2 * v.quarter, v.quarter, 1)
         self.fuse_quarter = RepConv(v.quarter, v.quarter)
         self.labels_quarter = nn.Conv2d(v.quarter, classes, 1)
-        self.fuse_half_top = nn.Conv2d(v.quarter, v.stem, 1)
-        self.fuse_visible = nn.Conv2d(v.stem, v.stem, 3, padding=1, groups=v.stem)
-        self.fuse_thermal = nn.Conv2d(v.stem, v.stem, 3, padding=1, groups=v.stem)
+        self.detail_stem = RepConv(4, v.stem, 2)
+        self.detail_quarter = RepConv(v.stem, v.stem, 2)
+        self.detail_top = nn.Conv2d(v.quarter, v.stem, 1)
+        self.detail = RepConv(v.stem, v.stem)
+        self.detail_half_top = nn.Conv2d(v.stem, v.stem, 1)
+        self.detail_half = nn.Conv2d(v.stem, v.stem, 3, padding=1, groups=v.stem)
         self.coefficients = nn.Conv2d(v.stem, 3, 1)
         nn.init.zeros_(self.coefficients.weight)
         assert self.coefficients.bias is not None
@@ -187,15 +207,15 @@ class FusionNetwork(nn.Module):
         """
         return self._decoded(pad_to_stride(visible), pad_to_stride(thermal))[0]
 
-    def _decoded(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Decoder features at 1/8, both cameras' at 1/4, and each camera's at 1/2."""
+    def _decoded(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
+        """Decoder features at 1/8, and both cameras' at 1/4."""
         v2, t2 = self.visible_stem(visible), self.thermal_stem(thermal)
         f4 = torch.cat([self.visible_quarter(v2), self.thermal_quarter(t2)], 1)
         f8 = self.eighth(f4)
         f16 = self.sixteenth(f8)
         f16 = f16 + self.context(F.adaptive_avg_pool2d(f16, 1))
         d8 = self.decode(F.relu(self.decode_lateral(f8) + upsample(self.decode_sixteenth(f16))))
-        return d8, f4, v2, t2
+        return d8, f4
 
     def predict(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
         """Everything that is learnt, on sizes that are multiples of 16.
@@ -204,10 +224,10 @@ class FusionNetwork(nn.Module):
             parts: (B, 3, H/2, W/2) in (0, 1): a, b and r before scale and shift.
             logits: (B, classes, H/4, W/4).
         """
-        d8, f4, v2, t2 = self._decoded(visible, thermal)
+        d8, f4 = self._decoded(visible, thermal)
         d4 = self.fuse_quarter(F.relu(self.fuse_lateral(f4) + upsample(self.fuse_top(d8))))
         logits = self.labels_quarter(d4) + upsample(self.labels_eighth(d8))
-        # In this order ONNX Runtime computes both sums and the ReLU within the convolutions.
-        d2 = self.fuse_visible(v2) + upsample(self.fuse_half_top(d4))
-        d2 = F.relu(self.fuse_thermal(t2) + d2)
-        return self.coefficients(d2).sigmoid(), logits
+        own2 = self.detail_stem(torch.cat([visible, thermal], 1))
+        own4 = self.detail(self.detail_quarter(own2) + self.detail_top(d4))
+        own2 = F.relu(self.detail_half(own2) + upsample(self.detail_half_top(own4)))
+        return self.coefficients(own2).sigmoid(), logits

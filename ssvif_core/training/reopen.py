@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ssvif_core.deploy.graph import FULL_SCALE
 from ssvif_core.errors import SsvifError
 from ssvif_core.models import Model
-from ssvif_core.network.fusion_network import FusionNetwork
+from ssvif_core.network.fusion_network import STEMS, FusionNetwork
 from ssvif_core.network.layers import RepConv
 
 __all__ = ["reopen"]
@@ -71,7 +71,7 @@ def _fill(network: FusionNetwork, weights: dict[str, Tensor]) -> None:
     """Merged convolutions into the 3x3 branch; the other branches start at nothing."""
     for name, module in network.named_modules():
         if isinstance(module, RepConv):
-            scale = FULL_SCALE if name in ("visible_stem", "thermal_stem") else 1.0
+            scale = FULL_SCALE if name in STEMS else 1.0
             _copy(module.kernel3, weights[f"{name}.0.weight"] * scale)
             module.scale1.zero_()
             if module.scale0 is not None:

@@ -9,11 +9,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 
 from ssvif_core.cli.export import training_section  # noqa: E402
+from ssvif_core.network.fusion_network import FUSION_PATH  # noqa: E402
 from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
 from ssvif_core.training.config import TrainingConfig  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
 
-HEAD = ["fuse_half_top", "fuse_visible", "fuse_thermal", "coefficients"]
+HEAD = list(FUSION_PATH)
 
 
 def configuration(root, **changes):
