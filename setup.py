@@ -27,6 +27,7 @@ RUNTIME = [
 ]
 
 BAGS = ["rosbags>=0.11.9,<0.12"]
+REPLAY = [*BAGS, 'pyarrow>=26,<27; python_version >= "3.11"']
 
 CUDA = ["cuda-python>=12.9,<13"]
 
@@ -38,7 +39,7 @@ TENSORRT_CHECK = [
 ]
 
 TEST = [
-    *BAGS,
+    *REPLAY,
     "hypothesis>=6.168,<6.171",
     "pillow>=12.3,<14",
     "pytest>=9.2,<9.3",
@@ -60,7 +61,7 @@ EXTRAS = {
     # Recordings without an installed ROS.
     "bags": BAGS,
     # ... and frames.parquet of `ssvif replay`, beside the CSV that is always written.
-    "replay": [*BAGS, "pyarrow>=21,<27"],
+    "replay": REPLAY,
     "train": [
         *BAGS,
         "matplotlib>=3.10,<3.12",
