@@ -21,18 +21,21 @@ PIP_INSTALL = $(IN_VENV) python -m pip install --quiet --disable-pip-version-che
 PACKAGING := setup.py setup.cfg pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format parameters colcon clean
+.PHONY: help demo test test-long soak lint format parameters colcon clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-ros ## Fuse two simulated cameras live; VISIBLE= THERMAL= SCENE= MODEL= DURATION= OUTPUT=
 	@$(IN_VENV) python -m ssvif_ros.demo --duration $(DURATION) --output "$(OUTPUT)" \
 		$(if $(VISIBLE),--visible "$(VISIBLE)") $(if $(THERMAL),--thermal "$(THERMAL)") \
 		$(if $(SCENE),--scene "$(SCENE)") $(if $(MODEL),--model "$(MODEL)")
 
-test: $(VENV)/.installed-dev ## Run all tests; PYTEST_ARGS= goes to pytest
-	@$(IN_VENV) python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.installed-dev ## Run the tests but the long ones; PYTEST_ARGS= goes to pytest
+	@$(IN_VENV) python -m pytest -m "not long" $(PYTEST_ARGS)
+
+test-long: $(VENV)/.installed-dev ## A soak, calibrations at full size: some minutes
+	@$(IN_VENV) python -m pytest -m long
 
 soak: $(VENV)/.installed-dev ## Thirty minutes of faults; MINUTES=, writes benchmarks/results/soak.json
 	@$(IN_VENV) SSVIF_SOAK_MINUTES=$(MINUTES) SSVIF_SOAK_RESULT=benchmarks/results/soak.json \

@@ -99,7 +99,7 @@ def test_a_map_with_uncertain_corners_is_refused(small_street):
         check(found, 3, SMALL[0], None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "seed"), [("day", 1), ("night", 2), ("glare", 1)])
 def test_corners_are_within_two_pixels_at_640x480(kind, seed):
     true = misalignment(np.random.default_rng([seed, 640]))
@@ -110,7 +110,7 @@ def test_corners_are_within_two_pixels_at_640x480(kind, seed):
     check(found, len(grey), 640, None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_real_clip_displaced_by_a_known_map_gives_that_map(shared_data):
     frames = {}
     for camera, code in (("visible", cv2.COLOR_BGR2GRAY), ("thermal", cv2.COLOR_BGR2GRAY)):

@@ -101,7 +101,7 @@ def test_int8_has_q_dq_at_the_inputs_of_convolutions_symmetric_and_by_channel(fi
             assert zero.dtype == np.int8
             assert not zero.any()
     quantised = [node for node in convolutions(nodes) if layer(node) not in FLOAT_LAYERS]
-    assert len(quantised) == 21
+    assert len(quantised) == 23
     for node in quantised:
         activation, kernel = (made_by[name] for name in node.input[:2])
         assert activation.op_type == kernel.op_type == "DequantizeLinear"
