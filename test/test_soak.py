@@ -5,7 +5,8 @@
     make soak                                  30 minutes; writes benchmarks/results/soak.json, .png
 
 Also read: SSVIF_SOAK_SIZE (160x128), SSVIF_SOAK_SEED (0), SSVIF_SOAK_RESULT (a .json to write).
-The first round of all faults warms up; what is held of the machine then must be held at the end.
+The first round of all faults, and some hundred sizes, warm up; what is held of the machine then
+must be held at the end.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ RATE_HZ = 30.0
 FAULT_S = 1.5
 """How long a fault lasts."""
 GROWTH_MIB = 5.0
+SIZES_S = 8.0
+"""How long every frame has another size before memory counts as warm: 240 sizes at 30 Hz."""
 
 
 @dataclass
@@ -86,6 +89,14 @@ class Soak:
             FAULTS[name](self)
             assert self.fuses(), (name, self.fusion.diagnostics, self.fusion.process.output[-3000:])
             self.run_for(rest_s)
+
+    def meet_sizes(self) -> None:
+        """ONNX Runtime's memory grows with the sizes that it meets, up to some 150 of them."""
+        for camera in self.cameras.values():
+            camera.tell(random_sizes=True)
+        self.run_for(SIZES_S)
+        for camera in self.cameras.values():
+            camera.tell(random_sizes=False)
 
     # -- faults --------------------------------------------------------------------------------
 
@@ -161,6 +172,7 @@ def test_memory_threads_and_files_stay_and_every_frame_is_accounted_for(ros_doma
         soak = Soak(fusion.activate(), cameras, np.random.default_rng(SEED))
         assert soak.fuses(), fusion.process.output
         soak.round(rest_s=0.5)
+        soak.meet_sizes()
         warm_s = soak.now()
         while soak.now() < warm_s + 60.0 * MINUTES:
             soak.round(rest_s=0.5 if MINUTES < 2 else float(soak.random.uniform(1.0, 8.0)))
