@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.calibration import Calibration
-from ssvif_core.imaging.pinhole import Camera
+from ssvif_core.imaging.camera_model import CAMERAS, camera_of, registration_mode
 from ssvif_core.imaging.poses import Pose
 from ssvif_core.imaging.registration import (
     Alignment,
@@ -28,20 +28,10 @@ from ssvif_ros.parameters import Settings
 from ssvif_ros.static_transforms import StaticTransforms, listen
 from ssvif_ros.worker import LatestWorker
 
-__all__ = ["RegistrationSource", "camera_of", "mode_of"]
+__all__ = ["RegistrationSource"]
 
-CAMERAS = ("visible", "thermal")
 #: REP-2003: what a camera's driver publishes is received best effort.
 INFO_QOS = qos_profile_sensor_data
-
-
-def mode_of(settings: Settings) -> str:
-    """The mode that "auto" stands for."""
-    if settings.registration__mode != "auto":
-        return settings.registration__mode
-    if settings.registration__file:
-        return "file"
-    return "camera_info" if settings.registration__extrinsics else "none"
 
 
 class RegistrationSource:
@@ -58,7 +48,12 @@ class RegistrationSource:
 
     def __init__(self, node: LifecycleNode, pipeline: Pipeline, settings: Settings) -> None:
         self._node, self._pipeline = node, pipeline
-        self._mode, self._depth_m = mode_of(settings), settings.registration__depth
+        self._mode = registration_mode(
+            settings.registration__mode,
+            settings.registration__file,
+            settings.registration__extrinsics,
+        )
+        self._depth_m = settings.registration__depth
         self._infos: dict[str, CameraInfo] = {}
         self._intrinsics: dict[str, tuple[Any, ...]] = {}
         self._subscriptions: list[Any] = []
@@ -200,23 +195,3 @@ def _intrinsics(info: CameraInfo) -> tuple[Any, ...]:
         info.width, info.height, info.distortion_model, info.header.frame_id, window,
         info.binning_x, info.binning_y, bytes(memoryview(info.k)), tuple(info.d),
     )  # fmt: skip
-
-
-def camera_of(info: CameraInfo, camera: str = "camera") -> Camera:
-    """Intrinsics of the images that a camera_info belongs to (REP-104).
-
-    K and D are those of the sensor's full frame; a region of interest moves the centre, and
-    binning only scales, which `Camera.resized` does.
-
-    Raises:
-        SsvifError: the camera is not calibrated, or its distortion model is not known.
-    """
-    matrix = info.k.reshape(3, 3).copy()
-    width, height = info.width, info.height
-    if info.roi.width and info.roi.height:
-        matrix[:2, 2] -= (info.roi.x_offset, info.roi.y_offset)
-        width, height = info.roi.width, info.roi.height
-    try:
-        return Camera((width, height), matrix, info.distortion_model, tuple(info.d))
-    except SsvifError as error:
-        raise SsvifError(f"{camera}/camera_info: {error}") from error

@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
+from ssvif_core.imaging.camera_model import camera_of  # noqa: E402
 from ssvif_core.imaging.pinhole import Camera  # noqa: E402
 from ssvif_core.imaging.poses import Pose  # noqa: E402
 from ssvif_core.imaging.registration import (  # noqa: E402
@@ -32,7 +33,6 @@ from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
 from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa: E402
-from ssvif_ros.registration_source import camera_of  # noqa: E402
 from ssvif_ros.static_transforms import QOS as TF_QOS  # noqa: E402
 from ssvif_ros.static_transforms import StaticTransforms  # noqa: E402
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.calibration import Calibration
-from ssvif_core.imaging.pinhole import Camera
+from ssvif_core.imaging.camera_model import (
+    CAMERAS,
+    REGISTRATION_MODES,
+    camera_of,
+    registration_mode,
+)
 from ssvif_core.imaging.poses import Pose
 from ssvif_core.imaging.registration import Alignment, HomographyAlignment, PlaneAlignment
 
-__all__ = ["REGISTRATION_MODES", "alignment_of", "camera_of"]
-
-REGISTRATION_MODES = ("auto", "none", "file", "camera_info")
-CAMERAS = ("visible", "thermal")
+__all__ = ["alignment_of"]
 
 
 def alignment_of(
@@ -40,8 +40,7 @@ def alignment_of(
     """
     if mode not in REGISTRATION_MODES:
         raise SsvifError(f"registration.mode is '{mode}': use one of {list(REGISTRATION_MODES)}.")
-    if mode == "auto":
-        mode = "file" if file else "camera_info" if extrinsics else "none"
+    mode = registration_mode(mode, file, extrinsics)
     if mode == "none":
         return None, "none"
     calibration = None
@@ -66,24 +65,3 @@ def alignment_of(
             "thermal is not registered: replay reads no /tf_static, set registration.extrinsics"
         )
     return alignment, alignment.describe()
-
-
-def camera_of(info: Any, camera: str = "camera") -> Camera:
-    """Intrinsics of the images that a camera_info of ROS 1 or ROS 2 belongs to (REP-104).
-
-    K and D are those of the sensor's full frame; a region of interest moves the centre.
-
-    Raises:
-        SsvifError: the camera is not calibrated, or its distortion model is not known.
-    """
-    k = info.k if hasattr(info, "k") else info.K
-    d = info.d if hasattr(info, "d") else info.D
-    matrix = np.array(k, np.float64).reshape(3, 3)
-    width, height = int(info.width), int(info.height)
-    if info.roi.width and info.roi.height:
-        matrix[:2, 2] -= (info.roi.x_offset, info.roi.y_offset)
-        width, height = int(info.roi.width), int(info.roi.height)
-    try:
-        return Camera((width, height), matrix, info.distortion_model, tuple(map(float, d)))
-    except SsvifError as error:
-        raise SsvifError(f"{camera}/camera_info: {error}") from error
