@@ -17,7 +17,8 @@ __all__ = ["STAMPS", "DecidedPair", "ModeSpan", "NodePairing", "Stamps"]
 
 Stamps = Literal["header", "receive"]
 STAMPS: tuple[Stamps, Stamps] = ("header", "receive")
-#: The node looks at its clock this often (ssvif_ros/synchronizer.py, POLL_PERIOD_S).
+#: The node polls when a wait is due (ssvif_ros/poll_timer.py); looking this often, a decision falls
+#: at most this much later, and is the same one.
 LOOK_NS = 10_000_000
 #: After this long without any message nothing changes any more.
 LONGEST_SILENCE_NS = 60_000_000_000
