@@ -245,7 +245,9 @@ def test_the_video_has_a_frame_for_each_pair(run):
 
 
 def test_parquet_is_the_same_table(run):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra `replay`, Python >= 3.11")
+    parquet = pytest.importorskip(
+        "pyarrow.parquet", reason="needs the extra `replay`, Python >= 3.11"
+    )
     table = parquet.read_table(run[0] / "frames.parquet")
     stamps = table["visible_stamp_ns"].to_pylist()
     assert stamps == [int(r["visible_stamp_ns"]) for r in run[2]]
