@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssvif_core.data.cut_sqlite import CutSqlite, missing_bytes
+from ssvif_core.data.image_fields import RecordedCompressed, RecordedImage, image_fields
 from ssvif_core.errors import SsvifError
 
 if TYPE_CHECKING:
@@ -123,6 +124,14 @@ class Bag:
             return recorded.part.reader.deserialize(recorded.raw, recorded.kind)
         except Exception as error:  # rosbags lets errors of struct, numpy and codecs through
             raise SsvifError(f"not a {recorded.kind}: {error!r}") from error
+
+    @staticmethod
+    def image(recorded: Recorded) -> RecordedImage | RecordedCompressed:
+        """The fields of an image message; pixels are neither copied nor decoded.
+
+        Raises SsvifError if its bytes are none of an image.
+        """
+        return image_fields(recorded.raw, recorded.kind, ros2=recorded.part.reader.is2)
 
     @staticmethod
     def stamp_ns(recorded: Recorded) -> int:

@@ -16,15 +16,16 @@ import numpy as np
 
 from ssvif_core.data.bag_files import Bag, Recorded
 from ssvif_core.data.collection import SkippedPair
+from ssvif_core.data.image_fields import COMPRESSED, RAW, RecordedCompressed
 from ssvif_core.data.pairs import FramePair, make_pair
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.encodings import thermal_of, visible_of
 from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.imaging.validity import check_image
 from ssvif_core.pairing import NearestPairing, Pair, PairingCounts
 
 __all__ = ["BagPairs", "ImageTopic", "choose_topics", "image_topics", "read_bag_pairs"]
 
-RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 #: Words of a topic name that say thermal. No maker's name: FLIR makes colour cameras, too. Nor
 #: "infra", which is the near-infrared stereo pair of depth cameras.
 THERMAL_WORDS = {"thermal", "ir", "infrared", "lwir", "tir"}
@@ -168,8 +169,8 @@ def image_topics(bag: Bag) -> list[ImageTopic]:
         if first is None:
             continue
         try:
-            message = bag.message(first)
-            encoding = message.encoding if kind == RAW else message.format
+            message = bag.image(first)
+            encoding = message.format if isinstance(message, RecordedCompressed) else message.encoding
         except SsvifError:
             pass  # noted when it is its turn
         topics.append(ImageTopic(name, kind, encoding))
@@ -190,10 +191,12 @@ def _paired(
         number = numbers[recorded.topic]
         numbers[recorded.topic] += 1
         try:
-            stamp_ns = bag.stamp_ns(recorded)
+            message = bag.image(recorded)
+            check_image(message, "visible" if recorded.topic == visible else "thermal")
         except SsvifError as error:
             skipped.append(SkippedPair(f"{recorded.topic} message {number}", str(error)))
             continue
+        stamp_ns = message.stamp_ns
         add = pairing.add_visible if recorded.topic == visible else pairing.add_thermal
         pairs += add(stamp_ns, number, recorded.received_ns)
     return pairs + pairing.flush()
@@ -225,7 +228,7 @@ def _decoded(
 
 def _pixels(bag: Bag, recorded: Recorded, camera: str) -> np.ndarray:
     """A copy of the pixels, which keeps no message alive."""
-    message = bag.message(recorded)
+    message = bag.image(recorded)
     return (visible_of if camera == "visible" else thermal_of)(message).copy()
 
 

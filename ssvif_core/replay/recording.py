@@ -16,8 +16,11 @@ import numpy as np
 
 from ssvif_core.data.bag_files import BAG_SUFFIXES, Bag, Recorded, is_bag
 from ssvif_core.data.bags import ImageTopic, choose_topics, image_topics
+from ssvif_core.data.image_fields import COMPRESSED, RAW, RecordedCompressed, RecordedImage
 from ssvif_core.errors import SsvifError
-from ssvif_core.imaging.encodings import thermal_of, visible_of
+from ssvif_core.imaging.camera_model import CAMERAS
+from ssvif_core.imaging.encodings import EncodingError, thermal_of, visible_of
+from ssvif_core.imaging.validity import check_image
 
 __all__ = ["Arrival", "Recording", "Slice", "TopicChoice", "recordings_in"]
 
@@ -50,12 +53,18 @@ class Slice:
 
 
 class Arrival(NamedTuple):
-    """One message when it came; times in nanoseconds."""
+    """One message when it came; times in nanoseconds.
+
+    `image` has the fields of an image, undecoded, and is None for other messages. `refused` says
+    why the node would not take an image of a camera, and is empty where it would.
+    """
 
     role: Role
     recorded: Recorded
     received_ns: int
     header_ns: int
+    image: RecordedImage | RecordedCompressed | None = None
+    refused: str = ""
 
 
 class Recording:
@@ -69,7 +78,9 @@ class Recording:
     Attributes:
         topics: role -> topic that is read.
         found: a sentence for each topic that was found and not named.
-        unreadable: messages without a header, by role.
+        unreadable: messages that are none of their type, by role; no driver has sent them so.
+        refused: images that the node would refuse when they come, by role.
+        refusal: why the last of them.
         start_ns: when the first camera frame of the slice could have come.
         end_ns: when the slice ends, or None where that is not known before it is read.
 
@@ -89,6 +100,8 @@ class Recording:
         self.end_ns: int | None = None
         self._stop_ns: int | None = None
         self.unreadable: dict[str, int] = {}
+        self.refused: dict[str, int] = {}
+        self.refusal = ""
 
     def __enter__(self) -> Recording:
         if not self.path.exists():
@@ -116,16 +129,34 @@ class Recording:
         return None if self.end_ns is None else max(0.0, (self.end_ns - self.start_ns) * 1e-9)
 
     def arrivals(self) -> Iterator[Arrival]:
-        """The messages of all roles in order of receipt; those without a header are counted."""
+        """The messages of all roles in order of receipt; those of no use are counted.
+
+        Images that the node would refuse are among them, and say so.
+        """
         roles = {topic: role for role, topic in self.topics.items()}
         for recorded in self._bag.messages([*roles], self.start_ns, self._stop_ns):
             role = roles[recorded.topic]
             try:
-                header_ns = self._bag.stamp_ns(recorded)
+                arrival = self._arrival(role, recorded)
             except SsvifError:
                 self.unreadable[role] = self.unreadable.get(role, 0) + 1
                 continue
-            yield Arrival(role, recorded, recorded.received_ns, header_ns)
+            if arrival.refused:
+                self.refused[role] = self.refused.get(role, 0) + 1
+                self.refusal = arrival.refused
+            yield arrival
+
+    def _arrival(self, role: Role, recorded: Recorded) -> Arrival:
+        received_ns = recorded.received_ns
+        if recorded.kind not in (RAW, COMPRESSED):
+            return Arrival(role, recorded, received_ns, self._bag.stamp_ns(recorded))
+        image, refused = self._bag.image(recorded), ""
+        if role in CAMERAS:
+            try:
+                check_image(image, role)
+            except EncodingError as error:
+                refused = f"bad {role} frame: {error}"
+        return Arrival(role, recorded, received_ns, image.stamp_ns, image, refused)
 
     def pixels(self, arrival: Arrival) -> np.ndarray:
         """Decode an image: RGB of the visible camera, counts of the others.
@@ -133,9 +164,9 @@ class Recording:
         Raises:
             SsvifError: it cannot be decoded.
         """
-        message = self._bag.message(arrival.recorded)
+        image: Any = arrival.image or self._bag.image(arrival.recorded)
         try:
-            return (visible_of if arrival.role == "visible" else thermal_of)(message)
+            return (visible_of if arrival.role == "visible" else thermal_of)(image)
         except cv2.error as error:
             raise SsvifError(f"OpenCV does not take the {arrival.role} image: {error}") from error
 
@@ -151,9 +182,8 @@ class Recording:
         """
         reason = "there is none"
         for recorded in self._bag.messages([self.topics[role]], self.start_ns, self._stop_ns):
-            arrival = Arrival(role, recorded, recorded.received_ns, 0)
             try:
-                image = self.pixels(arrival)
+                image = self.pixels(Arrival(role, recorded, recorded.received_ns, 0))
             except SsvifError as error:
                 reason = str(error)
                 continue

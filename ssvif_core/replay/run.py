@@ -197,7 +197,9 @@ class _Player:
             watch.close()
 
     def _observe(self, arrival: Arrival) -> None:
-        if arrival.role in ("visible", "thermal"):
+        if arrival.refused:
+            self.played.timeline.count("bad", arrival.received_ns)
+        elif arrival.role in ("visible", "thermal"):
             watch = self.played.streams[arrival.role]
             watch.see(arrival.received_ns, arrival.header_ns, arrival.recorded.raw)
             self.played.timeline.count(arrival.role, arrival.received_ns)

@@ -97,6 +97,7 @@ def _recording(played: Replayed, seconds: float) -> dict[str, Any]:
         "start_ns": recording.start_ns,
         "broken": recording.broken,
         "unreadable": recording.unreadable,
+        "refused": recording.refused,
     }
 
 
@@ -182,7 +183,12 @@ def _warnings(played: Replayed) -> list[str]:
     """What a person should know before reading the figures."""
     found = [f"{name}: {reason}" for name, reason in played.recording.broken.items()]
     for role, count in played.recording.unreadable.items():
-        found.append(f"{count} {role} messages are too short for a header and were left out.")
+        found.append(f"{count} {role} messages cannot be read and were left out.")
+    if refused := played.recording.refused:
+        counts = " and ".join(f"{count} {camera}" for camera, count in refused.items())
+        found.append(
+            f"{counts} images are refused as in the node. The last: {played.recording.refusal}"
+        )
     streams = played.streams
     found += stamp_warnings(streams["visible"], streams["thermal"], played.options.settings.slop)
     for camera, watch in streams.items():
