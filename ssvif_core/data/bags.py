@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -170,7 +171,9 @@ def image_topics(bag: Bag) -> list[ImageTopic]:
             continue
         try:
             message = bag.image(first)
-            encoding = message.format if isinstance(message, RecordedCompressed) else message.encoding
+            encoding = (
+                message.format if isinstance(message, RecordedCompressed) else message.encoding
+            )
         except SsvifError:
             pass  # noted when it is its turn
         topics.append(ImageTopic(name, kind, encoding))
@@ -228,7 +231,7 @@ def _decoded(
 
 def _pixels(bag: Bag, recorded: Recorded, camera: str) -> np.ndarray:
     """A copy of the pixels, which keeps no message alive."""
-    message = bag.image(recorded)
+    message: Any = bag.image(recorded)
     return (visible_of if camera == "visible" else thermal_of)(message).copy()
 
 

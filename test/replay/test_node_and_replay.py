@@ -21,7 +21,8 @@ from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa:
 
 TOPICS = ("/visible/image_raw", "/thermal/image_raw")
 #: A fixed gain, for a pair that the node has no time for would else leave its trace in the gain.
-#: A long wait, so that a busy machine does not end one that ends in the recording.
+#: A long wait, so that a busy machine does not end one that ends in the recording. Reliable
+#: transport, for a frame that is lost on the way is another recording.
 PARAMETERS = {
     "model": "tiny",
     "engine": "onnxruntime",
@@ -30,6 +31,8 @@ PARAMETERS = {
     "warm_up_height": 72,
     "max_wait": 1.0,
     "slop": 0.12,
+    **{f"qos_overrides.{topic}.subscription.reliability": "reliable" for topic in TOPICS},
+    **{f"qos_overrides.{topic}.subscription.depth": 50 for topic in TOPICS},
     "gain.mode": "fixed",
     "gain.low": 6500.0,
     "gain.high": 8500.0,

@@ -510,9 +510,7 @@ def test_stamps_of_another_clock_are_warned_of_and_receipt_pairs_all_the_same(re
     assert summary["segmentation"]["labelled"] == len(rows)  # by the visible header stamps
 
 
-def test_a_damaged_image_is_refused_when_it_comes_and_takes_no_partner(
-    drive, damaged, tmp_path
-):
+def test_a_damaged_image_is_refused_when_it_comes_and_takes_no_partner(drive, damaged, tmp_path):
     wide = dataclasses.replace(TINY, slop=0.12)  # the next visible frame is near enough as well
     _, whole = replayed(drive, tmp_path / "whole", metrics_every=0, settings=wide)
     summary, rows = replayed(damaged, tmp_path / "run", metrics_every=0, settings=wide)
@@ -553,7 +551,11 @@ def test_an_image_that_cannot_be_decoded_is_a_row_with_the_reason(drive, run, tm
                 thermal += 1
                 if thermal == 4:
                     png = np.concatenate([png[:60], np.zeros(len(png) - 60, np.uint8)])
-                fields = {"header": message.header, "format": "mono16; png compressed ", "data": png}
+                fields = {
+                    "header": message.header,
+                    "format": "mono16; png compressed ",
+                    "data": png,
+                }
                 topic, kind = topic + "/compressed", "sensor_msgs/msg/CompressedImage"
             writer.message(topic, kind, recorded.received_ns, fields)
     summary, rows = replayed(tmp_path / "bag", tmp_path / "run", metrics_every=0)
