@@ -174,6 +174,11 @@ def _rosbags() -> Any:
 
 @cache
 def _types(ros2: bool) -> Any:
-    from rosbags.typesys import Stores, get_typestore
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-    return get_typestore(Stores.LATEST if ros2 else Stores.ROS1_NOETIC)
+    if ros2:
+        return get_typestore(Stores.LATEST)
+    types = get_typestore(Stores.ROS1_NOETIC)  # which lacks those of transforms
+    for kind in ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage"):
+        types.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms\n", kind))
+    return types

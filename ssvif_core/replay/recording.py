@@ -20,7 +20,9 @@ from ssvif_core.data.image_fields import COMPRESSED, RAW, RecordedCompressed, Re
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.camera_model import CAMERAS
 from ssvif_core.imaging.encodings import EncodingError, thermal_of, visible_of
+from ssvif_core.imaging.poses import Pose
 from ssvif_core.imaging.validity import check_image
+from ssvif_core.replay.transforms import recorded_pose
 
 __all__ = ["Arrival", "Recording", "Slice", "TopicChoice", "recordings_in"]
 
@@ -191,15 +193,22 @@ class Recording:
         raise SsvifError(f"{self.path} has no usable image of {self.topics[role]}: {reason}")
 
     def camera_infos(self) -> dict[str, Any]:
-        """The first CameraInfo of each camera that has any, by "visible" and "thermal"."""
+        """The first readable CameraInfo of each camera that has any, by "visible" and "thermal"."""
         infos = {}
         for camera, role in CAMERA_INFOS.items():
             if role not in self.topics:
                 continue
-            first = next(self._bag.messages([self.topics[role]]), None)
-            if first is not None:
-                infos[camera] = self._bag.message(first)
+            for recorded in self._bag.messages([self.topics[role]]):
+                try:
+                    infos[camera] = self._bag.message(recorded)
+                except SsvifError:
+                    continue  # counted when it is its turn
+                break
         return infos
+
+    def pose(self, parent: str, child: str) -> tuple[Pose | None, str]:
+        """Pose of a frame in another, and where it is from; or None, and why."""
+        return recorded_pose(self._bag, parent, child)
 
     def _choose(self) -> None:
         images = image_topics(self._bag)

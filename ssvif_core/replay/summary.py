@@ -211,7 +211,7 @@ def _warnings(played: Replayed) -> list[str]:
                 f"The node would have taken the {camera} camera as missing {_times(len(alone))}, "
                 f"{sum(alone):.1f} s in all."
             )
-    if "not registered" in played.parts.registration:
+    if any(words in played.parts.registration for words in ("not registered", "not read")):
         found.append(f"{played.parts.registration}.")
     if played.bad:
         found.append(f"{played.bad} pairs could not be fused. The last: {played.last_error}")
