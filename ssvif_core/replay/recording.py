@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from ssvif_core.data.bag_files import BAG_SUFFIXES, Bag, Recorded, is_bag
-from ssvif_core.data.bags import ImageTopic, choose_topics, image_topics
 from ssvif_core.data.image_fields import COMPRESSED, RAW, RecordedCompressed, RecordedImage
+from ssvif_core.data.image_topics import ImageTopic, choose_topics, image_topics, passed_over
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.camera_model import CAMERAS
 from ssvif_core.imaging.encodings import EncodingError, thermal_of, visible_of
@@ -166,7 +166,7 @@ class Recording:
         Raises:
             SsvifError: it cannot be decoded.
         """
-        image: Any = arrival.image or self._bag.image(arrival.recorded)
+        image = arrival.image or self._bag.image(arrival.recorded)
         try:
             return (visible_of if arrival.role == "visible" else thermal_of)(image)
         except cv2.error as error:
@@ -228,13 +228,23 @@ class Recording:
             info = topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
             if kinds.get(info) == INFO:
                 self.topics[role] = info
-        named = {wanted.visible, wanted.thermal, wanted.labels}
-        self.found = [
-            f"{role.replace('_', ' ')}: {topic}"
-            + (f" ({self.encodings[topic]})" if self.encodings.get(topic) else "")
-            for role, topic in self.topics.items()
-            if topic not in named
-        ]
+        self.found = self._sentences(images)
+
+    def _sentences(self, images: Sequence[ImageTopic]) -> list[str]:
+        """What was found and not named, and what could have been taken instead."""
+        named = {self._wanted.visible, self._wanted.thermal, self._wanted.labels}
+        sentences = []
+        for role, topic in self.topics.items():
+            if topic in named:
+                continue
+            encoding = self.encodings.get(topic)
+            sentence = f"{role.replace('_', ' ')}: {topic}" + (f" ({encoding})" if encoding else "")
+            if role in CAMERAS:
+                others = passed_over(images, topic, thermal=role == "thermal")
+                others = [name for name in others if name not in self.topics.values()]
+                sentence += f", rather than {', '.join(others)}" if others else ""
+            sentences.append(sentence)
+        return sentences
 
     def _labels_topic(self, images: Sequence[ImageTopic]) -> str | None:
         wanted = self._wanted.labels
