@@ -63,7 +63,7 @@ class Measures:
             index: of the pair.
             stamp_s: of the pair.
             visible: (H, W, 3) uint8 RGB.
-            counts: (h, w) uint8 or uint16, thermal as it came.
+            counts: (h, w) uint8, uint16 or float32, thermal as it came.
             result: of the pipeline.
             truth: (H, W) uint8 class ids, 255 unknown; or None.
         """

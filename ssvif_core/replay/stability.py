@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ssvif_core.imaging.bad_pixels import fill_not_finite
 from ssvif_core.imaging.registration import Alignment, Registration
 
 __all__ = ["STABILITY", "Stability", "warped"]
@@ -30,8 +31,8 @@ CHANGE_LEVELS = 3.0
 LEAST_STATIC = 0.01
 #: Pairs further apart than this are not compared.
 LONGEST_STEP_S = 0.5
-#: Smallest spread of raw counts that is taken for 255 levels, as in the gain.
-LEAST_SPREAD = {np.dtype(np.uint8): 16.0, np.dtype(np.uint16): 64.0}
+#: Smallest spread of raw counts, or of temperatures, that is taken for 255 levels, as in the gain.
+LEAST_SPREAD = {np.dtype(np.uint8): 16.0, np.dtype(np.uint16): 64.0, np.dtype(np.float32): 0.64}
 
 Warp = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 
@@ -91,12 +92,14 @@ class Stability:
         Args:
             stamp_s: of the pair.
             visible: (H, W, 3) uint8 RGB.
-            counts: (h, w) uint8 or uint16, thermal as it came.
+            counts: (h, w) uint8, uint16 or float32, thermal as it came.
             thermal: (H, W) uint8, as the engine saw it.
             fused: (H, W, 3) uint8 RGB.
             labels: (H, W) uint8.
         """
         luma = cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
+        if counts.dtype == np.float32:
+            counts = fill_not_finite(counts)
         now = _Before(
             stamp_s, luma, _mean(luma), _mean(counts), thermal.copy(),
             cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY), labels.copy(),

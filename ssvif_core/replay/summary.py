@@ -189,8 +189,10 @@ def _warnings(played: Replayed) -> list[str]:
         found.append(
             f"{counts} images are refused as in the node. The last: {played.recording.refusal}"
         )
-    streams = played.streams
-    found += stamp_warnings(streams["visible"], streams["thermal"], played.options.settings.slop)
+    streams, options = played.streams, played.options
+    found += stamp_warnings(
+        streams["visible"], streams["thermal"], options.settings.slop, options.stamps
+    )
     for camera, watch in streams.items():
         if watch.frozen:
             longest = max(span.seconds for span in watch.frozen)
