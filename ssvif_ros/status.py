@@ -14,6 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from ssvif_core.presence import CAMERAS, CameraReport, PresenceReport
 from ssvif_ros.parameters import Settings
+from ssvif_ros.wait_set import NO_EVENTS
 
 __all__ = ["STATUS_PERIOD_S", "Status", "StatusPublisher", "status_of", "status_values"]
 
@@ -119,7 +120,9 @@ class StatusPublisher:
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._publisher = node.create_publisher(DiagnosticStatus, "~/status", latched)
+        self._publisher = node.create_publisher(
+            DiagnosticStatus, "~/status", latched, event_callbacks=NO_EVENTS
+        )
         self._said: Status | None = None
 
     def update(self, report: PresenceReport, settings: Settings) -> None:
