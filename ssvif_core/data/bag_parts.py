@@ -142,6 +142,9 @@ def _salvaged_file(path: Path, stack: ExitStack, note: Note) -> list[Part]:
     _rosbags()
     told = partial(note, path.name)
     kind = _kind(path)
+    if kind not in SALVAGED:
+        told(f"is no recording by its name: expected {', '.join(SALVAGED)}")
+        return []
     try:
         file = _unpacked(path, stack, told) if path.suffix == ".zstd" else path
         reader = SALVAGED[kind](file, _types(kind != ".bag"), told)

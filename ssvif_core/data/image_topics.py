@@ -51,12 +51,13 @@ class ImageTopic:
     """A topic with images.
 
     `encoding` is that of its first message that can be read: of a compressed image its `format`,
-    with the encoding before it where it does not say one.
+    with the encoding before it where it does not say one. `empty`: there is no message.
     """
 
     name: str
     kind: str
     encoding: str
+    empty: bool = False
 
     @property
     def base(self) -> str:
@@ -92,7 +93,8 @@ class ImageTopic:
 
     def __str__(self) -> str:
         kind = self.kind.rsplit("/", 1)[-1]
-        return f"{self.name} ({kind}, {self.encoding or 'unknown encoding'})"
+        what = "no message" if self.empty else self.encoding or "unknown encoding"
+        return f"{self.name} ({kind}, {what})"
 
 
 def choose_topics(
@@ -101,7 +103,8 @@ def choose_topics(
     """The names of the visible and of the thermal topic.
 
     Of a colour and a gray topic, the gray one is taken for the thermal camera's where neither name
-    says so.
+    says so. A topic without messages is taken where nothing else fits: of a camera that was asked
+    for and sent nothing, as the node would have waited for it.
 
     Args:
         topics: what there is.
@@ -118,11 +121,14 @@ def choose_topics(
         if wanted is not None and wanted not in names:
             raise SsvifError(f"{path} has no image topic {wanted}. Image topics: {listed}.")
     usable = [topic for topic in _usable(topics) if topic.name not in (visible, thermal)]
-    felt = [thermal] if thermal else _best(usable, "heat")
-    gray = [t.name for t in usable if t.encoding.lower().startswith(GRAY)]
-    if not felt and len(gray) == 1 and len(usable) + bool(visible) == 2:
+    heard, silent = ([t for t in usable if t.empty == empty] for empty in (False, True))
+    felt = [thermal] if thermal else _best(heard, "heat")
+    gray = [t.name for t in heard if t.encoding.lower().startswith(GRAY)]
+    if not felt and len(gray) == 1 and len(heard) + bool(visible) == 2:
         felt = gray
-    seen = [visible] if visible else _best([t for t in usable if t.name not in felt], "colour")
+    felt = felt or _best(silent, "heat")
+    seen = [visible] if visible else _best([t for t in heard if t.name not in felt], "colour")
+    seen = seen or _best(silent, "colour")
     if len(seen) != 1 or len(felt) != 1:
         raise SsvifError(
             f"{path}: which topics are the two cameras'? Visible may be {seen or 'none'}, thermal "
@@ -137,7 +143,7 @@ def passed_over(topics: Sequence[ImageTopic], chosen: str, *, thermal: bool) -> 
     return [
         t.name
         for t in _usable(topics)
-        if t.name != chosen and (t.heat if thermal else t.colour)
+        if t.name != chosen and not t.empty and (t.heat if thermal else t.colour)
     ]  # fmt: skip
 
 
@@ -165,16 +171,15 @@ def _usable(topics: Sequence[ImageTopic]) -> list[ImageTopic]:
 
 
 def image_topics(bag: Bag) -> list[ImageTopic]:
-    """All topics with images in them, each with the encoding of its first readable message."""
+    """All topics of images, each with the encoding of its first readable message."""
     topics = []
     for name, kind in bag.topics().items():
         if kind not in (RAW, COMPRESSED) or name.endswith("/compressedDepth"):
             continue
         first = list(itertools.islice(bag.messages([name]), TRIED))
         encodings = [encoding for message in first if (encoding := _encoding(bag, message))]
-        if first:
-            read = [e for e in encodings if not e.startswith(UNREAD)]
-            topics.append(ImageTopic(name, kind, (read or encodings or [""])[0]))
+        read = [e for e in encodings if not e.startswith(UNREAD)]
+        topics.append(ImageTopic(name, kind, (read or encodings or [""])[0], not first))
     return topics
 
 

@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
-from ssvif_core.data.bag_files import BAG_SUFFIXES, Bag, Recorded, is_bag
+from ssvif_core.data.bag_files import Bag, Recorded
+from ssvif_core.data.bag_folders import recordings_in
 from ssvif_core.data.image_fields import COMPRESSED, RAW, RecordedCompressed, RecordedImage
 from ssvif_core.data.image_topics import ImageTopic, choose_topics, image_topics, passed_over
 from ssvif_core.errors import SsvifError
@@ -30,9 +31,6 @@ INFO = "sensor_msgs/msg/CameraInfo"
 LABELS = re.compile("label|mask|segment")
 #: What `--labels` may be instead of a topic.
 AUTO, NONE = "auto", "none"
-#: Where rosbag2 and rosbag split: drive_0.mcap, drive_1.mcap.
-PART = re.compile(r"_\d+$")
-
 Role = Literal["visible", "thermal", "labels", "visible_info", "thermal_info"]
 CAMERA_INFOS: dict[str, Role] = {"visible": "visible_info", "thermal": "thermal_info"}
 
@@ -212,7 +210,7 @@ class Recording:
 
     def _choose(self) -> None:
         images = image_topics(self._bag)
-        if not images:
+        if all(topic.empty for topic in images):
             damage = "; ".join(f"{name} {why}" for name, why in self.broken.items())
             raise SsvifError(f"{self.path} holds no image that can be read. {damage}".strip())
         self.encodings = {topic.name: topic.encoding for topic in images}
@@ -278,33 +276,3 @@ class Recording:
             self.end_ns = stop if self.end_ns is None else min(stop, self.end_ns)
         if self.end_ns is not None and self.end_ns <= self.start_ns:
             raise SsvifError(f"{self.path} has ended before its second {self._slice.start_s:g}.")
-
-
-def recordings_in(paths: Sequence[Path]) -> list[Path]:
-    """The recordings that paths mean: themselves, or those in a folder, sorted by name.
-
-    A folder with metadata.yaml is one recording, and so is a folder with files whose names differ
-    by a number at the end (drive_0.mcap, drive_1.mcap). Any other folder holds several.
-
-    Raises:
-        SsvifError: there is no recording at a path.
-    """
-    found: list[Path] = []
-    for path in paths:
-        inside = _inside(path)
-        if not inside:
-            raise SsvifError(f"There is no recording {path} (looked for {sorted(BAG_SUFFIXES)}).")
-        found += inside
-    return list(dict.fromkeys(found))
-
-
-def _inside(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path] if path.exists() else []
-    files = [p for p in sorted(path.iterdir()) if p.is_file() and is_bag(p)]
-    stems = {PART.sub("", p.name.split(".", 1)[0]) for p in files}
-    folders = [p for p in sorted(path.iterdir()) if p.is_dir()]
-    below = [bag for folder in folders for bag in _inside(folder)]
-    if (path / "metadata.yaml").is_file() or (len(stems) == 1 and not below):
-        return [path]
-    return files + below

@@ -136,6 +136,7 @@ def stamp_warnings(
     by_receipt = "Pairs were made by receipt" if by == "receive" else "Try --stamps receive"
     for camera, watch in (("visible", visible), ("thermal", thermal)):
         if not len(watch.lags_s):
+            warnings.append(f"Nothing usable came from the {camera} camera.")
             continue
         if watch.unstamped:
             warnings.append(
