@@ -505,7 +505,9 @@ def test_stamps_of_another_clock_are_warned_of_and_receipt_pairs_all_the_same(re
     assert rows == []
     assert any("thermal camera lie 40.0" in w for w in summary["warnings"])
     assert any("No pair at all" in w for w in summary["warnings"])
+    assert any("Try --stamps receive" in w for w in summary["warnings"])
     summary, rows = replayed(bag, tmp_path / "receive", metrics_every=0, stamps="receive")
+    assert any("Pairs were made by receipt" in w for w in summary["warnings"])
     assert len(rows) > 5
     assert summary["segmentation"]["labelled"] == len(rows)  # by the visible header stamps
 
