@@ -27,6 +27,8 @@ FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, DATA_END = 2, 3, 4, 5, 6
 MESSAGE_HEAD = struct.Struct("<HIQQ")
 #: Fixed part of a chunk: times of its first and last message, size unpacked, CRC-32.
 CHUNK_HEAD = struct.Struct("<QQQI")
+#: How ROS 2 writes messages; an MCAP file may hold any other encoding.
+CDR = "cdr"
 #: Messages outside chunks are taken together up to this many bytes.
 RUN_BYTES = 2**20
 
@@ -42,18 +44,22 @@ class SalvagedMcap(SalvageReader):
     """See `SalvageReader`.
 
     Raises:
-        SsvifError: it is no MCAP file.
+        SsvifError: it is no MCAP file, or holds no message of ROS 2.
     """
 
     def __init__(self, path: Path, types: Any, note: Note) -> None:
         super().__init__(path, types, note)
         self._schemas: dict[int, str] = {}
+        self._encodings: set[str] = set()
         self._run: list[int] = []  # begin, end, first and last time of messages outside chunks
         self._ends: dict[int, int] = {}  # of runs, by their beginnings
         if self._bytes(0, len(MAGIC)) != MAGIC:
             self.close()
             raise SsvifError("it does not begin as an MCAP file")
         self._walk()
+        if self._encodings and CDR not in self._encodings:
+            self.close()
+            raise SsvifError(f"its messages are {sorted(self._encodings)}, not ROS 2's ('{CDR}')")
 
     def _walk(self) -> None:
         position, chunk, ids = len(MAGIC), -1, set[int]()
@@ -89,8 +95,11 @@ class SalvagedMcap(SalvageReader):
             if opcode == SCHEMA:
                 self._schemas[_number(content, 0)] = _text(content, 2)[0]
             elif opcode == CHANNEL and _number(content, 0) not in {c.id for c in self.connections}:
-                kind = self._schemas.get(_number(content, 2), "")
-                self.connections.append(Channel(_number(content, 0), _text(content, 4)[0], kind))
+                topic, at = _text(content, 4)
+                encoding, _ = _text(content, at)
+                kind = self._schemas.get(_number(content, 2), "") if encoding == CDR else ""
+                self.connections.append(Channel(_number(content, 0), topic, kind))
+                self._encodings.add(encoding)
         except (struct.error, UnicodeDecodeError) as error:
             self._note(f"names a topic or a type that cannot be read ({error})")
 

@@ -192,6 +192,13 @@ def test_an_mcap_chunk_with_a_wrong_checksum_is_left_out_and_the_rest_is_read(
     assert "is damaged and left out: its checksum is wrong" in broken["drive.mcap"]
 
 
+def test_an_mcap_file_of_another_encoding_is_refused_and_says_so(tmp_path, messages):
+    path = tmp_path / "drive.mcap"
+    path.write_bytes(mcap_bytes(list(ros2_messages(messages)), chunk=9, encoding="ros1"))
+    with pytest.raises(SsvifError, match=r"its messages are \['ros1'\], not ROS 2's"), Bag(path):
+        pass
+
+
 # sqlite3.
 
 RESILIENT = """

@@ -21,19 +21,19 @@ def text(value):
     return struct.pack("<I", len(value)) + value.encode()
 
 
-def definitions(topics):
+def definitions(topics, encoding):
     """Schemas and channels of {topic: kind}, numbered from 1."""
     store, records = get_typestore(Stores.ROS2_HUMBLE), b""
     for number, (topic, kind) in enumerate(topics.items(), 1):
         definition, _ = store.generate_msgdef(kind, ros_version=2)
         content = struct.pack("<H", number) + text(kind) + text("ros2msg") + text(definition)
         records += record(3, content)
-        content = struct.pack("<HH", number, number) + text(topic) + text("cdr")
+        content = struct.pack("<HH", number, number) + text(topic) + text(encoding)
         records += record(4, content + struct.pack("<I", 0))
     return records
 
 
-def mcap_bytes(messages, *, chunk=None, index=True, compression="lz4", end=True):
+def mcap_bytes(messages, *, chunk=None, index=True, compression="lz4", end=True, encoding="cdr"):
     """A file without a summary.
 
     Args:
@@ -41,12 +41,13 @@ def mcap_bytes(messages, *, chunk=None, index=True, compression="lz4", end=True)
         chunk: messages in a chunk; None: no chunks, as rosbag2's preset `fastwrite`.
         index: write message indexes behind the chunks.
         compression: of chunks: "" or "lz4".
+        encoding: of messages, as the channels say.
         end: with an end of data and a footer, as of a recorder that was not killed.
     """
     topics = {topic: kind for topic, kind, _, _ in messages}
     ids = {topic: number for number, topic in enumerate(topics, 1)}
-    content = MAGIC + record(1, text("ros2") + text("test"))
-    pending = definitions(topics)
+    content = MAGIC + record(1, text("ros2" if encoding == "cdr" else encoding) + text("test"))
+    pending = definitions(topics, encoding)
     if chunk is None:
         content, pending = content + pending, b""
     for start in range(0, len(messages), chunk or len(messages)):
