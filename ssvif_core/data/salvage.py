@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
 def broken_off(position: int, size: int) -> str:
     """Says where a file ends before its time."""
-    return f"breaks off in the record at byte {position} of {size}; what comes before it is read"
+    return f"breaks off in the record at byte {position} of {size}; all that is whole is read"
 
 
 class SalvageReader:
