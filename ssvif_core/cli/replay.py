@@ -105,6 +105,14 @@ def replay_bags(
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="Another model on the same pairs, against --model; repeatable."),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Threads that fuse and measure one recording; 0: one for each core. With one, "
+            "every pair is timed; with more, some are, with nothing beside them.",
+        ),
+    ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Leave recordings that are done already as they are.")
     ] = False,
@@ -136,6 +144,7 @@ def replay_bags(
         video=video,
         bag=bag,
         pictures=pictures,
+        workers=workers,
     )
     cv2.setNumThreads(1)  # as in the node, so that times compare
     found = recordings_in(bags)
