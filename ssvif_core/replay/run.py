@@ -49,7 +49,7 @@ class ReplayOptions:
     stamps: Stamps = "header"
     labels_folder: Path | None = None
     label_map: dict[int, int] | None = None
-    metrics_every: int = 10
+    metrics_every: int = 30
     video: bool = True
     bag: bool = False
     pictures: int = 3

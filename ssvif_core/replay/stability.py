@@ -146,16 +146,16 @@ class Stability:
         if before.counts_mean.shape != now.counts_mean.shape:
             return nothing
         static = self._static(before, now)
-        part = cv2.mean(static)[0] / 255
+        part = cv2.countNonZero(static) / static.size
         if part < LEAST_STATIC:
             return nothing | {"static": part}
-        changed = cv2.compare(before.labels, now.labels, cv2.CMP_NE)
+        changed = cv2.compare(before.labels, now.labels, cv2.CMP_NE) & static
         return {
             "static": part,
             "flicker_fused": _change(before.fused, now.fused, static),
             "flicker_visible": _change(before.visible, now.visible, static),
             "flicker_thermal": _change(before.thermal, now.thermal, static),
-            "flicker_labels": cv2.mean(changed, static)[0] / 255,
+            "flicker_labels": cv2.countNonZero(changed) / cv2.countNonZero(static),
         }
 
     def _static(self, before: Look, now: Look) -> np.ndarray:
@@ -178,4 +178,4 @@ def _moved(before: np.ndarray, now: np.ndarray, limit: float) -> np.ndarray:
 
 
 def _change(before: np.ndarray, now: np.ndarray, static: np.ndarray) -> float:
-    return cv2.mean(cv2.absdiff(before, now), static)[0]
+    return cv2.norm(before, now, cv2.NORM_L1, static) / cv2.countNonZero(static)
