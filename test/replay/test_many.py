@@ -123,6 +123,8 @@ def is_spawned(pid):
         return "spawn_main" in file.read()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_command_tells_of_each_and_ends_well_unless_strict(bags, tmp_path):
     options = ["-o", tmp_path / "out", "--jobs", "2", "--model", "tiny", "--metrics-every", "0"]
     run = subprocess.run(command(bags, *options), capture_output=True, text=True)
