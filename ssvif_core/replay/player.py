@@ -44,9 +44,9 @@ EXTREMES = {
 }
 #: How long, in receipt, a pair waits for its labels.
 LABEL_WAIT_NS = 1_000_000_000
-#: With several workers, one pair in this many for each of them is timed, alone: what that costs is
-#: the same part of the time on any number of cores.
-TIMED_EVERY = 10
+#: With several workers, the first pairs are timed, alone, so that short recordings have some; then
+#: one in this many for each worker, which costs the same part of the time on any number of cores.
+TIMED_FIRST, TIMED_EVERY = 10, 10
 
 Progress = Callable[[float, float | None, str], None]
 
@@ -132,7 +132,11 @@ class Player:
     def _begin(self, pair: DecidedPair) -> None:
         """Hand a pair to the workers; first take back what there is no more room for."""
         row = self._rows.make(pair)
-        timed = row["index"] % self._every == 0 or pair.cameras not in self._timed
+        timed = (
+            row["index"] < TIMED_FIRST
+            or row["index"] % self._every == 0
+            or pair.cameras not in self._timed
+        )
         while len(self._crew) if timed else self._crew.full:
             self._end(self._crew.take())
         if timed:
