@@ -29,6 +29,9 @@ RUNTIME = [
 BAGS = ["rosbags>=0.11.9,<0.12"]
 REPLAY = [*BAGS, 'pyarrow>=26,<27; python_version >= "3.11"']
 
+# `ssvif replay --cluster`: the scheduler's client, and what `dask worker` needs.
+CLUSTER = ["distributed>=2026.8,<2026.9"]
+
 CUDA = ["cuda-python>=12.9,<13"]
 
 OPENVINO = ["openvino>=2026.4,<2026.5"]
@@ -40,6 +43,7 @@ TENSORRT_CHECK = [
 
 TEST = [
     *REPLAY,
+    *CLUSTER,
     "hypothesis>=6.168,<6.171",
     "pillow>=12.3,<14",
     "pytest>=9.2,<9.3",
@@ -62,6 +66,7 @@ EXTRAS = {
     "bags": BAGS,
     # ... and frames.parquet of `ssvif replay`, beside the CSV that is always written.
     "replay": REPLAY,
+    "cluster": [*REPLAY, *CLUSTER],
     "train": [
         *BAGS,
         "matplotlib>=3.10,<3.12",
