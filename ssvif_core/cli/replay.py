@@ -101,6 +101,9 @@ def replay_bags(
     bag: Annotated[
         bool, typer.Option("--bag", help="Write fused images, labels and diagnostics as mcap.")
     ] = False,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Write run.rrd for the rerun viewer (extra `rerun`).")
+    ] = False,
     compare: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="Another model on the same pairs, against --model; repeatable."),
@@ -135,6 +138,7 @@ def replay_bags(
         metrics_every=metrics_every,
         video=video,
         bag=bag,
+        rerun=rerun,
         pictures=pictures,
     )
     cv2.setNumThreads(1)  # as in the node, so that times compare

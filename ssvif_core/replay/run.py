@@ -26,14 +26,15 @@ from ssvif_core.replay.pairs import DecidedPair, ModeSpan, NodePairing, Stamps
 from ssvif_core.replay.pictures import Extremes
 from ssvif_core.replay.real_time import Fate, Mailbox
 from ssvif_core.replay.recording import Arrival, Recording, Slice, TopicChoice
+from ssvif_core.replay.rerun_file import RerunFile
 from ssvif_core.replay.settings import NodeSettings, Parts, build
 from ssvif_core.replay.streams import StreamWatch
 from ssvif_core.replay.timeline import Timeline
 from ssvif_core.replay.truth import FolderLabels, LabelSource, NoLabels, TopicLabels
 
-__all__ = ["FRAMES", "ReplayOptions", "Replayed", "replay"]
+__all__ = ["FRAMES", "RRD", "ReplayOptions", "Replayed", "replay"]
 
-FRAMES = "frames.csv.gz"
+FRAMES, RRD = "frames.csv.gz", "run.rrd"
 #: How long, in receipt, a pair waits for its labels.
 LABEL_WAIT_NS = 1_000_000_000
 #: Pairs that are drawn: title -> column, and which end of it.
@@ -61,6 +62,7 @@ class ReplayOptions:
         metrics_every: fusion metrics on every n-th pair; 0: on none.
         video: write fused.mp4.
         bag: write the output recording.
+        rerun: write run.rrd.
         pictures: how many best and worst pairs are drawn.
     """
 
@@ -73,6 +75,7 @@ class ReplayOptions:
     metrics_every: int = 10
     video: bool = True
     bag: bool = False
+    rerun: bool = False
     pictures: int = 3
 
 
@@ -174,6 +177,8 @@ class _Player:
         if self._video:
             stack.callback(self._video.close)
         self._bag = stack.enter_context(OutputBag(output / "bag", card)) if options.bag else None
+        rrd = RerunFile(output / RRD, card, recording.path.name) if options.rerun else None
+        self._rerun = stack.enter_context(rrd) if rrd else None
         self._next_second = 0
 
     def play(self, progress: Progress) -> None:
@@ -233,6 +238,8 @@ class _Player:
         cost_ns = round(row["total_ms"] * 1e6)
         if self._video:
             self._video.append(stamp_s, result.fused)
+        if self._rerun:
+            self._rerun.frame(row, row["_stamp_ns"], visible, result)
         if self._bag:
             self._write_seconds(self.played.timeline.second_of(pair.decided_ns))
             info = self._infos.get("visible_info")
@@ -317,6 +324,8 @@ class _Player:
                 row["after_receipt_ms"] = (fate.finished_ns - received_ns) * 1e-6
             elif fate.dropped:
                 self.played.timeline.count("dropped", received_ns)
+            if self._rerun:
+                self._rerun.figures(row)
             self.played.table.append(row)
 
     def _draw(self, row: dict[str, Any], visible: np.ndarray, result: FusionResult) -> None:
