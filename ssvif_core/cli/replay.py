@@ -21,6 +21,7 @@ from ssvif_core.replay.recording import AUTO, NONE, Slice, TopicChoice, recordin
 from ssvif_core.replay.run import Replayed, ReplayOptions, replay
 from ssvif_core.replay.settings import read_settings
 from ssvif_core.replay.tables import summary_lines
+from ssvif_core.replay.variants import file_name, names_of, variant
 
 __all__ = ["replay_bags"]
 
@@ -106,7 +107,10 @@ def replay_bags(
     ] = False,
     compare: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Another model on the same pairs, against --model; repeatable."),
+        typer.Option(
+            help="[MODEL][:PRECISION][@ENGINE] on the same pairs, against what --model, "
+            "--precision and --engine say: tiny, :fp16, @openvino, base:int8@torch. Repeatable."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Leave recordings that are done already as they are.")
@@ -194,17 +198,17 @@ def _names(found: list[Path]) -> dict[Path, str]:
 
 
 def _compared(
-    path: Path, folder: Path, options: ReplayOptions, models: list[str]
+    path: Path, folder: Path, options: ReplayOptions, others: list[str]
 ) -> dict[str, Any]:
-    """Replay one recording with each model, one after the other, and compare; the first summary."""
+    """Replay one recording with each, one after the other, and compare; the first summary."""
+    first = options.settings
+    variants = [first, *(variant(text, first) for text in others)]
     runs: list[Run] = []
-    for model in [options.settings.model, *models]:
-        name = Path(model).stem
-        while name in [run.name for run in runs]:
-            name += "_"
-        typer.echo(f"model {model}")
-        each = replace(options, settings=replace(options.settings, model=model))
-        runs.append(Run(name, folder / name, *_one(path, folder / name, each)))
+    for name, settings in zip(names_of(variants), variants, strict=True):
+        typer.echo(f"{name}: model {settings.model}, {settings.precision}, {settings.engine}")
+        each = replace(options, settings=settings)
+        place = folder / file_name(name)
+        runs.append(Run(name, place, *_one(path, place, each)))
         if runs[-1].summary["interrupted"]:
             return runs[-1].summary
     found = write_comparison(folder, runs)
