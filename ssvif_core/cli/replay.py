@@ -14,6 +14,7 @@ from rich.markup import escape
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.evaluation_set import parse_label_map
+from ssvif_core.memory import keep_image_buffers
 from ssvif_core.replay.compare_report import Run, comparison_lines, write_comparison
 from ssvif_core.replay.folder import earlier_run, prepare, write_run
 from ssvif_core.replay.pairs import STAMPS
@@ -96,7 +97,7 @@ def replay_bags(
     metrics_every: Annotated[
         int,
         typer.Option(min=0, help="Fusion metrics on every n-th pair (they are slow); 0: on none."),
-    ] = 10,
+    ] = 30,
     pictures: Annotated[int, typer.Option(min=0, help="Best and worst pairs to show.")] = 3,
     video: Annotated[bool, typer.Option(help="Write fused.mp4.")] = True,
     bag: Annotated[
@@ -112,6 +113,14 @@ def replay_bags(
             "--precision and --engine say: tiny, :fp16, @openvino, base:int8@torch. Repeatable."
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Threads that fuse and measure one recording; 0: one for each core. With one, "
+            "every pair is timed; with more, some are, with nothing beside them.",
+        ),
+    ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Leave recordings that are done already as they are.")
     ] = False,
@@ -144,8 +153,10 @@ def replay_bags(
         bag=bag,
         rerun=rerun,
         pictures=pictures,
+        workers=workers,
     )
     cv2.setNumThreads(1)  # as in the node, so that times compare
+    keep_image_buffers()
     found = recordings_in(bags)
     if len(found) > 1:
         typer.echo(f"{len(found)} recordings")

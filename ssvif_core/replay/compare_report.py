@@ -189,7 +189,7 @@ def _images(first: Run, second: Run) -> tuple[str, list[dict[str, Any]]]:
         return "", []
     table = first.played.table
     order = np.argsort(table.column("index"))
-    fused = np.isfinite(table.column("total_ms"))[order]
+    fused = table.fused[order]
     times, indices = (table.column(c)[order][fused] for c in ("time_s", "index"))
     apart: list[float] = []
     most = Extremes(PICTURES, greatest=True)

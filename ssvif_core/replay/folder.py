@@ -10,7 +10,8 @@ from typing import Any
 from ssvif_core.errors import SsvifError
 from ssvif_core.replay.frame_table import write_parquet
 from ssvif_core.replay.report import render
-from ssvif_core.replay.run import FRAMES, RRD, Replayed, ReplayOptions
+from ssvif_core.replay.run import FRAMES, Replayed, ReplayOptions
+from ssvif_core.replay.sinks import RRD
 from ssvif_core.replay.summary import finite, summarise
 
 __all__ = ["SUMMARY", "earlier_run", "prepare", "write_run"]

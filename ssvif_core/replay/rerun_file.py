@@ -42,6 +42,8 @@ FIGURES: dict[str, str] = {
 #: The plots of the viewer, beside the images; the others are a click away.
 SHOWN = ("pairing", "stages", "latency", "fusion", "stability", "masks")
 JPEG_QUALITY = 85
+#: The SDK queues without bound what its writer has no time for; so it is waited for now and then.
+FLUSH_EVERY = 50
 
 
 class RerunFile:
@@ -102,6 +104,8 @@ class RerunFile:
             result: of the pipeline.
         """
         self._stamps[row["index"]] = stamp_ns
+        if row["index"] % FLUSH_EVERY == 0:
+            self._stream.flush()
         self._at(row, stamp_ns)
         if visible is not None:
             self._image("visible", visible)

@@ -399,7 +399,8 @@ def test_a_camera_that_is_frozen_for_long_leaves_the_other_alone_as_in_the_node(
     assert sum(summary["timeline"]["alone"]) == len(alone)
     assert 2.4 < float(alone[0]["time_s"]) < 2.7
     assert all(r["thermal_stamp_ns"] == "" and r["delta_ms"] == "" for r in alone)
-    assert all(r["Qabf"] == "" and r["fused_mean"] == "" and r["total_ms"] for r in alone)
+    assert all(r["Qabf"] == "" and r["fused_mean"] == "" for r in alone)
+    assert alone[0]["total_ms"]  # the first of its kind is timed
     (span,) = (s for s in summary["presence"] if s["mode"] == "visible")
     assert span["start_s"] == pytest.approx(float(alone[0]["time_s"]), abs=0.2)
     assert any("thermal camera as missing once" in w for w in summary["warnings"])
