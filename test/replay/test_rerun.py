@@ -111,6 +111,7 @@ def test_without_rerun_it_says_what_to_install(drive, tmp_path, monkeypatch):
         replay(drive, tmp_path, ReplayOptions(settings, rerun=True), lambda *_: None)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads memory from /proc")
 def test_memory_does_not_grow_with_what_was_written(tmp_path):
     pytest.importorskip("rerun", reason=NEEDS_RERUN)
@@ -122,19 +123,18 @@ def test_memory_does_not_grow_with_what_was_written(tmp_path):
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     random = np.random.default_rng(0)
-    image = random.integers(0, 255, (240, 320, 3), np.uint8)  # noise: JPEG cannot make it small
-    labels = random.integers(0, 4, (240, 320), np.uint8)
-    result = FusionResult(image, labels, image[..., 0].copy())
+    image = random.integers(0, 255, (480, 640, 3), np.uint8)  # noise: JPEG cannot make it small
+    result = FusionResult(image, image[..., 1].copy(), image[..., 0].copy())
     path = tmp_path / "run.rrd"
     row = {"cameras": "both", "visible_stamp_ns": 1, "thermal_stamp_ns": 1, "delta_ms": 1.0}
+    seen = {}
     with RerunFile(path, open_model("tiny").card, "long") as file:
-        for index in range(300):
+        for index in range(301):
             at = row | {"index": index, "time_s": index / 30}
             file.frame(at, index + 1, image, result)
             file.figures(at)
-            if index == 60:
-                before_mib = resident_mib()
-        grown_mib = resident_mib() - before_mib
-    written_mib = path.stat().st_size / 2**20
-    assert written_mib > 15
-    assert grown_mib < 8
+            if index in (100, 300):  # the allocator's own stores have filled by the first
+                seen[index] = resident_mib(), path.stat().st_size / 2**20
+    grown_mib, written_mib = (seen[300][k] - seen[100][k] for k in (0, 1))
+    assert written_mib > 100
+    assert grown_mib < written_mib / 2
