@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ssvif_core.cli.progress import progress_bar
-from ssvif_core.errors import SsvifError
+from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.evaluation.evaluation_set import parse_label_map
 from ssvif_core.memory import keep_image_buffers
 from ssvif_core.replay.compare_report import Run, comparison_lines, write_comparison
@@ -193,7 +193,7 @@ def _all(
             parts = summary["recording"]["broken"].items()
             damaged[str(path)] = "; ".join(f"{name} {why}" for name, why in parts)
         if summary["interrupted"]:
-            raise SsvifError(f"Stopped. What was measured until then is in {folder}.")
+            raise StoppedError(f"Stopped. What was measured until then is in {folder}.")
     return damaged, failed
 
 
