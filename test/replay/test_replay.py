@@ -207,6 +207,31 @@ def test_the_output_recording_holds_the_pipeline_s_images_and_the_labels_meaning
     assert paired[-1] == len(rows)  # the pairing's own count, which goes on from second to second
 
 
+def test_a_viewer_can_read_the_output_recording_without_ros_by_the_schemas_in_it(run):
+    from rosbags.interfaces import MessageDefinitionFormat
+    from rosbags.rosbag2 import Reader
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    def types_in(connection):
+        """From its text alone, with the messages that it is made of."""
+        return get_types_from_msg(connection.msgdef.data, connection.msgtype)
+
+    known = get_typestore(Stores.EMPTY)
+    with Reader(run[0] / "bag") as reader:
+        for connection in reader.connections:
+            assert connection.msgdef.format == MessageDefinitionFormat.MSG
+            new = {k: v for k, v in types_in(connection).items() if k not in known.fielddefs}
+            known.register(new)
+        first = {}
+        for connection, _, data in reader.messages():
+            first.setdefault(connection.topic, known.deserialize_cdr(data, connection.msgtype))
+    assert first["/fusion/fused"].encoding == "rgb8"
+    assert first["/fusion/labels"].encoding == "mono8"
+    assert first["/diagnostics"].status[0].values
+    content = next((run[0] / "bag").glob("*.mcap")).read_bytes()
+    assert content.startswith(b"\x89MCAP0\r\n") and b"ros2msg" in content
+
+
 def test_the_video_has_a_frame_for_each_pair(run):
     capture = cv2.VideoCapture(str(run[0] / "fused.mp4"), cv2.CAP_FFMPEG)
     count = 0
