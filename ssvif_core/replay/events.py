@@ -70,14 +70,14 @@ def _of_pairs(summary: dict[str, Any]) -> Iterator[Event]:
             yield Event(start, end, "pairs", f"the {span['mode']} camera alone", "alone")
         elif span["mode"] == "none" and (start > 0 or span["seconds"] > FIRST_WAIT_S):
             yield Event(start, end, "pairs", "no camera", "gone")
-    timeline = summary["timeline"]
+    timeline, last = summary["timeline"], summary["recording"]["seconds"]
     for start, end, count in _runs(timeline["bad"]):
         what = "1 pair" if count == 1 else f"{count} pairs"
-        yield Event(start, end, "pairs", f"{what} could not be fused", "gone")
+        yield Event(start, min(end, last), "pairs", f"{what} could not be fused", "gone")
     for start, end, count in _runs(timeline["dropped"]):
         whole = sum(timeline["paired"][start:end]) + sum(timeline["alone"][start:end])
         what = f"{count} of {whole} pairs would have been dropped"
-        yield Event(start, end, "real time", what, "dropped")
+        yield Event(start, min(end, last), "real time", what, "dropped")
 
 
 def _of_the_end(summary: dict[str, Any]) -> Iterator[Event]:

@@ -305,16 +305,15 @@ class Chart {
         height: this.Y(0) - this.Y(count), fill: color }, body));
       return;
     }
-    const points = this.thinned(line, shown);
+    const points = this.thinned(line, shown, this.pauses[number]);
+    const steps = this.plot.kind === "steps" && points.every(p => p.n === 1);
     if (points.some(p => p.high > p.low)) this.range_of(points, color, body);
     const dots = this.plot.dots || (points.length < 60 && !this.plot.kind);
-    let path = "", spots = "", end = -Infinity;
-    for (const { x, y } of points) {
-      const new_part = !this.plot.kind && x - end > this.pauses[number];
-      path += (path && !new_part ? "L" : "M") + this.X(x).toFixed(2) + " " + this.Y(y).toFixed(2);
-      if (this.plot.kind === "steps") path += "H" + this.X(x + 1).toFixed(2);
+    let path = "", spots = "";
+    for (const { x, y, first } of points) {
+      path += (path && !first ? "L" : "M") + this.X(x).toFixed(2) + " " + this.Y(y).toFixed(2);
+      if (steps) path += "H" + this.X(x + 1).toFixed(2);
       spots += "M" + this.X(x).toFixed(2) + " " + this.Y(y).toFixed(2) + "h0";
-      end = x;
     }
     const common = { fill: "none", stroke: color, "stroke-linejoin": "round" };
     if (!this.plot.dots) element("path", { d: path, "stroke-width": 1.5, ...common }, body);
@@ -330,7 +329,8 @@ class Chart {
   }
 
   // The points that are shown; where they crowd, the mean and the range of each pixel column.
-  thinned(line, shown) {
+  // `first`: after a pause, over which the line does not go on.
+  thinned(line, shown, pause) {
     const [from, to] = this.part(line, shown), points = [];
     const crowded = to - from > 2 * this.box.clientWidth;
     let column = null, last = null;
@@ -346,7 +346,8 @@ class Chart {
         continue;
       }
       column = at;
-      last = { x, y, low, high, n: 1 };
+      const first = k > from && !this.plot.kind && x - line.x[k - 1] > pause;
+      last = { x, y, low, high, n: 1, first };
       points.push(last);
     }
     return points;

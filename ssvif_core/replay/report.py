@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from ssvif_core.models import ModelCard
 from ssvif_core.replay.pictures import Picture
 from ssvif_core.replay.report_head import card_grid, cards, event_list, file_list, subtitle
 from ssvif_core.replay.report_plots import plots
@@ -87,7 +88,19 @@ def _pictures(played: Replayed) -> str:
         pictures_of(title, column, played.extremes[title].pictures())
         for title, (column, _) in EXTREMES.items()
     ]
-    return "".join(sections) or "<p>None: no figure to choose them by was measured.</p>"
+    if not any(sections):
+        return "<p>None: no figure to choose them by was measured.</p>"
+    return _classes(played.parts.model.card) + "".join(sections)
+
+
+def _classes(card: ModelCard) -> str:
+    """What the colours of the masks mean; the background has none."""
+    spans = "".join(
+        f'<span><i style="background:rgb{c.color}"></i>{html.escape(c.name)}</span>'
+        for c in card.classes
+        if c.id
+    )
+    return f'<p class="classes">Masks: {spans}</p>'
 
 
 def pictures_of(title: str, figure: str, pictures: list[Picture]) -> str:

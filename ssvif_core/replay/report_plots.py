@@ -92,7 +92,8 @@ def line(name: str, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     parts = np.array_split(np.arange(len(x)), BINS)
     return {
         "name": label,
-        "x": [round(float(x[p].mean()), 4) for p in parts],
+        # The middle one of each, for a mean may lie in a pause.
+        "x": [round(float(x[p[len(p) // 2]]), 4) for p in parts],
         "y": [_short(y[p].mean()) for p in parts],
         "low": [_short(y[p].min()) for p in parts],
         "high": [_short(y[p].max()) for p in parts],

@@ -15,9 +15,15 @@ import pytest
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.replay.events import Event, events  # noqa: E402
+from ssvif_core.replay.report import fill  # noqa: E402
 from ssvif_core.replay.report_plots import BINS, POINTS, line  # noqa: E402
 
 LAPTOP = (1366, 768)
+#: What `fill` wants besides plots.
+MARKS = (
+    "TITLE", "SUBTITLE", "ANSWERS", "EVENTS_TITLE", "WARNINGS", "PICTURES_TITLE", "PICTURES",
+    "TABLES", "CONFIGURATION", "FILES",
+)  # fmt: skip
 #: What the browser is asked once the page is there; its answer is written into the page.
 PROBE = """
 <pre id="probe"></pre><script>
@@ -28,7 +34,10 @@ function probe() {
   const plots = [...document.querySelectorAll(".plot")].map(plot => {
     const svg = plot.querySelector("svg");
     const shapes = [...svg.querySelectorAll(".body > :not(pattern)")].map(s => s.getBBox());
-    return { title: svg.getAttribute("aria-label"), width: svg.getBoundingClientRect().width,
+    const paths = [...svg.querySelectorAll(".body > path")].map(p => p.getTotalLength());
+    const parts = svg.querySelector(".body > path")?.getAttribute("d").split("M").length - 1;
+    return { parts, length: paths.reduce((a, b) => a + b, 0),
+      title: svg.getAttribute("aria-label"), width: svg.getBoundingClientRect().width,
       drawn: shapes.filter(b => b.width > 0 || b.height > 0).length,
       broken: /NaN|undefined|Infinity/.test(svg.outerHTML) };
   });
@@ -102,6 +111,17 @@ def plots_of(page):
     return plots, shared
 
 
+def is_drawn(found, plots):
+    """All of the plots are there, no wider than a laptop, and no error was reported."""
+    for plot, drawn in zip(plots, found["plots"], strict=True):
+        assert drawn["drawn"], f"nothing is drawn in {plot['title']}"
+        assert drawn["width"] > 150 and not drawn["broken"], plot["title"]
+        if not plot.get("dots") and plot.get("kind", "steps") == "steps":
+            assert drawn["length"] > 50, f"no line is drawn in {plot['title']}"
+    assert not found["problems"]
+    assert found["wide"] <= found["window"] == LAPTOP[0]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", ["tiny/report.html", "compare.html"])
@@ -111,12 +131,8 @@ def test_a_browser_draws_every_plot_and_zooms_and_nothing_is_wider_than_a_laptop
     page = compared / name
     found, picture = in_a_browser(page, tmp_path)
     plots, _ = plots_of(page)
-    assert len(found["plots"]) == len(plots) > 4
-    for plot in found["plots"]:
-        assert plot["drawn"], f"nothing is drawn in {plot['title']}"
-        assert plot["width"] > 150 and not plot["broken"], plot["title"]
-    assert not found["problems"]
-    assert found["wide"] <= found["window"] == LAPTOP[0]
+    assert len(plots) > 4
+    is_drawn(found, plots)
     assert found["focusable"] == len(plots)
     seen = found["seen"]
     assert seen["dragged"] != seen["whole"] and " of " in seen["dragged"]
@@ -128,6 +144,25 @@ def test_a_browser_draws_every_plot_and_zooms_and_nothing_is_wider_than_a_laptop
     image = cv2.imread(str(picture))
     assert image.shape[:2] == LAPTOP[::-1]
     assert image.std() > 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_line_of_an_hour_is_drawn_as_one_line_and_no_pause_is_bridged(tmp_path):
+    x = np.arange(60 * 60 * 10) / 10
+    there = (x < 1000) | (x > 2000)
+    whole, halves = line("whole", x, np.sin(x)), line("halves", x[there], np.sin(x[there]))
+    plots = [
+        {"title": "whole", "unit": "ms", "lines": [whole]},
+        {"title": "halves", "unit": "ms", "lines": [halves]},
+        {"title": "seconds", "unit": "1/s", "kind": "steps", "wide": True, "lines": [
+            {"name": "visible", "x": list(range(3600)), "y": [30] * 3600}]},
+    ]  # fmt: skip
+    page = tmp_path / "long.html"
+    page.write_text(fill(dict.fromkeys(MARKS, "<button id='save'></button>"), plots, {}))
+    found, _ = in_a_browser(page, tmp_path)
+    is_drawn(found, plots)
+    assert [plot["parts"] for plot in found["plots"]] == [1, 2, 1]
 
 
 def test_the_tables_of_a_comparison_are_its_json(compared):
@@ -192,6 +227,6 @@ def test_events_are_the_spans_of_the_summary_in_order_of_time():
         Event(1, 3, "real time", "5 of 18 pairs would have been dropped", "dropped"),
         Event(4.0, 4.5, "pairs", "the thermal camera alone", "alone"),
         Event(4.0, 4.5, "visible", "no message for 0.50 s", "gone"),
-        Event(4, 5, "pairs", "1 pair could not be fused", "gone"),
+        Event(4, 4.9, "pairs", "1 pair could not be fused", "gone"),
         Event(4.9, 4.9, "pairs", "a.mcap: breaks off", "gone"),
     ]
