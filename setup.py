@@ -31,6 +31,9 @@ REPLAY = [*BAGS, 'pyarrow>=26,<27; python_version >= "3.11"']
 
 RERUN = ["rerun-sdk>=0.41,<0.42"]
 
+# `ssvif replay --cluster`: the scheduler's client, and what `dask worker` needs.
+CLUSTER = ["distributed>=2026.8,<2026.9"]
+
 CUDA = ["cuda-python>=12.9,<13"]
 
 OPENVINO = ["openvino>=2026.4,<2026.5"]
@@ -42,6 +45,7 @@ TENSORRT_CHECK = [
 
 TEST = [
     *REPLAY,
+    *CLUSTER,
     "hypothesis>=6.168,<6.171",
     "pillow>=12.3,<14",
     "pytest>=9.2,<9.3",
@@ -66,6 +70,7 @@ EXTRAS = {
     "replay": REPLAY,
     # ... and run.rrd, for the rerun viewer (`ssvif replay --rerun`).
     "rerun": RERUN,
+    "cluster": [*REPLAY, *CLUSTER],
     "train": [
         *BAGS,
         "matplotlib>=3.10,<3.12",

@@ -42,6 +42,8 @@ class ReplayOptions:
         pictures: how many best and worst pairs are drawn.
         workers: threads that fuse and measure; 0: one for each core. With one, every pair is timed;
             with more, some are, with nothing beside them. All other figures are the same.
+        jobs: recordings that are replayed at the same time on this machine: more than one disturb
+            each other's times, and the report says so.
     """
 
     settings: NodeSettings = field(default_factory=NodeSettings)
@@ -56,6 +58,7 @@ class ReplayOptions:
     rerun: bool = False
     pictures: int = 3
     workers: int = 0
+    jobs: int = 1
 
 
 @dataclass

@@ -214,6 +214,11 @@ def _warnings(played: Replayed) -> list[str]:
         found.append(f"Stamps jumped back {_times(played.parts.pairing.counts.resets)}.")
     if not played.parts.pairing.counts.paired:
         found.append("No pair at all: see the counts of the pairing and the stamps.")
+    if played.options.jobs > 1:
+        found.append(
+            f"Up to {played.options.jobs} recordings were replayed at the same time: the times "
+            "here are longer than alone."
+        )
     if played.interrupted:
         found.append(f"Not the whole recording: {played.interrupted}.")
     return found
