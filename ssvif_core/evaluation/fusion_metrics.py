@@ -179,11 +179,11 @@ def edge_transfer(visible: np.ndarray, thermal: np.ndarray, fused: np.ndarray) -
         strength, angle = _edges(source)
         stronger = cv2.max(strength, strength_f)
         stronger[stronger == 0] = 1.0
-        ratio = cv2.min(strength, strength_f)
+        ratio: np.ndarray = cv2.min(strength, strength_f)
         ratio /= stronger
         # Equal strengths count as the strength itself, as in the common implementation.
         np.copyto(ratio, strength_f, where=strength == strength_f)
-        alike = cv2.absdiff(angle, angle_f)
+        alike: np.ndarray = cv2.absdiff(angle, angle_f)
         alike *= -2 / np.pi
         alike += 1
         quality = _quality(ratio, *EDGE_STRENGTH)
@@ -212,7 +212,7 @@ def structural_similarity(source: np.ndarray, fused: np.ndarray) -> float:
     squares += mean_f * mean_f
     cov = _boxed(cv2.multiply(source, fused), size)
     cov -= means
-    powers = cv2.multiply(source, source)
+    powers: np.ndarray = cv2.multiply(source, source)
     powers += cv2.multiply(fused, fused)
     variances = _boxed(powers, size) - squares
     # (2 m_s m_f + c1)(2 cov + c2) / ((m_s^2 + m_f^2 + c1)(var_s + var_f + c2)), in place

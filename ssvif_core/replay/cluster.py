@@ -54,7 +54,7 @@ def run_on_cluster(
         left, stopped = dict(futures), False
         while left:
             try:
-                for future in as_completed([*left]):
+                for future in as_completed([*left], loop=client.loop):
                     number = left.pop(future)
                     yield number, _outcome(future, stopped=stopped)
             except KeyboardInterrupt:

@@ -74,7 +74,7 @@ class Player:
         self._pairing = NodePairing(parts.pairing, parts.presence, options.stamps)
         played.modes = self._pairing.modes
         offset_ns = round(options.settings.thermal_offset * 1e9)
-        self._costs = Costs()
+        self._costs, self._timed = Costs(), set[str]()
         self._sinks = stack.enter_context(
             Sinks(
                 output, parts.model.card, video=options.video, bag=options.bag,
@@ -135,7 +135,7 @@ class Player:
     def _begin(self, pair: DecidedPair) -> None:
         """Hand a pair to the workers; first take back what there is no more room for."""
         row = self._rows.make(pair)
-        timed = row["index"] % self._every == 0 or not self._costs.known(pair.cameras)
+        timed = row["index"] % self._every == 0 or pair.cameras not in self._timed
         while len(self._crew) if timed else self._crew.full:
             self._end(self._crew.take())
         if timed:
@@ -143,7 +143,9 @@ class Player:
         job = self._job(pair, row, timed=timed)
         self._crew.give(self._work.do, job)
         if timed:
-            job.fused.wait()
+            job.over.wait()
+            if not job.failed:
+                self._timed.add(pair.cameras)
 
     def _job(self, pair: DecidedPair, row: dict[str, Any], *, timed: bool) -> Job:
         both = pair.cameras == "both"

@@ -22,12 +22,11 @@ class Costs:
         self._decode_ms: dict[str, float] = {}
         self._total_ms: dict[str, float] = {}
 
-    def known(self, cameras: str) -> bool:
-        """Whether any pair of these cameras ("both", or the one alone) was timed."""
-        return cameras in self._total_ms
-
     def timed(self, cameras: str, stages_ms: dict[str, float], *, failed: bool) -> None:
-        """Take note of the times of a pair; of one that failed there is only the decoding."""
+        """Take note of the times of a pair of these cameras ("both", or the one alone).
+
+        Of one that failed there is only the decoding.
+        """
         self._decode_ms[cameras] = stages_ms.get("decode_ms", 0.0)
         if not failed:
             self._total_ms[cameras] = sum(stages_ms.values())

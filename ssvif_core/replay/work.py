@@ -41,7 +41,8 @@ class Job:
         looks: the look at the pair before, for the next one.
         info: the visible camera's CameraInfo, or None.
         counts: of the pairing.
-        fused: set when its stages are over.
+        over: set when its stages are.
+        failed: whether it could not be fused; known when they are over.
     """
 
     pair: DecidedPair
@@ -53,7 +54,8 @@ class Job:
     looks: Leg[Look | None]
     info: Any = None
     counts: Mapping[str, int] = field(default_factory=dict)
-    fused: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    failed: bool = True
 
 
 @dataclass
@@ -91,13 +93,14 @@ class Work:
         done = Done(job)
         try:
             counts = self._fuse(job, done)
-            job.fused.set()
+            job.failed = False
+            job.over.set()
             if done.visible is not None and counts is not None:
                 self._measure(job, done, counts)
         except SsvifError as error:
             done.error = str(error)
         finally:
-            job.fused.set()
+            job.over.set()
             job.turn.close()
             job.looks.close()
         return done

@@ -123,6 +123,8 @@ def is_spawned(pid):
         return "spawn_main" in file.read()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_command_tells_of_each_and_ends_well_unless_strict(bags, tmp_path):
     options = ["-o", tmp_path / "out", "--jobs", "2", "--model", "tiny", "--metrics-every", "0"]
     run = subprocess.run(command(bags, *options), capture_output=True, text=True)
@@ -140,10 +142,10 @@ def test_the_command_tells_of_each_and_ends_well_unless_strict(bags, tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_after_ctrl_c_all_that_was_measured_is_written_and_nothing_more_begins(
-    record, tmp_path, jobs
+    monotonous, tmp_path, jobs
 ):
     bags = tmp_path / "bags"
-    record(bags / "a", 60.0, labels=False, rate_hz=10.0)
+    monotonous(bags / "a", 120.0, 30.0)
     for name in "bc":
         shutil.copytree(bags / "a", bags / name)
     output = tmp_path / "out"

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import gzip
 import json
+import os
 import shutil
 import threading
 
@@ -19,7 +20,7 @@ from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_core.replay.folder import prepare, write_run  # noqa: E402
-from ssvif_core.replay.frame_table import STAGES  # noqa: E402
+from ssvif_core.replay.frame_table import COLUMNS, STAGES  # noqa: E402
 from ssvif_core.replay.in_order import Crew, Relay  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
@@ -106,6 +107,41 @@ def test_with_one_worker_every_pair_is_timed_and_with_more_some_are(drive, tmp_p
     assert [int(row["index"]) for row in some if row["total_ms"]] == [0]  # of less than 20 pairs
     assert all(row["latency_ms"] or row["dropped"] == "1" for row in some)
     shutil.rmtree(tmp_path / "two")
+
+
+# Memory.
+
+
+def resident_mib():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+@pytest.mark.parametrize(
+    ("seconds", "rate_hz"),
+    [
+        (60, 20.0),
+        pytest.param(1200, 20.0, marks=[pytest.mark.long, pytest.mark.timeout(1200)]),
+    ],
+)
+def test_memory_does_not_grow_with_the_recording(monotonous, tmp_path, seconds, rate_hz):
+    bag = monotonous(tmp_path / "long", seconds, rate_hz)
+    sizes = []
+
+    def progress(done_s, total_s, remark):
+        if done_s > (len(sizes) + 1) * seconds / 3 - 1:
+            sizes.append(resident_mib())
+
+    settings = dataclasses.replace(PLATEAU, threads=1)
+    options = ReplayOptions(settings=settings, metrics_every=30, workers=2)
+    (tmp_path / "run").mkdir()
+    done = replay(bag, tmp_path / "run", options, progress)
+    assert len(done.table) == int(seconds * rate_hz)
+    assert len(sizes) == 3
+    # The table's own figures: 8 bytes for each, of the pairs of the last two thirds.
+    table = len(done.table) * len(COLUMNS) * 8 / 2**20
+    assert sizes[2] - sizes[0] < 6 + table
 
 
 # What keeps the order.
