@@ -33,7 +33,7 @@ RECIPE: dict[str, Any] = {
     "modality_dropout": 0.1,
     "ema_decay": 0.98,
     "loss": {
-        "intensity": 14.0,
+        "intensity": 40.0,
         "contrast": 1.32,
         "gradient": 25.0,
         "sharpness": 1.75,

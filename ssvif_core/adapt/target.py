@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import Any
 from ssvif_core.errors import SsvifError
 from ssvif_core.models import Model, shipped_models
 
-__all__ = ["files_of", "target_path"]
+__all__ = ["digest", "files_of", "target_path"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 #: Endings by which engines find other precisions of a model.
 PRECISION_ENDINGS = (".fp16", ".int8", ".fp32")
 
 
-def target_path(output: Path, name: str | None, model: Model, material: Path, asked: Any) -> Path:
+def target_path(output: Path, name: str | None, model: Model, material: Path, asked: str) -> Path:
     """The ONNX file to write.
 
     Args:
@@ -25,7 +26,7 @@ def target_path(output: Path, name: str | None, model: Model, material: Path, as
         name: of the model; None: that of the old one and that of the recording.
         model: the old one.
         material: recording or folder.
-        asked: what was asked for, as in the card of an earlier run of the same.
+        asked: digest of what was asked for; an earlier run of the same has it in its card.
 
     Raises:
         SsvifError: the name cannot be one, or a file of that name is there that is not from an
@@ -52,13 +53,18 @@ def target_path(output: Path, name: str | None, model: Model, material: Path, as
     return path
 
 
-def _ours(card: Path, asked: Any) -> bool:
+def _ours(card: Path, asked: str) -> bool:
     try:
         content = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     adapted = content.get("adapted") if isinstance(content, dict) else None
-    return isinstance(adapted, dict) and adapted.get("asked") == json.loads(json.dumps(asked))
+    return isinstance(adapted, dict) and adapted.get("asked") == asked
+
+
+def digest(asked: dict[str, Any]) -> str:
+    """One word for what was asked for: the same if all of it is the same."""
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def files_of(path: Path) -> dict[str, list[int]]:

@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -41,7 +40,7 @@ class PairCounts:
 
 
 def write_pairs(
-    output: Path, frames: Callable[[], Iterator[Frame]], asked: dict[str, Any],
+    output: Path, frames: Callable[[], Iterator[Frame]], asked: str,
     kept: Callable[[int], None] = lambda count: None,
 ) -> PairCounts:  # fmt: skip
     """Write `output/pairs`, or leave it as it is if it was made of the same before.
@@ -51,7 +50,7 @@ def write_pairs(
     Args:
         output: existing folder.
         frames: gives the frames to choose from.
-        asked: what decides whether an earlier folder is the same; goes to JSON.
+        asked: digest of what decides whether an earlier folder is the same.
         kept: told after each how many there are.
 
     Raises:
@@ -82,12 +81,12 @@ def write_pairs(
     return counts
 
 
-def _earlier(folder: Path, asked: dict[str, Any]) -> PairCounts:
+def _earlier(folder: Path, asked: str) -> PairCounts:
     try:
         content = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         content = {}
-    if content.get("asked") != json.loads(json.dumps(asked)):
+    if content.get("asked") != asked:
         raise SsvifError(
             f"{folder} holds pairs of another recording, model or setting: name another --output, "
             "or delete it."

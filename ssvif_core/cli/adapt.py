@@ -20,7 +20,7 @@ from ssvif_core.adapt.material import (
 )
 from ssvif_core.adapt.report import REPORT, lines, write_report
 from ssvif_core.adapt.split import LEAST_PAIRS
-from ssvif_core.adapt.target import files_of, target_path
+from ssvif_core.adapt.target import digest, files_of, target_path
 from ssvif_core.adapt.training_pairs import write_pairs
 from ssvif_core.adapt.verdict import Verdict, decide
 from ssvif_core.cli.progress import progress_bar
@@ -46,7 +46,8 @@ class _Job:
     """What is to be done, checked.
 
     Attributes:
-        asked: what decides whether an earlier run in the folder is of the same.
+        asked: digest of what makes the new model: an earlier run of the same may be replaced.
+        pairs_asked: digest of what makes the training pairs.
     """
 
     material: Material
@@ -55,7 +56,8 @@ class _Job:
     config: TrainingConfig
     output: Path
     target: Path
-    asked: dict[str, Any]
+    asked: str
+    pairs_asked: str
     every: float
     limit: int
     device: str
@@ -170,6 +172,8 @@ def _job(
     config = configuration(output, old, source.resolve().name, recipe, steps)
     if not source.exists():
         raise SsvifError(f"There is no recording or folder {source}.")
+    if output.resolve().is_relative_to(source.resolve()):
+        raise SsvifError(f"--output {output} is inside of {source}: write to another folder.")
     asked = {
         "files": files_of(source),
         "model": old.card.sha256,
@@ -183,17 +187,17 @@ def _job(
     else:
         material = FolderMaterial(source, old, settings, options["holdout"])
     # Another training of the same pairs is another model.
-    full = asked | {"training": config.model_dump(mode="json", exclude={"data_root"})}
+    whole = asked | {"training": config.model_dump(mode="json", exclude={"data_root"})}
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SsvifError(f"Cannot write to {output}: {error}") from error
-    target = target_path(output, name, old, source, full)
+    target = target_path(output, name, old, source, digest(whole))
     if target.resolve() == old.path.resolve():
         raise SsvifError(f"{target} is the old model: give another --name or --output.")
     return _Job(
-        material, old, settings, config, output, target, full, options["every"], options["limit"],
-        device,
+        material, old, settings, config, output, target, digest(whole), digest(asked),
+        options["every"], options["limit"], device,
     )  # fmt: skip
 
 
@@ -209,7 +213,7 @@ def _pairs(job: _Job) -> dict[str, int]:
         counts = write_pairs(
             job.output,
             lambda: job.material.training(job.every, job.limit),
-            {key: value for key, value in job.asked.items() if key != "training"},
+            job.pairs_asked,
             lambda count: bar.update(task, completed=count),
         )
         bar.update(task, total=counts.kept, completed=counts.kept)
