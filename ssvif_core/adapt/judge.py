@@ -31,6 +31,8 @@ LEAST_SIDE = 48
 #: Part of a frame that counts as hot.
 HOT_PART = 0.02
 PICTURES = 4
+#: The difference is drawn this many times as large, about mid-gray.
+MAGNIFIED = 4
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,9 @@ def _panels(
             "visible": frame.visible, "thermal": frame.thermal, "before": frame.fused,
             "after": fused,
         }  # fmt: skip
+        before, after = (cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in (frame.fused, fused))
+        change = 128 + MAGNIFIED * (after.astype(np.float32) - before)
+        shown[f"after - before, x {MAGNIFIED}"] = np.clip(change, 0, 255).astype(np.uint8)
         if not np.array_equal(labels, frame.labels):
             shown["masks before"] = draw_overlay(frame.fused, frame.labels, palette, 0.5)
             shown["masks after"] = draw_overlay(fused, labels, palette, 0.5)
