@@ -58,12 +58,14 @@ class Material(Protocol):
         split: its two parts.
         found: sentences on what was taken.
         damaged: pairs that could not be decoded, so far.
+        broken: files of it that could not be read to their end, and why; complete after reading.
     """
 
     path: Path
     split: Split
     found: list[str]
     damaged: int
+    broken: dict[str, str]
 
     def training(self, spacing_s: float, most: int) -> Iterator[Frame]:
         """Frames of the first part, thinned out: `spacing_s` apart (recordings), `most` at most."""
@@ -130,6 +132,7 @@ class RecordedMaterial:
     ) -> None:  # fmt: skip
         self.path, self.settings, self.topics, self.stamps = path, settings, topics, stamps
         self.damaged = 0
+        self.broken: dict[str, str] = {}
         with Recording(path, topics) as recording:
             self.split = split(_length_s(recording), holdout, "s")
             self.found = list(recording.found)
@@ -180,6 +183,7 @@ class RecordedMaterial:
                     result.labels,
                     _blend(None if registration is None else registration.blend, visible),
                 )
+            self.broken |= recording.broken
 
 
 def _blend(
@@ -216,6 +220,7 @@ class FolderMaterial:
         self._pairs: PairCollection = open_pairs(path)
         self.split = split(len(self._pairs), holdout, "pairs")
         self.damaged = len(self._pairs.skipped)
+        self.broken: dict[str, str] = {}
         self.found = [f"{len(self._pairs)} pairs in the order of their names"]
 
     def training(self, spacing_s: float, most: int) -> Iterator[Frame]:

@@ -146,7 +146,10 @@ def adapt(
     job = _job(source, output, settings, topics, options, name, recipe, steps, device)
     for line in (*job.material.found, str(job.material.split)):
         typer.echo(line)
-    counts = _pairs(job)
+    with _stoppable():
+        counts = _pairs(job)
+    for file, reason in job.material.broken.items():
+        typer.echo(f"warning: {file} {reason}; what could be read of it is used")
     kept = f"{counts['kept']} pairs to train on"
     typer.echo(f"{kept}, {counts['alike']} left out because nothing had changed")
     _train(job)
