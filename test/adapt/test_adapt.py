@@ -28,6 +28,7 @@ from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.network.fusion_network import FUSION_PATH  # noqa: E402
 from ssvif_core.replay.demo import DemoCamera, demo_frames, write_frame  # noqa: E402
 from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
+from ssvif_core.training.config import load_config  # noqa: E402
 
 # The first test makes the run for all: on a busy machine longer than the default.
 pytestmark = pytest.mark.timeout(400)
@@ -192,7 +193,9 @@ def test_without_torch_the_error_names_the_extra(night, tmp_path):
 
 
 def test_the_documented_recipe_is_the_one_that_runs(repository):
-    documented = yaml.safe_load((repository / "config" / "training" / "adapt.yaml").read_text())
+    path = repository / "config" / "training" / "adapt.yaml"
+    documented = yaml.safe_load(path.read_text())
+    assert load_config(path).steps == RECIPE["stages"][0]["steps"]
     filled = {"variant", "classes", "data_root", "sources", "initialise_from"}
     assert {key: value for key, value in documented.items() if key not in filled} == RECIPE
     assert RECIPE["stages"][0]["train_only"] == list(FUSION_PATH)
