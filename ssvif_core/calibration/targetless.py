@@ -176,10 +176,9 @@ class _Frames:
         self._visible, self._thermal = visible, thermal
         self.visible_size: Size = visible[0].shape[1::-1]
         self.thermal_size: Size = thermal[0].shape[1::-1]
-        self._seen_mask, self._felt_mask = masks or (
-            None,
-            np.full(self.thermal_size[::-1], 255, np.uint8),
-        )
+        self._seen_mask = None if masks is None else masks[0]
+        whole = np.full(self.thermal_size[::-1], 255, np.uint8)
+        self._felt_mask = whole if masks is None else masks[1]
         self._seen: dict[tuple[int, float], list[np.ndarray]] = {}
 
     def refine(

@@ -149,8 +149,8 @@ def _time(source: Source) -> float:
     found = estimate_offset(visible, thermal)
     check_offset(found)
     typer.echo(
-        f"time: thermal stamps {1e3 * found.offset_s:+.1f} ms (parts of the recording "
-        f"± {1e3 * found.spread_s:.1f} ms, correlation {found.correlation:.2f})"
+        f"time: thermal stamps {1e3 * found.offset_s:+.1f} ms (within {1e3 * found.error_s:.1f} "
+        f"ms, from parts of the recording; correlation {found.correlation:.2f})"
     )
     return found.offset_s
 
@@ -161,7 +161,10 @@ def _add_time(output: Path, found_s: float | None) -> None:
     if output.exists():
         replace(Calibration.load(output), thermal_offset_s=round(found_s, 4)).save(output)
         typer.echo(f"added to {output}")
-    typer.echo(f"set the node's parameter: thermal_offset:={found_s:.4f}")
+    typer.echo(
+        f"next: ros2 param set /fusion thermal_offset {found_s:.4f}\n"
+        f"or, in the node's YAML file: thermal_offset: {found_s:.4f}"
+    )
 
 
 def _map(

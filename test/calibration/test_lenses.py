@@ -125,13 +125,16 @@ def test_a_recorded_street_through_two_lenses_gives_a_file_that_the_node_registe
     lenses = Lenses(camera(VISIBLE, BARREL), camera(THERMAL, FISHEYE))
     large = enlarged(VISIBLE), enlarged(THERMAL)
     true = misalignment(np.random.default_rng(6), *large)
-    visible, thermal = street("day", 5, true, [0.0, 1.5, 3.0, 4.5], *large)
+    visible, thermal = street("day", 5, true, [0.0, 2.0, 4.0], *large)
     frames = [
         (through(lenses.visible, v), through(lenses.thermal, t))
         for v, t in zip(visible, thermal, strict=True)
     ]
     bag, output = record(tmp_path / "drive", lenses, frames), tmp_path / "rig.yaml"
-    said = run(bag, "-o", output, "--frames", 4)
+    # The search is none of this test's matter.
+    moved = translation(6, -4) @ without_margin(true)
+    Calibration(moved, VISIBLE, THERMAL).save(tmp_path / "old.yaml")
+    said = run(bag, "-o", output, "--frames", 3, "--initial", tmp_path / "old.yaml")
     assert "undone, visible plumb_bob, thermal equidistant" in said
     assert "camera_info of both cameras" in said
     assert Calibration.load(output).undistorted
@@ -172,9 +175,10 @@ def test_boards_through_two_lenses_from_folders_and_camera_files(lens, tmp_path)
               "--thermal-info", info_file(tmp_path / "lwir.yaml", lenses.thermal)]  # fmt: skip
     run(*common, "-o", tmp_path / "rig.yaml")
     assert errors_px(tmp_path / "rig.yaml", lenses, without_margin(true)).max() <= 1.0
-    run(*common, "-o", tmp_path / "bent.yaml", "--no-undistort")
-    assert not Calibration.load(tmp_path / "bent.yaml").undistorted
-    assert errors_px(tmp_path / "bent.yaml", lenses, without_margin(true)).max() > 1.5
+    if lens is BARREL:  # what is not undone is far off
+        run(*common, "-o", tmp_path / "bent.yaml", "--no-undistort")
+        assert not Calibration.load(tmp_path / "bent.yaml").undistorted
+        assert errors_px(tmp_path / "bent.yaml", lenses, without_margin(true)).max() > 1.5
 
 
 def test_lenses_without_distortion_leave_the_file_as_it_is_for_a_node_without_camera_info(tmp_path):
