@@ -84,6 +84,7 @@ EXTRAS = {
         *TEST,
         "colcon-common-extensions>=0.3,<0.4",
         "mypy>=2.4,<2.5",
+        "pytest-xdist>=3.8,<3.9",
         "ruff>=0.17.6,<0.18",
         "setuptools<80",  # 80 removed the commands that colcon builds ament_python packages with
         "types-PyYAML>=6.0.12",

@@ -50,6 +50,7 @@ from ssvif_ros.report import Report, Rooms
 from ssvif_ros.snapshot import Snapshot, SnapshotService, snapshot_folder
 from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher
 from ssvif_ros.timing import TimingPublisher
+from ssvif_ros.wait_set import NO_EVENTS
 from ssvif_ros.worker import LatestWorker
 
 __all__ = ["FusionNode", "main"]
@@ -103,7 +104,9 @@ class FusionNode(LifecycleNode):
         self._parameter_server = ParameterServer(
             self, lambda: self._pipeline is not None, self._apply_live
         )
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, "/diagnostics", 10, event_callbacks=NO_EVENTS
+        )
         self._problems = ProblemLog(self.get_logger())
         self._snapshots = SnapshotService(
             self,
