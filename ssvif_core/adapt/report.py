@@ -15,7 +15,9 @@ import yaml
 from ssvif_core.adapt.judge import FIGURES, Judged, Measured, means
 from ssvif_core.adapt.verdict import Verdict
 from ssvif_core.errors import SsvifError
-from ssvif_core.replay.report import fill, line, pictures_of, table_of
+from ssvif_core.replay.report import fill, pictures_of, table_of
+from ssvif_core.replay.report_head import file_list
+from ssvif_core.replay.report_plots import line
 from ssvif_core.replay.summary import finite
 
 __all__ = ["REPORT", "lines", "write_report"]
@@ -55,7 +57,9 @@ def write_report(
     page = fill(
         {
             "TITLE": html.escape(f"{about['new']} against {about['old']} on {about['recording']}"),
+            "SUBTITLE": "Measured on the last part of the recording, which was not trained on.",
             "ANSWERS": _answer(verdict, advice),
+            "EVENTS_TITLE": "How to read it",
             "WARNINGS": _notes(),
             "PICTURES_TITLE": "Before and after: held-out pairs that differ most",
             "PICTURES": pictures_of("Fused images", "mean difference", measured.pictures)
@@ -63,8 +67,10 @@ def write_report(
             "TABLES": _tables(judged, measured),
             "CONFIGURATION": _links(folder)
             + f"<pre>{html.escape(yaml.safe_dump(finite(about), sort_keys=False))}</pre>",
+            "FILES": file_list(folder, SUMMARY),
         },
         _plots(measured),
+        content,
     )
     try:
         (folder / REPORT).write_text(page, encoding="utf-8")
