@@ -32,6 +32,7 @@ from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.inference.upgrade import EngineUpgrade
+from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
 from ssvif_ros.accounting import FrameAccounts
@@ -41,7 +42,6 @@ from ssvif_ros.headers import OutputHeaders
 from ssvif_ros.host import HostMonitor
 from ssvif_ros.images import thermal_array, visible_rgb
 from ssvif_ros.inputs import Inputs
-from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings, ros_name
 from ssvif_ros.problem_log import ProblemLog

@@ -26,7 +26,7 @@ BINS = 40
 def summarise(played: Replayed) -> dict[str, Any]:
     """The figures; what is not finite is None, so that it is valid JSON."""
     table, options = played.table, played.options
-    fused = int(np.isfinite(table.column("total_ms")).sum())
+    fused = int(table.fused.sum())
     seconds = _length_s(played)
     content = {
         "format": FORMAT,
@@ -68,6 +68,7 @@ def summarise(played: Replayed) -> dict[str, Any]:
             "ssvif": __version__, "python": platform.python_version(), **installed(PACKAGES)
         },
         "machine": processor(),
+        "workers": played.workers,
         "seconds_taken": played.seconds_taken,
         "pairs_per_second": fused / played.seconds_taken if played.seconds_taken else None,
     }  # fmt: skip
@@ -221,6 +222,11 @@ def _warnings(played: Replayed) -> list[str]:
         found.append(f"Stamps jumped back {_times(played.parts.pairing.counts.resets)}.")
     if not played.parts.pairing.counts.paired:
         found.append("No pair at all: see the counts of the pairing and the stamps.")
+    if played.options.jobs > 1:
+        found.append(
+            f"Up to {played.options.jobs} recordings were replayed at the same time: the times "
+            "here are longer than alone."
+        )
     if played.interrupted:
         found.append(f"Not the whole recording: {played.interrupted}.")
     return found

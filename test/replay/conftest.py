@@ -13,7 +13,7 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.data.camera_sources import DrawnSource  # noqa: E402
-from ssvif_core.replay.demo import DemoCamera, demo_frames, write_frame  # noqa: E402
+from ssvif_core.replay.demo import START_NS, DemoCamera, demo_frames, write_frame  # noqa: E402
 
 WIDTH, HEIGHT = 96, 72
 
@@ -44,6 +44,29 @@ def _record(
 def record():
     """Function that makes a recording, see `_record`."""
     return _record
+
+
+def _monotonous(path: Path, seconds: float, rate_hz: float) -> Path:
+    """A long recording that is made in no time: a few noise images of 64x48, over and over."""
+    random = np.random.default_rng(0)
+    visible = random.integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
+    thermal = random.integers(7000, 8000, (4, 48, 64), dtype=np.uint16)
+    with BagWriter(path, "mcap", "none") as bag:
+        for number in range(int(seconds * rate_hz)):
+            stamp_ns = START_NS + round(number / rate_hz * 1e9)
+            for topic, images, encoding in (
+                ("/visible/image_raw", visible, "rgb8"),
+                ("/thermal/image_raw", thermal, "mono16"),
+            ):
+                frame = images[number % len(images)]
+                bag.image(topic, stamp_ns + 5_000_000, stamp_ns, frame, encoding, "camera")
+    return path
+
+
+@pytest.fixture(scope="session")
+def monotonous():
+    """Function that makes a long recording, see `_monotonous`."""
+    return _monotonous
 
 
 @pytest.fixture(scope="session")
