@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ssvif_core.cli.progress import progress_bar
-from ssvif_core.errors import SsvifError
+from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.evaluation.evaluation_set import parse_label_map
 from ssvif_core.replay.cluster import run_on_cluster
 from ssvif_core.replay.in_order import cores
@@ -101,9 +101,15 @@ def replay_bags(
     bag: Annotated[
         bool, typer.Option("--bag", help="Write fused images, labels and diagnostics as mcap.")
     ] = False,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Write run.rrd for the rerun viewer (extra `rerun`).")
+    ] = False,
     compare: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Another model on the same pairs, against --model; repeatable."),
+        typer.Option(
+            help="[MODEL][:PRECISION][@ENGINE] on the same pairs, against what --model, "
+            "--precision and --engine say: tiny, :fp16, @openvino, base:int8@torch. Repeatable."
+        ),
     ] = None,
     workers: Annotated[
         int,
@@ -155,6 +161,7 @@ def replay_bags(
         metrics_every=metrics_every,
         video=video,
         bag=bag,
+        rerun=rerun,
         pictures=pictures,
         workers=workers or max(1, cores() // jobs) if cluster is None else workers,
         jobs=jobs,
@@ -213,7 +220,7 @@ def _all(
             if outcome.interrupted:
                 stopped.append(str(task.folder))
     if stopped:
-        raise SsvifError(f"Stopped. What was measured until then is in {', '.join(stopped)}.")
+        raise StoppedError(f"Stopped. What was measured until then is in {', '.join(stopped)}.")
     return damaged, failed
 
 

@@ -20,6 +20,7 @@ from ssvif_core.replay.folder import earlier_run, prepare, write_run
 from ssvif_core.replay.player import Progress
 from ssvif_core.replay.run import Replayed, ReplayOptions, replay
 from ssvif_core.replay.tables import summary_lines
+from ssvif_core.replay.variants import file_name, names_of, variant
 
 __all__ = ["Outcome", "Task", "Watch", "do_task", "tune_process"]
 
@@ -36,7 +37,7 @@ class Task:
         path: of the recording.
         folder: to write to.
         options: of the replay.
-        models: others on the same pairs, to compare with.
+        models: others on the same pairs, to compare with; see variants.py.
         resume: leave it alone if it was done already.
     """
 
@@ -108,14 +109,13 @@ def _one(
 
 def _compared(task: Task, progress: Progress, lines: list[str]) -> dict[str, Any]:
     """Replay with each model, one after the other, and compare; the first summary."""
+    first = task.options.settings
+    variants = [first, *(variant(text, first) for text in task.models)]
     runs: list[Run] = []
-    for model in [task.options.settings.model, *task.models]:
-        name = Path(model).stem
-        while name in [run.name for run in runs]:
-            name += "_"
-        lines.append(escape(f"model {model}"))
-        each = replace(task.options, settings=replace(task.options.settings, model=model))
-        folder = task.folder / name
+    for name, settings in zip(names_of(variants), variants, strict=True):
+        lines.append(f"{name}: model {settings.model}, {settings.precision}, {settings.engine}")
+        each = replace(task.options, settings=settings)
+        folder = task.folder / file_name(name)
         runs.append(Run(name, folder, *_one(task.path, folder, each, progress, lines)))
         if runs[-1].summary["interrupted"]:
             return runs[-1].summary

@@ -74,14 +74,17 @@ class Player:
         self._pairing = NodePairing(parts.pairing, parts.presence, options.stamps)
         played.modes = self._pairing.modes
         offset_ns = round(options.settings.thermal_offset * 1e9)
-        self._rows = Rows(played.table, played.timeline, recording.start_ns, offset_ns)
         self._costs, self._timed = Costs(), set[str]()
         self._sinks = stack.enter_context(
             Sinks(
                 output, parts.model.card, video=options.video, bag=options.bag,
+                rerun=recording.path.name if options.rerun else None,
                 timeline=played.timeline, start_ns=recording.start_ns, beside=workers > 1,
             )
         )  # fmt: skip
+        self._rows = Rows(
+            played.table, played.timeline, recording.start_ns, offset_ns, self._sinks.figures
+        )
         self._crew = stack.enter_context(Crew(workers))
         self._work = Work(recording, lanes, played.measures)
         self._turns: Relay[None] = Relay(None)
@@ -113,7 +116,9 @@ class Player:
         self._played.last_error = self._played.last_error or self._info_error
 
     def _observe(self, arrival: Arrival) -> None:
-        if arrival.role in ("visible", "thermal"):
+        if arrival.refused:
+            self._played.timeline.count("bad", arrival.received_ns)
+        elif arrival.role in ("visible", "thermal"):
             watch = self._played.streams[arrival.role]
             watch.see(arrival.received_ns, arrival.header_ns, arrival.recorded.raw)
             self._played.timeline.count(arrival.role, arrival.received_ns)
@@ -193,7 +198,7 @@ class Player:
             row.update(played.measures.add(done.measured))
             self._draw(row, done.visible, done.result)
         self._sinks.seconds(played.timeline.second_of(pair.decided_ns), job.counts)
-        self._sinks.frame(pair.decided_ns + cost_ns, row, done.result, job.info)
+        self._sinks.frame(pair.decided_ns + cost_ns, row, done.visible, done.result, job.info)
         self._rows.close(row, pair.decided_ns, cost_ns)
 
     def _draw(self, row: dict[str, Any], visible: np.ndarray, result: FusionResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ssvif_core.replay.frame_table import FrameTable
@@ -43,13 +44,16 @@ class Rows:
         timeline: counts what real time would have dropped.
         start_ns: beginning of the recording.
         offset_ns: added to the stamps of a thermal frame alone, as the node does.
+        also: gets each row after the table.
     """
 
     def __init__(
-        self, table: FrameTable, timeline: Timeline, start_ns: int, offset_ns: int
-    ) -> None:
+        self, table: FrameTable, timeline: Timeline, start_ns: int, offset_ns: int,
+        also: Callable[[dict[str, Any]], None] = lambda row: None,
+    ) -> None:  # fmt: skip
         self._table, self._timeline = table, timeline
         self._start_ns, self._offset_ns = start_ns, offset_ns
+        self._also = also
         self._mailbox = Mailbox()
         self._open: dict[int, dict[str, Any]] = {}
         self._made = 0
@@ -99,3 +103,4 @@ class Rows:
             elif fate.dropped:
                 self._timeline.count("dropped", received_ns)
             self._table.append(row)
+            self._also(row)

@@ -38,6 +38,7 @@ class ReplayOptions:
         metrics_every: fusion metrics on every n-th pair; 0: on none.
         video: write fused.mp4.
         bag: write the output recording.
+        rerun: write run.rrd.
         pictures: how many best and worst pairs are drawn.
         workers: threads that fuse and measure; 0: one for each core. With one, every pair is timed;
             with more, some are, with nothing beside them. All other figures are the same.
@@ -54,6 +55,7 @@ class ReplayOptions:
     metrics_every: int = 30
     video: bool = True
     bag: bool = False
+    rerun: bool = False
     pictures: int = 3
     workers: int = 0
     jobs: int = 1
@@ -109,7 +111,7 @@ def replay(path: Path, output: Path, options: ReplayOptions, progress: Progress)
     with ExitStack() as stack:
         recording = stack.enter_context(Recording(path, options.topics, options.part))
         size = recording.image_size("visible")
-        parts = build(options.settings, size, recording.camera_infos())
+        parts = build(options.settings, size, recording.camera_infos(), recording.pose)
         stack.callback(parts.pipeline.close)
         registration = parts.pipeline.registration
         if registration is not None:  # as the node: not in the time of the first pair
