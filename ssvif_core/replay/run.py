@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ssvif_core.errors import SsvifError
 from ssvif_core.replay.frame_table import FrameTable
 from ssvif_core.replay.in_order import cores
 from ssvif_core.replay.lanes import Lanes
@@ -14,7 +15,7 @@ from ssvif_core.replay.measures import Measures
 from ssvif_core.replay.pairs import ModeSpan, Stamps
 from ssvif_core.replay.pictures import Extremes
 from ssvif_core.replay.player import EXTREMES, Player, Progress
-from ssvif_core.replay.recording import Recording, Slice, TopicChoice
+from ssvif_core.replay.recording import Recording, Role, Slice, TopicChoice
 from ssvif_core.replay.settings import NodeSettings, Parts, build
 from ssvif_core.replay.streams import StreamWatch
 from ssvif_core.replay.timeline import Timeline
@@ -110,12 +111,14 @@ def replay(path: Path, output: Path, options: ReplayOptions, progress: Progress)
     """
     with ExitStack() as stack:
         recording = stack.enter_context(Recording(path, options.topics, options.part))
-        size = recording.image_size("visible")
+        size = _size_if_any(recording, "visible") or recording.image_size("thermal")
         parts = build(options.settings, size, recording.camera_infos(), recording.pose)
         stack.callback(parts.pipeline.close)
         registration = parts.pipeline.registration
-        if registration is not None:  # as the node: not in the time of the first pair
-            registration.prepare(size[::-1], recording.image_size("thermal")[::-1])
+        thermal_size = _size_if_any(recording, "thermal")
+        # As the node: not in the time of the first pair.
+        if registration is not None and thermal_size is not None:
+            registration.prepare(size[::-1], thermal_size[::-1])
         workers = options.workers or cores()
         lanes = Lanes(parts, options.settings, workers, size)
         stack.callback(lanes.close)
@@ -129,6 +132,14 @@ def replay(path: Path, output: Path, options: ReplayOptions, progress: Progress)
         player.finish()
         played.seconds_taken = time.perf_counter() - start
         return played
+
+
+def _size_if_any(recording: Recording, role: Role) -> tuple[int, int] | None:
+    """(height, width) of a camera's images; None if it sent none that can be used."""
+    try:
+        return recording.image_size(role)
+    except SsvifError:
+        return None
 
 
 def _fresh(

@@ -164,10 +164,10 @@ def test_without_a_topic_of_the_other_camera_the_error_lists_what_there_is(tmp_p
         replayed(tmp_path / "bag", tmp_path / "run")
 
 
-def test_without_a_visible_frame_nothing_can_be_fused(tmp_path):
-    bag = record(tmp_path / "bag", visible=0)
-    with pytest.raises(SsvifError, match="no usable image of /visible/image_raw: there is none"):
-        replayed(bag, tmp_path / "run")
+def test_without_a_visible_frame_thermal_goes_on_alone(tmp_path):
+    summary, _ = replayed(record(tmp_path / "bag", visible=0, thermal=20), tmp_path / "run")
+    assert summary["fused"] == summary["pairing"]["counts"]["single_thermal"] > 5
+    assert "Nothing usable came from the visible camera." in summary["warnings"]
 
 
 def test_a_recording_without_any_image_is_an_error(tmp_path):
