@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from ssvif_core import __version__
 from ssvif_core.cli import (
+    adapt,
     bench,
     calibrate,
     doctor,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command()(fuse.fuse)
 app.command()(calibrate.calibrate)
 app.command()(train.train)
+app.command()(adapt.adapt)
 app.command()(export.export)
 app.command()(evaluate.evaluate)
 app.add_typer(engine.app, name="engine")

@@ -44,9 +44,9 @@ EXTREMES = {
 }
 #: How long, in receipt, a pair waits for its labels.
 LABEL_WAIT_NS = 1_000_000_000
-#: With several workers, one pair in this many for each of them is timed, alone: what that costs is
-#: the same part of the time on any number of cores.
-TIMED_EVERY = 10
+#: With several workers, the first pairs are timed, alone, so that short recordings have some; then
+#: one in this many for each worker, which costs the same part of the time on any number of cores.
+TIMED_FIRST, TIMED_EVERY = 10, 10
 
 Progress = Callable[[float, float | None, str], None]
 
@@ -116,7 +116,9 @@ class Player:
         self._played.last_error = self._played.last_error or self._info_error
 
     def _observe(self, arrival: Arrival) -> None:
-        if arrival.role in ("visible", "thermal"):
+        if arrival.refused:
+            self._played.timeline.count("bad", arrival.received_ns)
+        elif arrival.role in ("visible", "thermal"):
             watch = self._played.streams[arrival.role]
             watch.see(arrival.received_ns, arrival.header_ns, arrival.recorded.raw)
             self._played.timeline.count(arrival.role, arrival.received_ns)
@@ -135,7 +137,11 @@ class Player:
     def _begin(self, pair: DecidedPair) -> None:
         """Hand a pair to the workers; first take back what there is no more room for."""
         row = self._rows.make(pair)
-        timed = row["index"] % self._every == 0 or pair.cameras not in self._timed
+        timed = (
+            row["index"] < TIMED_FIRST
+            or row["index"] % self._every == 0
+            or pair.cameras not in self._timed
+        )
         while len(self._crew) if timed else self._crew.full:
             self._end(self._crew.take())
         if timed:

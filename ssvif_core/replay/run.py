@@ -111,7 +111,7 @@ def replay(path: Path, output: Path, options: ReplayOptions, progress: Progress)
     with ExitStack() as stack:
         recording = stack.enter_context(Recording(path, options.topics, options.part))
         size = recording.image_size("visible")
-        parts = build(options.settings, size, recording.camera_infos())
+        parts = build(options.settings, size, recording.camera_infos(), recording.pose)
         stack.callback(parts.pipeline.close)
         registration = parts.pipeline.registration
         if registration is not None:  # as the node: not in the time of the first pair

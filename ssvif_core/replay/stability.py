@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ssvif_core.imaging.bad_pixels import fill_not_finite
 from ssvif_core.imaging.registration import Alignment, Registration
 
 __all__ = ["STABILITY", "Look", "Stability", "warped"]
@@ -31,7 +32,7 @@ CHANGE_LEVELS = 3.0
 LEAST_STATIC = 0.01
 #: Pairs further apart than this are not compared.
 LONGEST_STEP_S = 0.5
-#: Smallest spread of raw counts that is taken for 255 levels, as in the gain.
+#: Smallest spread of raw counts, or of temperatures, that is taken for 255 levels, as in the gain.
 LEAST_SPREAD = {np.dtype(np.uint8): 16.0, np.dtype(np.uint16): 64.0, np.dtype(np.float32): 0.64}
 
 Warp = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
@@ -129,6 +130,8 @@ class Stability:
             labels: (H, W) uint8.
         """
         luma = cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
+        if counts.dtype == np.float32:
+            counts = fill_not_finite(counts)
         low, high = np.percentile(counts[::4, ::4], (1, 99.5))
         spread = max(float(high - low), LEAST_SPREAD[counts.dtype])
         return Look(

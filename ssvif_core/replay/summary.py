@@ -98,6 +98,7 @@ def _recording(played: Replayed, seconds: float) -> dict[str, Any]:
         "start_ns": recording.start_ns,
         "broken": recording.broken,
         "unreadable": recording.unreadable,
+        "refused": recording.refused,
     }
 
 
@@ -183,9 +184,16 @@ def _warnings(played: Replayed) -> list[str]:
     """What a person should know before reading the figures."""
     found = [f"{name}: {reason}" for name, reason in played.recording.broken.items()]
     for role, count in played.recording.unreadable.items():
-        found.append(f"{count} {role} messages are too short for a header and were left out.")
-    streams = played.streams
-    found += stamp_warnings(streams["visible"], streams["thermal"], played.options.settings.slop)
+        found.append(f"{count} {role} messages cannot be read and were left out.")
+    if refused := played.recording.refused:
+        counts = " and ".join(f"{count} {camera}" for camera, count in refused.items())
+        found.append(
+            f"{counts} images are refused as in the node. The last: {played.recording.refusal}"
+        )
+    streams, options = played.streams, played.options
+    found += stamp_warnings(
+        streams["visible"], streams["thermal"], options.settings.slop, options.stamps
+    )
     for camera, watch in streams.items():
         if watch.frozen:
             longest = max(span.seconds for span in watch.frozen)
@@ -206,7 +214,7 @@ def _warnings(played: Replayed) -> list[str]:
                 f"The node would have taken the {camera} camera as missing {_times(len(alone))}, "
                 f"{sum(alone):.1f} s in all."
             )
-    if "not registered" in played.parts.registration:
+    if any(words in played.parts.registration for words in ("not registered", "not read")):
         found.append(f"{played.parts.registration}.")
     if played.bad:
         found.append(f"{played.bad} pairs could not be fused. The last: {played.last_error}")

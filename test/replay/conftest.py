@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
+from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.data.camera_sources import DrawnSource  # noqa: E402
 from ssvif_core.replay.demo import START_NS, DemoCamera, demo_frames, write_frame  # noqa: E402
@@ -72,3 +73,33 @@ def monotonous():
 def drive(tmp_path_factory) -> Path:
     """Three seconds with true labels; mcap."""
     return _record(tmp_path_factory.mktemp("recordings") / "drive", 3.0)
+
+
+#: Ways to damage an image message that its numbers show.
+DAMAGES = (
+    {"data": np.zeros(100, np.uint8)},
+    {"step": 3},
+    {"encoding": "hsv8"},
+    {"height": 0},
+    {"encoding": "mono16", "step": WIDTH * 2},
+)
+
+
+@pytest.fixture(scope="session")
+def damaged(drive, tmp_path_factory) -> Path:
+    """`drive` with every third visible image and one thermal image damaged."""
+    path = tmp_path_factory.mktemp("recordings") / "damaged"
+    count = {"/visible/image_raw": 0, "/thermal/image_raw": 0}
+    with Bag(drive) as bag, BagWriter(path) as writer:
+        for recorded in bag.messages([*bag.topics()]):
+            fields = vars(bag.message(recorded)) | {}
+            fields.pop("__msgtype__", None)
+            if recorded.topic in count:
+                number = count[recorded.topic]
+                count[recorded.topic] += 1
+                if recorded.topic.startswith("/visible") and number % 3 == 0:
+                    fields |= DAMAGES[number // 3 % len(DAMAGES)]
+                if recorded.topic.startswith("/thermal") and number == 3:
+                    fields |= DAMAGES[0]
+            writer.message(recorded.topic, recorded.kind, recorded.received_ns, fields)
+    return path

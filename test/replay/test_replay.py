@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
+from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.evaluation.fusion_metrics import METRICS, evaluate_fusion  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_core.imaging.encodings import thermal_of, visible_of  # noqa: E402
@@ -501,22 +502,64 @@ def test_stamps_of_another_clock_are_warned_of_and_receipt_pairs_all_the_same(re
     assert rows == []
     assert any("thermal camera lie 40.0" in w for w in summary["warnings"])
     assert any("No pair at all" in w for w in summary["warnings"])
+    assert any("Try --stamps receive" in w for w in summary["warnings"])
     summary, rows = replayed(bag, tmp_path / "receive", metrics_every=0, stamps="receive")
+    assert any("Pairs were made by receipt" in w for w in summary["warnings"])
     assert len(rows) > 5
     assert summary["segmentation"]["labelled"] == len(rows)  # by the visible header stamps
 
 
+def test_a_damaged_image_is_refused_when_it_comes_and_takes_no_partner(drive, damaged, tmp_path):
+    wide = dataclasses.replace(TINY, slop=0.12)  # the next visible frame is near enough as well
+    _, whole = replayed(drive, tmp_path / "whole", metrics_every=0, settings=wide)
+    summary, rows = replayed(damaged, tmp_path / "run", metrics_every=0, settings=wide)
+    with Recording(damaged) as recording:
+        arrivals = [a for a in recording.arrivals() if a.role in ("visible", "thermal")]
+    bad = {a.header_ns for a in arrivals if a.refused}
+    pairing = NearestPairing(slop_s=0.12)
+    pairs = []
+    for a in arrivals:
+        add = pairing.add_visible if a.role == "visible" else pairing.add_thermal
+        if not a.refused:
+            pairs += add(a.header_ns, None, a.received_ns)
+    pairs += pairing.flush()
+    assert stamps_of(rows) == [(p.visible_stamp_ns, p.thermal_stamp_ns) for p in pairs]
+    assert len(bad) > 8
+    assert not bad & {stamp for pair in stamps_of(rows) for stamp in pair}
+    partner = {t: v for v, t in stamps_of(whole)}
+    others = [(v, t) for v, t in stamps_of(rows) if partner.get(t) in bad and v != partner[t]]
+    assert len(others) >= 2
+    assert summary["recording"]["refused"] == {
+        camera: sum(bool(a.refused) for a in arrivals if a.role == camera)
+        for camera in ("visible", "thermal")
+    }
+    assert sum(summary["timeline"]["bad"]) == len(bad)
+    assert summary["bad"] == 0
+    assert any("images are refused as in the node" in w for w in summary["warnings"])
+
+
 def test_an_image_that_cannot_be_decoded_is_a_row_with_the_reason(drive, run, tmp_path):
-    # The encoding of the first visible image that pairs is made unknown, byte for byte.
-    shutil.copytree(drive, tmp_path / "drive")
-    file = tmp_path / "drive" / "drive.mcap"
-    content = bytearray(file.read_bytes())
-    at = content.find(b"rgb8", content.find(b"visible_optical_frame"))
-    content[at : at + 4] = b"hsv8"
-    file.write_bytes(content)
-    summary, rows = replayed(tmp_path / "drive", tmp_path / "run", metrics_every=0)
+    """Only a compressed image can look well and be none."""
+    thermal = 0
+    with Bag(drive) as bag, BagWriter(tmp_path / "bag") as writer:
+        for recorded in bag.messages([*TOPICS]):
+            message, topic, kind = bag.message(recorded), recorded.topic, recorded.kind
+            fields = {key: value for key, value in vars(message).items() if key != "__msgtype__"}
+            if topic == TOPICS[1]:
+                png = cv2.imencode(".png", thermal_of(message))[1].ravel()
+                thermal += 1
+                if thermal == 4:
+                    png = np.concatenate([png[:60], np.zeros(len(png) - 60, np.uint8)])
+                fields = {
+                    "header": message.header,
+                    "format": "mono16; png compressed ",
+                    "data": png,
+                }
+                topic, kind = topic + "/compressed", "sensor_msgs/msg/CompressedImage"
+            writer.message(topic, kind, recorded.received_ns, fields)
+    summary, rows = replayed(tmp_path / "bag", tmp_path / "run", metrics_every=0)
     assert summary["bad"] == 1
     assert [r["error"] != "" for r in rows].count(True) == 1
-    assert "hsv8" in summary["last_error"]
+    assert "damaged" in summary["last_error"]
     assert stamps_of(rows) == stamps_of(run[2])
     assert (Path(tmp_path) / "run" / "report.html").is_file()

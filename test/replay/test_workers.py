@@ -104,7 +104,8 @@ def test_with_one_worker_every_pair_is_timed_and_with_more_some_are(drive, tmp_p
     _, _, every = played(drive, tmp_path / "one", workers=1, bag=False)
     assert all(row["engine_ms"] and row["total_ms"] for row in every)
     _, _, some = played(drive, tmp_path / "two", workers=2, bag=False)
-    assert [int(row["index"]) for row in some if row["total_ms"]] == [0]  # of less than 20 pairs
+    assert 10 < len(some) < 20
+    assert [int(row["index"]) for row in some if row["total_ms"]] == list(range(10))
     assert all(row["latency_ms"] or row["dropped"] == "1" for row in some)
     shutil.rmtree(tmp_path / "two")
 
@@ -122,7 +123,7 @@ def resident_mib():
     ("seconds", "rate_hz"),
     [
         (60, 20.0),
-        pytest.param(1200, 20.0, marks=[pytest.mark.long, pytest.mark.timeout(1200)]),
+        pytest.param(1200, 10.0, marks=[pytest.mark.long, pytest.mark.timeout(1200)]),
     ],
 )
 def test_memory_does_not_grow_with_the_recording(monotonous, tmp_path, seconds, rate_hz):
