@@ -198,7 +198,7 @@ def test_ctrl_c_reaches_what_a_cluster_does(monotonous, tmp_path):
         until(lambda: list(output.glob("*/fused.mp4")))
         running.send_signal(signal.SIGINT)
         _, errors = running.communicate(timeout=60)
-    assert running.returncode == 1
+    assert running.returncode == 130
     assert "Stopped." in errors
     (begun,) = output.iterdir()
     assert summary_of(begun)["interrupted"] == "stopped by the user"
