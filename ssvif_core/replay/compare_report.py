@@ -150,6 +150,8 @@ def _notes(runs: Sequence[Run]) -> str:
         "Many figures are looked at, and each has a chance of 1 in 20 to seem different by "
         "chance alone.",
         "A metric of fusion that is higher is not by itself a better image: look at the pictures.",
+        "The replays ran one after the other: a machine that got busier meanwhile shows as a "
+        "difference of times.",
         "Pictures and their distance come from fused.mp4, whose coding adds a little to it.",
     ]
     notes += list(dict.fromkeys(w for run in runs for w in run.summary["warnings"]))

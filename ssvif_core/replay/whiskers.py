@@ -10,7 +10,7 @@ from ssvif_core.replay.compare import FIGURES, UNITS, Difference
 
 __all__ = ["whisker_table"]
 
-WIDTH, HEIGHT = 220, 18
+WIDTH, HEIGHT = 190, 18
 #: The axis is logarithmic beyond this on both sides of zero, and ends there, in per cent: a tenth
 #: of a per cent and a half of the time are both to be seen.
 LINEAR_PERCENT, END_PERCENT = 0.1, 200.0

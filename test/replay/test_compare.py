@@ -60,6 +60,7 @@ def test_a_verdict_knows_which_way_is_better(figure, mean, verdict):
 def test_models_are_compared_pair_by_pair(drive, tmp_path):
     command = [sys.executable, "-m", "ssvif_core.cli", "replay", drive, "-o", tmp_path]
     options = ["--model", "base", "--compare", "tiny", "--metrics-every", "2", "--pictures", "0"]
+    options += ["--workers", "1"]  # every pair is timed
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "tiny against base" in done.stdout
@@ -140,7 +141,7 @@ def test_engines_and_precisions_are_compared_on_the_same_pairs(drive, tmp_path):
     others += [f"@{name}" for name in ("openvino", "torch") if importlib.util.find_spec(name)]
     command = [sys.executable, "-m", "ssvif_core.cli", "replay", drive, "-o", tmp_path]
     options = ["--model", "tiny", "--engine", "onnxruntime", "--precision", "fp32"]
-    options += ["--threads", "1", "--metrics-every", "5", "--no-video", "--pictures", "0"]
+    options += ["--workers", "1", "--metrics-every", "5", "--no-video", "--pictures", "0"]
     options += [word for other in others for word in ("--compare", other)]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -159,7 +159,7 @@ def test_after_ctrl_c_all_that_was_measured_is_written_and_nothing_more_begins(
     until(lambda: all((output / name / "fused.mp4").is_file() for name in begun))
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)
-    assert running.returncode == 1
+    assert running.returncode == 130
     assert "Stopped." in errors
     assert "Traceback" not in errors
     for name in begun:
@@ -198,7 +198,7 @@ def test_ctrl_c_reaches_what_a_cluster_does(monotonous, tmp_path):
         until(lambda: list(output.glob("*/fused.mp4")))
         running.send_signal(signal.SIGINT)
         _, errors = running.communicate(timeout=60)
-    assert running.returncode == 1
+    assert running.returncode == 130
     assert "Stopped." in errors
     (begun,) = output.iterdir()
     assert summary_of(begun)["interrupted"] == "stopped by the user"

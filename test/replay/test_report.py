@@ -35,10 +35,12 @@ function probe() {
     const svg = plot.querySelector("svg");
     const shapes = [...svg.querySelectorAll(".body > :not(pattern)")].map(s => s.getBBox());
     const paths = [...svg.querySelectorAll(".body > path")].map(p => p.getTotalLength());
+    const points = svg.querySelectorAll('.body > path[d$="h0"]').length;
     const parts = svg.querySelector(".body > path")?.getAttribute("d").split("M").length - 1;
     return { parts, length: paths.reduce((a, b) => a + b, 0),
       title: svg.getAttribute("aria-label"), width: svg.getBoundingClientRect().width,
-      drawn: shapes.filter(b => b.width > 0 || b.height > 0).length,
+      // A point is a line of no length with round ends.
+      drawn: shapes.filter(b => b.width > 0 || b.height > 0).length + points,
       broken: /NaN|undefined|Infinity/.test(svg.outerHTML) };
   });
   const shown = () => document.getElementById("shown").textContent;
@@ -76,7 +78,7 @@ def compared(drive, tmp_path_factory):
     """Folder of a comparison of tiny on two engines' settings, made by the command."""
     folder = tmp_path_factory.mktemp("compared")
     command = [sys.executable, "-m", "ssvif_core.cli", "replay", drive, "-o", folder]
-    options = ["--model", "tiny", "--threads", "1", "--metrics-every", "3", "--compare", ":fp16"]
+    options = ["--model", "tiny", "--workers", "1", "--metrics-every", "3", "--compare", ":fp16"]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
