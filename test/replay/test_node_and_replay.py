@@ -21,9 +21,9 @@ from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa:
 
 TOPICS = ("/visible/image_raw", "/thermal/image_raw")
 #: A fixed gain, for a pair that the node has no time for would else leave its trace in the gain.
-#: A long wait, so that a busy machine does not end one that ends in the recording, nor takes a camera
-#: as missing while this process has no time to send. Reliable transport, for a frame that is lost on
-#: the way is another recording.
+#: A long wait, so that a busy machine does not end one that ends in the recording, nor takes a
+#: camera as missing while this process has no time to send. Reliable transport, for a frame that is
+#: lost on the way is another recording.
 PARAMETERS = {
     "model": "tiny",
     "engine": "onnxruntime",
