@@ -15,7 +15,9 @@ import yaml
 from ssvif_core.adapt.judge import FIGURES, Judged, Measured, means
 from ssvif_core.adapt.verdict import Verdict
 from ssvif_core.errors import SsvifError
-from ssvif_core.replay.report import fill, line, pictures_of, table_of
+from ssvif_core.replay.report import fill, pictures_of, table_of
+from ssvif_core.replay.report_head import Card, Level, card_grid, file_list
+from ssvif_core.replay.report_plots import line
 from ssvif_core.replay.summary import finite
 
 __all__ = ["REPORT", "lines", "write_report"]
@@ -55,7 +57,9 @@ def write_report(
     page = fill(
         {
             "TITLE": html.escape(f"{about['new']} against {about['old']} on {about['recording']}"),
+            "SUBTITLE": html.escape(about["split"]),
             "ANSWERS": _answer(verdict, advice),
+            "EVENTS_TITLE": "How to read it",
             "WARNINGS": _notes(),
             "PICTURES_TITLE": "Before and after: held-out pairs that differ most",
             "PICTURES": pictures_of("Fused images", "mean difference", measured.pictures)
@@ -63,8 +67,10 @@ def write_report(
             "TABLES": _tables(judged, measured),
             "CONFIGURATION": _links(folder)
             + f"<pre>{html.escape(yaml.safe_dump(finite(about), sort_keys=False))}</pre>",
+            "FILES": file_list(folder, SUMMARY),
         },
         _plots(measured),
+        content,
     )
     try:
         (folder / REPORT).write_text(page, encoding="utf-8")
@@ -85,10 +91,12 @@ def lines(verdict: Verdict, advice: str, judged: Sequence[Judged]) -> list[str]:
 
 
 def _answer(verdict: Verdict, advice: str) -> str:
-    look = "good" if verdict.use else "bad"
-    return (
-        f'<p class="verdict {look}"><b>{html.escape(verdict.answer)}</b>: '
-        f"{html.escape(verdict.why)}.<br>{html.escape(advice)}</p>"
+    level: Level = {"better": "good", "worse": "poor"}.get(verdict.answer, "warn")  # type: ignore[assignment]
+    return card_grid(
+        [
+            Card("Is the new model better?", verdict.answer, verdict.why, level),
+            Card("What now?", "use it" if verdict.use else "keep the old model", advice, level),
+        ]
     )
 
 
