@@ -57,7 +57,9 @@ def write_report(
     page = fill(
         {
             "TITLE": html.escape(f"{about['new']} against {about['old']} on {about['recording']}"),
-            "SUBTITLE": html.escape(about["split"]),
+            "SUBTITLE": html.escape(
+                f"Measured on a part that was not trained on: {about['split']}"
+            ),
             "ANSWERS": _answer(verdict, advice),
             "EVENTS_TITLE": "How to read it",
             "WARNINGS": _notes(),

@@ -25,6 +25,7 @@ CONTENTS = {
     "run.rrd": "images, masks and figures for the rerun viewer",
     "bag": "fused images, masks and diagnostics, for Foxglove and ros2 bag",
     "compare.json": "every difference, with its interval",
+    "adapt.json": "the verdict and all that it rests on",
 }
 MARKS = {"good": "✓", "warn": "!", "poor": "✕", "": ""}
 Level = Literal["good", "warn", "poor", ""]

@@ -181,6 +181,29 @@ def test_a_cluster_of_two_processes_gives_the_same(tasks, alone):
     assert told <= {0, 1, 3}
 
 
+@pytest.mark.slow
+def test_ctrl_c_reaches_what_a_cluster_does(monotonous, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the extra `cluster`")
+    bags, output = tmp_path / "bags", tmp_path / "out"
+    monotonous(bags / "a", 120.0, 30.0)
+    shutil.copytree(bags / "a", bags / "b")
+    options = ["--model", "tiny", "--metrics-every", "1", "--workers", "1"]
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        running = subprocess.Popen(
+            command(bags, "-o", output, "--cluster", cluster.scheduler_address, *options),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        until(lambda: list(output.glob("*/fused.mp4")))
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "Stopped." in errors
+    (begun,) = output.iterdir()
+    assert summary_of(begun)["interrupted"] == "stopped by the user"
+
+
 def test_a_scheduler_that_does_not_answer_is_one_line(bags, tmp_path):
     pytest.importorskip("distributed", reason="needs the extra `cluster`")
     run = subprocess.run(

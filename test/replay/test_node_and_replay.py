@@ -21,15 +21,17 @@ from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa:
 
 TOPICS = ("/visible/image_raw", "/thermal/image_raw")
 #: A fixed gain, for a pair that the node has no time for would else leave its trace in the gain.
-#: A long wait, so that a busy machine does not end one that ends in the recording. Reliable
-#: transport, for a frame that is lost on the way is another recording.
+#: A long wait, so that a busy machine does not end one that ends in the recording, nor takes a
+#: camera as missing while this process has no time to send. Reliable transport, for a frame that is
+#: lost on the way is another recording.
 PARAMETERS = {
     "model": "tiny",
     "engine": "onnxruntime",
     "threads": 1,
     "warm_up_width": 96,
     "warm_up_height": 72,
-    "max_wait": 1.0,
+    "max_wait": 5.0,
+    "missing_after": 5.0,
     "slop": 0.12,
     **{f"qos_overrides.{topic}.subscription.reliability": "reliable" for topic in TOPICS},
     **{f"qos_overrides.{topic}.subscription.depth": 50 for topic in TOPICS},

@@ -123,7 +123,7 @@ def resident_mib():
     ("seconds", "rate_hz"),
     [
         (60, 20.0),
-        pytest.param(1200, 20.0, marks=[pytest.mark.long, pytest.mark.timeout(1200)]),
+        pytest.param(1200, 10.0, marks=[pytest.mark.long, pytest.mark.timeout(1200)]),
     ],
 )
 def test_memory_does_not_grow_with_the_recording(monotonous, tmp_path, seconds, rate_hz):
