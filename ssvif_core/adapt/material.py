@@ -154,7 +154,7 @@ class RecordedMaterial:
         with ExitStack() as stack:
             recording = stack.enter_context(Recording(self.path, self.topics, part))
             size = recording.image_size("visible")
-            parts = build(self.settings, size, recording.camera_infos())
+            parts = build(self.settings, size, recording.camera_infos(), recording.pose)
             pipeline = parts.pipeline
             stack.callback(pipeline.close)
             pairing = NodePairing(parts.pairing, parts.presence, self.stamps)

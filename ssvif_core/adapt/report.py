@@ -16,7 +16,7 @@ from ssvif_core.adapt.judge import FIGURES, Judged, Measured, means
 from ssvif_core.adapt.verdict import Verdict
 from ssvif_core.errors import SsvifError
 from ssvif_core.replay.report import fill, pictures_of, table_of
-from ssvif_core.replay.report_head import file_list
+from ssvif_core.replay.report_head import Card, Level, card_grid, file_list
 from ssvif_core.replay.report_plots import line
 from ssvif_core.replay.summary import finite
 
@@ -57,7 +57,9 @@ def write_report(
     page = fill(
         {
             "TITLE": html.escape(f"{about['new']} against {about['old']} on {about['recording']}"),
-            "SUBTITLE": "Measured on the last part of the recording, which was not trained on.",
+            "SUBTITLE": html.escape(
+                f"Measured on a part that was not trained on: {about['split']}"
+            ),
             "ANSWERS": _answer(verdict, advice),
             "EVENTS_TITLE": "How to read it",
             "WARNINGS": _notes(),
@@ -91,10 +93,12 @@ def lines(verdict: Verdict, advice: str, judged: Sequence[Judged]) -> list[str]:
 
 
 def _answer(verdict: Verdict, advice: str) -> str:
-    look = "good" if verdict.use else "bad"
-    return (
-        f'<p class="verdict {look}"><b>{html.escape(verdict.answer)}</b>: '
-        f"{html.escape(verdict.why)}.<br>{html.escape(advice)}</p>"
+    level: Level = {"better": "good", "worse": "poor"}.get(verdict.answer, "warn")  # type: ignore[assignment]
+    return card_grid(
+        [
+            Card("Is the new model better?", verdict.answer, verdict.why, level),
+            Card("What now?", "use it" if verdict.use else "keep the old model", advice, level),
+        ]
     )
 
 
