@@ -33,8 +33,8 @@ from rclpy.time import Time
 from report import write_result
 from sensor_msgs.msg import Image
 
+from ssvif_core.memory import keep_image_buffers
 from ssvif_ros.images import visible_rgb
-from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.processes import (
     LifecycleClient,
     RosProcess,
