@@ -63,12 +63,16 @@ def test_an_old_calibration_is_corrected(small_street):
     assert corner_errors(found.homography, true, SMALL).max() <= 1.5
 
 
-def test_noise_and_unrelated_scenes_are_refused_with_what_to_do(tmp_path, small_street):
+def test_noise_is_refused_with_what_to_do(tmp_path, small_street):
     _, visible, thermal = small_street
     random = np.random.default_rng(0)
     noise = [random.integers(0, 255, image.shape, dtype=np.uint8) for image in thermal]
     with pytest.raises(SsvifError, match="--pattern"):
         calibrate_targetless(shots(visible[:3], noise[:3]), 3, tmp_path / "noise.yaml")
+
+
+def test_unrelated_scenes_are_refused_and_drawn(tmp_path, small_street):
+    _, visible, _ = small_street
     _, other = street("night", 9, centred_similarity(SMALL_THERMAL, SMALL), [0.0, 1.0, 2.0],
                       SMALL, SMALL_THERMAL)  # fmt: skip
     with pytest.raises(SsvifError, match="Not written"):
