@@ -35,6 +35,7 @@ from ssvif_core.calibration.target import Board
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.pairing import NearestPairing
+from ssvif_ros.ending import undisturbed
 from ssvif_ros.images import thermal_array, visible_rgb
 from ssvif_ros.share import use_shared_memory_profile
 from ssvif_ros.synchronizer import POLL_PERIOD_S, PairSynchronizer, Subscriber, header_stamp_ns
@@ -186,8 +187,9 @@ def main(args: list[str] | None = None) -> int:
         print(f"calibrate: {error}", file=sys.stderr)
         return 1
     finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+        with undisturbed():
+            node.destroy_node()
+            rclpy.try_shutdown()
     return 0
 
 

@@ -29,6 +29,7 @@ from ssvif_core.sync_policies import make_pairing
 from ssvif_ros.accounting import FrameAccounts
 from ssvif_ros.core_log import forward_core_log
 from ssvif_ros.diagnostics import diagnostic_array
+from ssvif_ros.ending import undisturbed
 from ssvif_ros.engines import begin_upgrade, build_now, engine_without_building
 from ssvif_ros.frames import THROTTLE_S, FrameFuser, Pair
 from ssvif_ros.host import HostMonitor
@@ -281,12 +282,14 @@ def main(args: list[str] | None = None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        _spin(node, executor)
+        try:
+            _spin(node, executor)
+        finally:
+            with undisturbed():
+                node.destroy_node()
+                rclpy.try_shutdown()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
     return 0
 
 

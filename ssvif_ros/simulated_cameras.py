@@ -32,6 +32,7 @@ from ssvif_core.data.streams import MODALITIES, Modality
 from ssvif_core.errors import SsvifError
 from ssvif_core.simulation.misalignment import Misalignment
 from ssvif_core.simulation.scenes import SCENE_KINDS
+from ssvif_ros.ending import undisturbed
 from ssvif_ros.images import to_image
 from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.share import use_shared_memory_profile
@@ -260,9 +261,10 @@ def main(args: list[str] | None = None) -> int:
     finally:
         # The threads end with the context; leaving before they do would abort inside the middleware
         # and leave its shared memory behind.
-        rclpy.try_shutdown()
-        for thread in threads:
-            thread.join()
+        with undisturbed():
+            rclpy.try_shutdown()
+            for thread in threads:
+                thread.join()
     return 1 if _failed.is_set() else 0
 
 

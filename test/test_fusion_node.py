@@ -446,6 +446,21 @@ def test_it_ends_with_status_0_on_a_signal_while_fusing(start, number):
     assert "Traceback" not in process.output
 
 
+def test_ctrl_c_that_comes_more_than_once_ends_it_with_status_0_too(start):
+    """`ros2 launch` passes on the signal that the terminal has sent to the node already."""
+    process, _, rig = activated(start)
+    assert rig.fuse(2)
+
+    def ended():
+        process.process.send_signal(signal.SIGINT)
+        rig.executor.spin_once(timeout_sec=0.02)
+        return process.process.poll() is not None
+
+    assert rig.until(ended), process.output
+    assert process.process.returncode == 0, process.output
+    assert "Traceback" not in process.output
+
+
 def test_an_invalid_transition_is_refused_and_the_node_lives(start):
     process, lifecycle, _ = start()
     lifecycle.wait()
