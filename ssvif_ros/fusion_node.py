@@ -24,6 +24,7 @@ from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.inference.upgrade import EngineUpgrade
+from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
 from ssvif_ros.accounting import FrameAccounts
@@ -36,7 +37,6 @@ from ssvif_ros.host import HostMonitor
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.lifecycle import CarefulLifecycleNode, logged
 from ssvif_ros.live import apply_to_pipeline, apply_to_synchronizer
-from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings
 from ssvif_ros.problem_log import ProblemLog
@@ -45,6 +45,7 @@ from ssvif_ros.report import Report, Rooms
 from ssvif_ros.snapshot import SnapshotService, snapshot_folder
 from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher
 from ssvif_ros.timing import TimingPublisher
+from ssvif_ros.wait_set import NO_EVENTS
 from ssvif_ros.worker import LatestWorker
 
 __all__ = ["FusionNode", "main"]
@@ -76,7 +77,9 @@ class FusionNode(CarefulLifecycleNode):
         self._parameter_server = ParameterServer(
             self, lambda: self._pipeline is not None, self._apply_live
         )
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, "/diagnostics", 10, event_callbacks=NO_EVENTS
+        )
         self._problems = ProblemLog(self.get_logger())
         self._snapshots = SnapshotService(
             self,
