@@ -6,12 +6,8 @@ message does wrong is counted and reported, and the node lives on.
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
-import traceback
-from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import cv2
@@ -22,11 +18,8 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
-from rclpy.time import Time
-from sensor_msgs.msg import Image
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.imaging.temperature import TemperatureScale
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.pipeline import Pipeline
@@ -35,20 +28,21 @@ from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
 from ssvif_ros.accounting import FrameAccounts
-from ssvif_ros.diagnostics import FrameRecord, Health, diagnostic_array
+from ssvif_ros.core_log import forward_core_log
+from ssvif_ros.diagnostics import diagnostic_array
 from ssvif_ros.ending import undisturbed
 from ssvif_ros.engines import begin_upgrade, build_now, engine_without_building
-from ssvif_ros.headers import OutputHeaders
+from ssvif_ros.frames import THROTTLE_S, FrameFuser, Pair
 from ssvif_ros.host import HostMonitor
-from ssvif_ros.images import thermal_array, visible_rgb
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.lifecycle import CarefulLifecycleNode, logged
+from ssvif_ros.live import apply_to_pipeline, apply_to_synchronizer
 from ssvif_ros.outputs import Outputs
-from ssvif_ros.parameters import ParameterServer, Settings, ros_name
+from ssvif_ros.parameters import ParameterServer, Settings
 from ssvif_ros.problem_log import ProblemLog
 from ssvif_ros.registration_source import RegistrationSource
 from ssvif_ros.report import Report, Rooms
-from ssvif_ros.snapshot import Snapshot, SnapshotService, snapshot_folder
+from ssvif_ros.snapshot import SnapshotService, snapshot_folder
 from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher
 from ssvif_ros.timing import TimingPublisher
 from ssvif_ros.wait_set import NO_EVENTS
@@ -60,8 +54,6 @@ REPORT_PERIOD_S = 1.0
 STEADY = ClockType.STEADY_TIME
 #: Argument by which the executable builds its engine and ends.
 BUILD_ONLY = "--build-only"
-#: Seconds between two log lines of the same kind.
-THROTTLE_S = 5.0
 
 
 class FusionNode(CarefulLifecycleNode):
@@ -72,16 +64,15 @@ class FusionNode(CarefulLifecycleNode):
         self._pipeline: Pipeline | None = None
         self._outputs: Outputs | None = None
         self._inputs: Inputs | None = None
-        self._worker: LatestWorker[tuple[Image | None, Image | None]] | None = None
+        self._worker: LatestWorker[Pair] | None = None
+        self._fuser: FrameFuser | None = None
         self._status: StatusPublisher | None = None
         self._upgrade: EngineUpgrade | None = None
         self._model: Model | None = None
         self._timing: TimingPublisher | None = None
         self._host: HostMonitor | None = None
         self._health_report: Report | None = None
-        self._said: dict[str, object] = {}
         self._registration: RegistrationSource | None = None
-        self._complain_after = 0.0
         self._periodic: list[Any] = []
         self._parameter_server = ParameterServer(
             self, lambda: self._pipeline is not None, self._apply_live
@@ -95,10 +86,11 @@ class FusionNode(CarefulLifecycleNode):
             lambda: self._worker is not None,
             lambda: snapshot_folder(self.settings.snapshot_folder),
         )
-        _forward_log(self)
+        forward_core_log(self)
 
     @property
     def settings(self) -> Settings:
+        """The parameters of now."""
         return self._parameter_server.settings
 
     # -- transitions ---------------------------------------------------------------------------
@@ -114,9 +106,17 @@ class FusionNode(CarefulLifecycleNode):
         self._outputs = Outputs(self, model.card)
         self._timing = TimingPublisher(self)
         self._status = StatusPublisher(self)
-        self._headers = OutputHeaders()
-        self._health = Health()
         self._accounts = FrameAccounts()
+        self._fuser = FrameFuser(
+            self,
+            self._pipeline,
+            model.card,
+            self._outputs,
+            self._timing,
+            self._snapshots,
+            settings=lambda: self.settings,
+            camera_info=lambda: None if self._inputs is None else self._inputs.info,
+        )
         self._apply_live(s)
         self.get_logger().info(
             f"configured: model {model.card.name} ({model.card.mode} masks), engine {why}, "
@@ -133,13 +133,14 @@ class FusionNode(CarefulLifecycleNode):
     @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._outputs is not None and self._pipeline is not None and self._model is not None
-        assert self._registration is not None
+        assert self._registration is not None and self._fuser is not None
         if self._pipeline.released:
             self._pipeline.resume(self._ready_engine(self._model)[0])
         result = super().on_activate(state)
         s = self.settings
+        fuser = self._fuser
         pairing = make_pairing(s.sync__policy, queue_size=s.queue_size)
-        self._worker = LatestWorker(self._fuse, self._report_bad_frame)
+        self._worker = LatestWorker(fuser.fuse, fuser.report_bad_frame)
         worker = self._worker
         transports = {"visible": s.visible_transport, "thermal": s.thermal_transport}
         self._inputs = Inputs(
@@ -147,13 +148,13 @@ class FusionNode(CarefulLifecycleNode):
             pairing,
             transports,
             lambda v, t: worker.offer((v, t)),
-            self._report_bad_message,
+            fuser.report_bad_message,
         )
         self._apply_live(s)
         self._host = HostMonitor()
         self._health_report = Report(
             Rooms(
-                *(self._inputs, self._health, self._pipeline, self._model.card, self._upgrade),
+                *(self._inputs, fuser.health, self._pipeline, self._model.card, self._upgrade),
                 registration=self._registration,
                 host=self._host,
                 counts=lambda: self._accounts.values(self._inputs, self._worker),
@@ -211,6 +212,8 @@ class FusionNode(CarefulLifecycleNode):
             self._free()
 
     def _free(self) -> None:
+        """Give back what configure made."""
+        self._fuser = None
         if self._registration is not None:
             self._registration.destroy()
             self._registration = None
@@ -235,113 +238,17 @@ class FusionNode(CarefulLifecycleNode):
         self._free()
         super().destroy_node()
 
-    # -- frames --------------------------------------------------------------------------------
-
-    def _fuse(self, pair: tuple[Image | None, Image | None]) -> None:
-        """Worker thread: messages to arrays, pipeline, arrays to messages."""
-        visible_message, thermal_message = pair
-        assert self._pipeline is not None and self._outputs is not None
-        start = time.perf_counter()
-        visible = self._decoded("visible", visible_rgb, visible_message)
-        thermal = self._decoded("thermal", thermal_array, thermal_message)
-        decoded = time.perf_counter()
-        settings = self.settings
-        header = self._headers.of(visible_message, thermal_message, settings.thermal_offset)
-        visible_ns = thermal_ns = Time.from_msg(header.stamp).nanoseconds
-        if thermal_message is not None:
-            thermal_ns = Time.from_msg(thermal_message.header.stamp).nanoseconds
-        result = self._pipeline.process(
-            visible,
-            thermal,
-            thermal_ns * 1e-9,
-            passthrough=settings.on_missing == "passthrough",
-        )
-        processed = time.perf_counter()
-        info = self._inputs.info if self._inputs is not None else None
-        self._outputs.publish(result, header, info, settings)
-        now = self.get_clock().now().nanoseconds
-        both = visible is not None and thermal is not None
-        delta_ns = thermal_ns + settings.thermal_offset * 1e9 - visible_ns
-        record = FrameRecord(
-            latency_ms=(now - visible_ns) * 1e-6,
-            delta_ms=delta_ns * 1e-6 if both else None,
-            decode_ms=(decoded - start) * 1e3,
-            publish_ms=(time.perf_counter() - processed) * 1e3,
-            times=result.times,
-        )
-        self._health.frame(now * 1e-9, record)
-        if self._timing is not None:
-            self._timing.publish(visible_ns * 1e-9, record)
-        self._snapshots.offer(
-            lambda: Snapshot.of(pair, (visible, thermal), result, self._about(record))
-        )
-
-    def _decoded(self, camera: str, decode: Callable[[Any], Any], message: Image | None) -> Any:
-        try:
-            return None if message is None else decode(message)
-        except SsvifError as error:
-            raise SsvifError(f"bad {camera} frame: {error}") from error
-
-    def _about(self, record: FrameRecord) -> dict[str, object]:
-        """What ~/snapshot saves beside the images."""
-        assert self._pipeline is not None and self._model is not None
-        return {
-            "timing": asdict(record),
-            "parameters": {ros_name(k): v for k, v in asdict(self.settings).items()},
-            "model": self._model.card.content,
-            "engine": self._pipeline.engine.describe(),
-            "diagnostics": self._said,
-        }
-
-    def _report_bad_frame(self, error: Exception) -> None:
-        if not self.context.ok():  # a signal took ROS away while this frame was being fused
-            return
-        expected = isinstance(error, SsvifError)
-        self._health.bad_frame(str(error) if expected else f"a bug: {error!r} (see the log)")
-        text = str(error)
-        if not expected:
-            text = "a bug, please report it: " + "".join(traceback.format_exception(error))
-        self.get_logger().error(f"frame dropped: {text}", throttle_duration_sec=THROTTLE_S)
-
-    def _report_bad_message(self, reason: str) -> None:
-        self._health.bad_message(reason)
-        now = time.monotonic()
-        if now >= self._complain_after:  # rclpy takes 1 ms to find that it need not log
-            self._complain_after = now + THROTTLE_S
-            self.get_logger().error(f"message dropped: {reason}")
-
     def _apply_live(self, settings: Settings) -> None:
-        """Hand live parameters to the rooms that use them; each reads them once a frame."""
+        """Hand live parameters to the rooms that use them."""
         if self._pipeline is None:
             return
-        scale = TemperatureScale(settings.gain__kelvin_per_count, settings.gain__celsius_at_zero)
-        self._pipeline.gain.configure(
-            mode=settings.gain__mode,
-            low=settings.gain__low,
-            high=settings.gain__high,
-            unit=settings.gain__unit,
-            scale=scale,
-            low_percentile=settings.gain__low_percentile,
-            high_percentile=settings.gain__high_percentile,
-            plateau=settings.gain__plateau,
-            time_constant_s=settings.gain__time_constant,
-        )
-        self._pipeline.cleaning.bad_pixels = settings.thermal__bad_pixels
-        self._pipeline.cleaning.stripes = settings.thermal__stripes
+        apply_to_pipeline(settings, self._pipeline)
         if self._registration is not None:
             self._registration.configure(settings)
         if self._inputs is not None:
-            self._inputs.synchronizer.configure(
-                slop_s=settings.slop,
-                max_wait_s=settings.max_wait,
-                thermal_offset_s=settings.thermal_offset,
-                max_thermal_age_s=settings.max_thermal_age,
-            )
-            self._inputs.synchronizer.configure_presence(
-                missing_after_s=settings.missing_after,
-                frozen_after_s=settings.frozen_after,
-                singles=settings.on_missing != "stop",
-            )
+            apply_to_synchronizer(settings, self._inputs.synchronizer)
+
+    # -- health --------------------------------------------------------------------------------
 
     def _say_status(self) -> None:
         """Some times a second: say which cameras live, if that has changed."""
@@ -350,36 +257,16 @@ class FusionNode(CarefulLifecycleNode):
         if presence is not None:
             self._status.update(presence, self.settings)
 
-    # -- health --------------------------------------------------------------------------------
-
     def _report(self) -> None:
         """Once a second: publish /diagnostics, log what it calls wrong."""
-        assert self._health_report is not None
+        assert self._health_report is not None and self._fuser is not None
         now = self.get_clock().now()
         statuses = self._health_report.statuses(self.settings, now.nanoseconds * 1e-9)
-        self._said = {key: value for status in statuses for key, value in status.values.items()}
+        self._fuser.said = {k: v for status in statuses for k, v in status.values.items()}
         self._problems.look(statuses, time.monotonic())
         self._diagnostics.publish(
             diagnostic_array(now, self.get_fully_qualified_name(), self.get_name(), statuses)
         )
-
-
-def _forward_log(node: FusionNode) -> None:
-    """What `ssvif_core` logs appears in the node's log."""
-
-    class Forward(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            text = record.getMessage()
-            logger = node.get_logger()
-            if record.levelno >= logging.WARNING:
-                logger.warning(text)
-            else:
-                logger.info(text)
-
-    core = logging.getLogger("ssvif")
-    core.handlers = [Forward()]
-    core.setLevel(logging.INFO)
-    core.propagate = False
 
 
 def main(args: list[str] | None = None) -> int:
