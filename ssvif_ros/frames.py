@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
@@ -30,9 +30,9 @@ from ssvif_ros.timing import TimingPublisher
 
 __all__ = ["FrameFuser", "Pair"]
 
-Message = Image | CompressedImage
+Message: TypeAlias = Image | CompressedImage
 #: Visible and thermal message; one is None while that camera is missing.
-Pair = tuple[Message | None, Message | None]
+Pair: TypeAlias = tuple[Message | None, Message | None]
 #: Seconds between two log lines of the same kind.
 THROTTLE_S = 5.0
 

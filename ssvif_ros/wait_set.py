@@ -7,7 +7,10 @@ than half of the time of each wake-up, some three of which every pair costs.
 
 from __future__ import annotations
 
-from rclpy.event_handler import PublisherEventCallbacks
+try:
+    from rclpy.event_handler import PublisherEventCallbacks
+except ImportError:  # humble
+    from rclpy.qos_event import PublisherEventCallbacks  # type: ignore[no-redef]
 
 __all__ = ["NO_EVENTS"]
 
