@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ssvif_core.data.pairs import UNKNOWN
 from ssvif_core.training.config import FUSION_TERMS
-from ssvif_core.training.detail_losses import edge_loss, flat_loss
+from ssvif_core.training.detail_losses import edge_loss, flat_loss, halo_loss
 
 __all__ = ["fusion_losses", "segmentation_losses"]
 
@@ -108,6 +108,7 @@ def fusion_losses(
         "decomposition": lambda: _decomposition(*images),
         "edges": lambda: edge_loss(*images),
         "flat": lambda: flat_loss(*images),
+        "halo": lambda: halo_loss(*images),
     }
     return {name: terms[name]() for name in FUSION_TERMS if name in wanted}
 
