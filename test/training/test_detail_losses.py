@@ -48,7 +48,7 @@ def test_a_copy_of_two_equal_sources_keeps_every_edge_that_counts():
 
 def test_the_weaker_of_two_opposed_edges_asks_for_nothing():
     weak, strong = np.full((2, 64, 64), 100.0)
-    weak[:, 32:], strong[:, 32:] = 150, 20  # up by 50, down by 80
+    weak[:, 32:], strong[:, 32:] = 130, 20  # up by 30, down by 80
     copy = edge_loss(*(_frame(x) for x in (strong, weak, strong))).item()
     alone = edge_loss(*(_frame(x) for x in (strong, strong, strong))).item()
     assert copy == pytest.approx(alone, abs=0.015)  # faint noise of the flat parts counts
