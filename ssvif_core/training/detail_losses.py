@@ -52,8 +52,9 @@ def edge_loss(fused: Tensor, luma: Tensor, thermal: Tensor) -> Tensor:
 def _without_opposed(
     first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Strength of both sources' edges; of the weaker one 1 + cos of the angle between them, where
-    they point apart."""
+    """Strength of both sources' edges; where they point apart, 1 + cos of the angle between them of
+    the weaker one.
+    """
     strengths = [(x * x + y * y + FAINT**2).sqrt() for x, y in (first, second)]
     cosine = (first[0] * second[0] + first[1] * second[1]) / (strengths[0] * strengths[1])
     left = 1 + cosine.clamp(max=0)

@@ -1,4 +1,4 @@
-"""Edge, flat-region and halo losses: cases worked out by hand, and the metrics that they stand for."""
+"""Edge, flat-region and halo losses: cases worked out by hand, and the metrics they stand for."""
 
 from __future__ import annotations
 
