@@ -10,6 +10,7 @@ Fusion terms, with Y visible luminance, T thermal, F fused luminance, all (B, 1,
     decomposition  1 - (corr(F - T, Y) + corr(F - Y, T)) / 2: what one camera adds is the other's
     edges          1 - Q^AB/F: strength and angle of both cameras' edges (`detail_losses.py`)
     flat           noise in flat regions that neither camera has, likewise, in grey levels
+    halo           slope beside strong edges that neither camera has, likewise, grey levels a pixel
 
 Intensity is asked of local means: a pixel-wise maximum erases dark detail (a cable before the sky)
 wherever the other camera is brighter. Decomposition is the sum of correlations of differences
@@ -98,7 +99,7 @@ def fusion_losses(
     """The fusion terms that are wanted, unweighted scalars; equations in the module's docstring.
 
     Edges and flat regions are looked at in every pixel: together they cost as much as a fifth of a
-    training step on a CPU.
+    training step on a CPU; halos a fraction of that.
     """
     images = (fused, luma, thermal)
     terms: dict[str, Callable[[], Tensor]] = {
