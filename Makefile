@@ -6,6 +6,9 @@ VENV ?= .venv
 OUTPUT ?= demo_output
 DURATION ?= 15
 PYTEST_ARGS ?=
+# Tests of the node mostly wait, so a few processes are faster than one even on two cores; each
+# takes ROS domains of its own. JOBS=0 runs them in one process (a debugger needs that).
+JOBS ?= 3
 MINUTES ?= 30
 # `make colcon` shows that both of colcon's steps work, with the tests of what is installed. All
 # tests run in it with COLCON_TESTS=test; `make test` has run them by then, and twice is long.
@@ -31,8 +34,9 @@ demo: $(VENV)/.installed-ros ## Fuse two simulated cameras live; VISIBLE= THERMA
 		$(if $(VISIBLE),--visible "$(VISIBLE)") $(if $(THERMAL),--thermal "$(THERMAL)") \
 		$(if $(SCENE),--scene "$(SCENE)") $(if $(MODEL),--model "$(MODEL)")
 
-test: $(VENV)/.installed-dev ## Run the tests but the long ones; PYTEST_ARGS= goes to pytest
-	@$(IN_VENV) python -m pytest -m "not long" $(PYTEST_ARGS)
+test: $(VENV)/.installed-dev ## Run the tests but the long ones; JOBS= processes, PYTEST_ARGS= for pytest
+	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -m "not long" --numprocesses $(JOBS) \
+		--dist loadfile $(PYTEST_ARGS)
 
 test-long: $(VENV)/.installed-dev ## A soak, calibrations at full size: some minutes
 	@$(IN_VENV) python -m pytest -m long

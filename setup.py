@@ -29,6 +29,11 @@ RUNTIME = [
 BAGS = ["rosbags>=0.11.9,<0.12"]
 REPLAY = [*BAGS, 'pyarrow>=26,<27; python_version >= "3.11"']
 
+RERUN = ["rerun-sdk>=0.41,<0.42"]
+
+# `ssvif replay --cluster`: the scheduler's client, and what `dask worker` needs.
+CLUSTER = ["distributed>=2026.8,<2026.9"]
+
 CUDA = ["cuda-python>=12.9,<13"]
 
 OPENVINO = ["openvino>=2026.4,<2026.5"]
@@ -40,6 +45,7 @@ TENSORRT_CHECK = [
 
 TEST = [
     *REPLAY,
+    *CLUSTER,
     "hypothesis>=6.168,<6.171",
     "pillow>=12.3,<14",
     "pytest>=9.2,<9.3",
@@ -62,6 +68,9 @@ EXTRAS = {
     "bags": BAGS,
     # ... and frames.parquet of `ssvif replay`, beside the CSV that is always written.
     "replay": REPLAY,
+    # ... and run.rrd, for the rerun viewer (`ssvif replay --rerun`).
+    "rerun": RERUN,
+    "cluster": [*REPLAY, *CLUSTER],
     "train": [
         *BAGS,
         "matplotlib>=3.10,<3.12",
@@ -84,6 +93,7 @@ EXTRAS = {
         *TEST,
         "colcon-common-extensions>=0.3,<0.4",
         "mypy>=2.4,<2.5",
+        "pytest-xdist>=3.8,<3.9",
         "ruff>=0.17.6,<0.18",
         "setuptools<80",  # 80 removed the commands that colcon builds ament_python packages with
         "types-PyYAML>=6.0.12",
@@ -136,7 +146,16 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["ssvif_core", "ssvif_core.*", "ssvif_ros", "ssvif_ros.*"]),
-    package_data={"ssvif_core": ["models/*.onnx", "models/*.json", "py.typed", "replay/*.html"]},
+    package_data={
+        "ssvif_core": [
+            "models/*.onnx",
+            "models/*.json",
+            "py.typed",
+            "replay/*.html",
+            "replay/*.css",
+            "replay/*.js",
+        ]
+    },
     data_files=[] if EDITABLE else shared_files(),
     zip_safe=False,
     install_requires=RUNTIME,

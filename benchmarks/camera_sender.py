@@ -14,8 +14,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from ssvif_core.memory import keep_image_buffers
 from ssvif_ros.images import to_image
-from ssvif_ros.memory import keep_image_buffers
 
 
 def main(visible_size: str, thermal_size: str, rate_hz: str) -> None:

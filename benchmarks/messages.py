@@ -29,11 +29,11 @@ from std_msgs.msg import Header
 
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
+from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import open_model
 from ssvif_core.simulation.scenes import Scene
 from ssvif_ros.camera_info import ScaledInfo, scaled_info
 from ssvif_ros.images import ImageBuffer, thermal_array, to_compressed, to_image, visible_rgb
-from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.processes import private_domain
 
 Step = Callable[[], object]

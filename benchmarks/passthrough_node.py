@@ -12,9 +12,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
+from ssvif_core.memory import keep_image_buffers
 from ssvif_core.pairing import NearestPairing
 from ssvif_ros.images import to_image
-from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.outputs import IMAGES
 from ssvif_ros.synchronizer import POLL_PERIOD_S, PairSynchronizer, Subscriber
 from ssvif_ros.worker import LatestWorker

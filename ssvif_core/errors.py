@@ -7,8 +7,12 @@ the message without a traceback; the node logs it. Anything else that is raised 
 
 from __future__ import annotations
 
-__all__ = ["SsvifError"]
+__all__ = ["SsvifError", "StoppedError"]
 
 
 class SsvifError(RuntimeError):
     """A problem that the user can solve; the message says how."""
+
+
+class StoppedError(SsvifError):
+    """The user stopped it (Ctrl-C); the message says what was done until then."""

@@ -161,7 +161,7 @@ def _calibrate(node: Node, values: dict[str, Any], shots: Shots) -> None:
     else:
         calibration, found = calibrate_targetless(shots, values["frames"], output)
         node.get_logger().info(
-            f"corners ± {found.uncertainty_px:.1f} px, agreement {found.agreement:.2f}"
+            f"corners within {found.error_px:.1f} px, agreement {found.agreement:.2f}"
         )
     calibration.save(output)
     node.get_logger().info(

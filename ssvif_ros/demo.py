@@ -23,9 +23,9 @@ from rich.table import Table
 
 from ssvif_core.data.streams import MODALITIES, open_stream
 from ssvif_core.errors import SsvifError
+from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import shipped_models
 from ssvif_ros.demo_recorder import DemoRecorder
-from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.processes import LifecycleClient, RosProcess, private_domain, spin_until
 
 __all__ = ["main"]

@@ -6,7 +6,6 @@ message does wrong is counted and reported, and the node lives on.
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
 import time
@@ -22,7 +21,7 @@ from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
@@ -32,6 +31,7 @@ from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.inference.upgrade import EngineUpgrade
+from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
 from ssvif_ros.accounting import FrameAccounts
@@ -41,7 +41,7 @@ from ssvif_ros.headers import OutputHeaders
 from ssvif_ros.host import HostMonitor
 from ssvif_ros.images import thermal_array, visible_rgb
 from ssvif_ros.inputs import Inputs
-from ssvif_ros.memory import keep_image_buffers
+from ssvif_ros.lifecycle import CarefulLifecycleNode, logged
 from ssvif_ros.outputs import Outputs
 from ssvif_ros.parameters import ParameterServer, Settings, ros_name
 from ssvif_ros.problem_log import ProblemLog
@@ -50,6 +50,7 @@ from ssvif_ros.report import Report, Rooms
 from ssvif_ros.snapshot import Snapshot, SnapshotService, snapshot_folder
 from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher
 from ssvif_ros.timing import TimingPublisher
+from ssvif_ros.wait_set import NO_EVENTS
 from ssvif_ros.worker import LatestWorker
 
 __all__ = ["FusionNode", "main"]
@@ -61,27 +62,8 @@ BUILD_ONLY = "--build-only"
 #: Seconds between two log lines of the same kind.
 THROTTLE_S = 5.0
 
-Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
-
-def _logged(transition: Transition) -> Transition:
-    """Rclpy swallows what a transition raises without a word; say it, and refuse the transition."""
-
-    @functools.wraps(transition)
-    def wrapper(node: FusionNode, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return transition(node, state)
-        except SsvifError as error:
-            node.get_logger().error(f"{transition.__name__}: {error}")
-        except Exception:
-            node.get_logger().error(f"{transition.__name__}: {traceback.format_exc()}")
-        node.undo(state)
-        return TransitionCallbackReturn.FAILURE
-
-    return wrapper
-
-
-class FusionNode(LifecycleNode):
+class FusionNode(CarefulLifecycleNode):
     """Lifecycle node that fuses `visible/image_raw` with `thermal/image_raw`."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -103,7 +85,9 @@ class FusionNode(LifecycleNode):
         self._parameter_server = ParameterServer(
             self, lambda: self._pipeline is not None, self._apply_live
         )
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, "/diagnostics", 10, event_callbacks=NO_EVENTS
+        )
         self._problems = ProblemLog(self.get_logger())
         self._snapshots = SnapshotService(
             self,
@@ -118,7 +102,7 @@ class FusionNode(LifecycleNode):
 
     # -- transitions ---------------------------------------------------------------------------
 
-    @_logged
+    @logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         s = self.settings
         self._model = model = open_model(s.model)
@@ -145,7 +129,7 @@ class FusionNode(LifecycleNode):
         engine.warm_up(self.settings.warm_up_height, self.settings.warm_up_width)
         return engine, why
 
-    @_logged
+    @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._outputs is not None and self._pipeline is not None and self._model is not None
         assert self._registration is not None
@@ -182,7 +166,7 @@ class FusionNode(LifecycleNode):
         self._outputs.publish_label_info(self.get_clock().now())
         return result
 
-    @_logged
+    @logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
         if self._pipeline is not None:  # another program may need the GPU now
@@ -191,12 +175,12 @@ class FusionNode(LifecycleNode):
             self._status.inactive()
         return super().on_deactivate(state)
 
-    @_logged
+    @logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._free()
         return TransitionCallbackReturn.SUCCESS
 
-    @_logged
+    @logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
         self._free()
@@ -438,18 +422,15 @@ def _build_only(node: FusionNode) -> int:
 def _spin(node: FusionNode, executor: SingleThreadedExecutor) -> None:
     """Spin, and go on where rclpy raises: the node must live.
 
-    On jazzy a request for an invalid transition raises RCLError, a RuntimeError. On kilted a
-    message that is being converted when a signal comes raises RuntimeError: the end follows then.
+    On kilted a message that is being converted when a signal comes raises RuntimeError: the end
+    follows then.
     """
     while rclpy.ok():
         try:
             executor.spin()
         except RuntimeError as error:  # RCLError is one
             if rclpy.ok():
-                node.get_logger().error(
-                    f"refused: {error}. `ros2 lifecycle list` says what can be asked for now.",
-                    throttle_duration_sec=THROTTLE_S,
-                )
+                node.get_logger().error(f"rclpy: {error}", throttle_duration_sec=THROTTLE_S)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from ssvif_ros.images import ImageBuffer, to_compressed
+from ssvif_ros.wait_set import NO_EVENTS
 
 __all__ = ["IMAGES", "ImageTopic", "compressed_topic"]
 
@@ -42,9 +43,9 @@ class ImageTopic:
 
     def __init__(self, node: LifecycleNode, name: str, *, lossless: bool = False) -> None:
         self._lossless = lossless
-        self._raw = node.create_lifecycle_publisher(Image, name, IMAGES)
+        self._raw = node.create_lifecycle_publisher(Image, name, IMAGES, event_callbacks=NO_EVENTS)
         self._compressed = node.create_lifecycle_publisher(
-            CompressedImage, compressed_topic(node, name), IMAGES
+            CompressedImage, compressed_topic(node, name), IMAGES, event_callbacks=NO_EVENTS
         )
         self.publishers = [self._raw, self._compressed]
         self._buffer = ImageBuffer()

@@ -6,6 +6,7 @@ Every message carries the visible camera's header, because the fused image is dr
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from ssvif_core.models import ModelCard
 from ssvif_ros.camera_info import ScaledInfo
 from ssvif_ros.image_topic import IMAGES, ImageTopic
 from ssvif_ros.parameters import Settings
+from ssvif_ros.wait_set import NO_EVENTS
 
 __all__ = ["Outputs"]
 
@@ -39,7 +41,7 @@ class Outputs:
 
     def __init__(self, node: LifecycleNode, card: ModelCard) -> None:
         self._node, self._card, self._palette = node, card, card.palette
-        create = node.create_lifecycle_publisher
+        create = partial(node.create_lifecycle_publisher, event_callbacks=NO_EVENTS)
         self.fused = ImageTopic(node, "~/fused")
         self.labels = ImageTopic(node, "~/labels", lossless=True)
         self.overlay = ImageTopic(node, "~/overlay")
@@ -50,15 +52,15 @@ class Outputs:
             *self.fused.publishers, *self.labels.publishers, *self.overlay.publishers,
             self.camera_info, self.label_info,
         ]  # fmt: skip
-        self._vision_info = self._create_vision_info(node)
+        self._vision_info = self._create_vision_info(create)
 
-    def _create_vision_info(self, node: LifecycleNode):  # type: ignore[no-untyped-def]
+    def _create_vision_info(self, create):  # type: ignore[no-untyped-def]
         """Publisher of vision_msgs/LabelInfo, or None where vision_msgs is not installed."""
         try:
             from vision_msgs.msg import LabelInfo
         except ImportError:
             return None
-        publisher = node.create_lifecycle_publisher(LabelInfo, "~/vision_label_info", LATCHED)
+        publisher = create(LabelInfo, "~/vision_label_info", LATCHED)
         self._publishers.append(publisher)
         return publisher
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
+from xml.etree import ElementTree
 
 from ssvif_core.errors import SsvifError
 
@@ -13,9 +14,10 @@ __all__ = ["share_file", "use_shared_memory_profile"]
 
 PACKAGE = "ssvif_ros"
 #: Where Fast DDS looks for its profile: the first since ROS 2 kilted (which warns of the second),
-#: the second before.
+#: the second before, where the first is not read at all.
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-BEFORE_KILTED = ("humble", "iron", "jazzy")
+#: Of rmw_fastrtps_cpp in kilted, the first with Fast DDS 3; jazzy has 8.4, humble 6.2.
+KILTED_RMW = 9
 
 
 def share_file(relative: str) -> Path:
@@ -37,5 +39,17 @@ def share_file(relative: str) -> Path:
 def use_shared_memory_profile(environment: MutableMapping[str, str]) -> None:
     """Point Fast DDS at the shipped profile, unless the user has chosen one already."""
     if not any(variable in environment for variable in PROFILE_VARIABLES):
-        older = os.environ.get("ROS_DISTRO") in BEFORE_KILTED
+        older = _fast_dds_is_older_than_kilteds()
         environment[PROFILE_VARIABLES[older]] = str(share_file("config/fastdds_shm.xml"))
+
+
+def _fast_dds_is_older_than_kilteds() -> bool:
+    """By what is installed: wheels, and shells without setup.bash, have no ROS_DISTRO."""
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    for prefix in filter(None, prefixes):
+        manifest = Path(prefix) / "share" / "rmw_fastrtps_cpp" / "package.xml"
+        if manifest.is_file():
+            version = ElementTree.parse(manifest).findtext("version", default="")
+            major = version.strip().split(".")[0]
+            return major.isdigit() and int(major) < KILTED_RMW
+    return False

@@ -30,10 +30,10 @@ from std_msgs.msg import Header
 from ssvif_core.data.camera_sources import SCENES, DrawnSource, FileSource, pinhole, thermal_as
 from ssvif_core.data.streams import MODALITIES, Modality
 from ssvif_core.errors import SsvifError
+from ssvif_core.memory import keep_image_buffers
 from ssvif_core.simulation.misalignment import Misalignment
 from ssvif_core.simulation.scenes import SCENE_KINDS
 from ssvif_ros.images import to_image
-from ssvif_ros.memory import keep_image_buffers
 from ssvif_ros.share import use_shared_memory_profile
 
 __all__ = ["SimulatedCamera", "main"]

@@ -6,6 +6,8 @@ what is the case comes from `ssvif_core.presence`.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -14,6 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from ssvif_core.presence import CAMERAS, CameraReport, PresenceReport
 from ssvif_ros.parameters import Settings
+from ssvif_ros.wait_set import NO_EVENTS
 
 __all__ = ["STATUS_PERIOD_S", "Status", "StatusPublisher", "status_of", "status_values"]
 
@@ -21,6 +24,8 @@ __all__ = ["STATUS_PERIOD_S", "Status", "StatusPublisher", "status_of", "status_
 STATUS_PERIOD_S = 0.05
 #: Frames that come in while none goes out for this long, beyond what makes a camera missing.
 STARVED_AFTER_S = 1.0
+#: A camera that comes and goes may fill this many lines of the log in this time; the topic has all.
+LINES, LINES_WITHIN_S = 10, 60.0
 OTHER = {"visible": "thermal", "thermal": "visible"}
 
 
@@ -119,8 +124,12 @@ class StatusPublisher:
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._publisher = node.create_publisher(DiagnosticStatus, "~/status", latched)
+        self._publisher = node.create_publisher(
+            DiagnosticStatus, "~/status", latched, event_callbacks=NO_EVENTS
+        )
         self._said: Status | None = None
+        self._logged_s: deque[float] = deque(maxlen=LINES)
+        self._not_logged = 0
 
     def update(self, report: PresenceReport, settings: Settings) -> None:
         """Say it if it is new; cheap otherwise."""
@@ -138,11 +147,17 @@ class StatusPublisher:
         self._publish(DiagnosticStatus.STALE, "inactive", {"mode": "inactive"})
 
     def _log(self, status: Status, *, first: bool) -> None:
-        logger = self._node.get_logger()
+        logger, now_s = self._node.get_logger(), time.monotonic()
+        if len(self._logged_s) == LINES and now_s - self._logged_s[0] < LINES_WITHIN_S:
+            self._not_logged += 1
+            return
+        self._logged_s.append(now_s)
+        left_out = f" ({self._not_logged} changes were not logged)" if self._not_logged else ""
+        self._not_logged = 0
         if status.level == DiagnosticStatus.OK or first:  # nothing can have been heard yet
-            logger.info(f"status: {status.message}")
+            logger.info(f"status: {status.message}{left_out}")
         else:
-            logger.warning(f"status: {status.message}")
+            logger.warning(f"status: {status.message}{left_out}")
 
     def _publish(self, level: bytes, message: str, values: dict[str, object]) -> None:
         texts = {k: f"{v:.3f}" if isinstance(v, float) else str(v) for k, v in values.items()}

@@ -15,6 +15,7 @@ from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension, MultiArrayLayout
 
 from ssvif_ros.diagnostics import FrameRecord
+from ssvif_ros.wait_set import NO_EVENTS
 
 __all__ = ["FIELDS", "TimingPublisher"]
 
@@ -37,7 +38,9 @@ class TimingPublisher:
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
-        self._publisher = node.create_lifecycle_publisher(Float64MultiArray, "~/timing", 10)
+        self._publisher = node.create_lifecycle_publisher(
+            Float64MultiArray, "~/timing", 10, event_callbacks=NO_EVENTS
+        )
         dimension = MultiArrayDimension(
             label=",".join(FIELDS), size=len(FIELDS), stride=len(FIELDS)
         )

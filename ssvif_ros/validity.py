@@ -1,9 +1,6 @@
-"""Image messages that cannot be used are found where they arrive, before they take a partner.
+"""Image messages that cannot be used are refused where they arrive, before they take a partner.
 
-Looks at the numbers of a message, not at its pixels: encoding, size, step and length of the data,
-some microseconds (16-bit pixels of the other byte order are copied: a tenth of a millisecond). A
-bad frame that is found only when it is decoded has been paired by then, and takes a good frame of
-the other camera along; and a camera that sends nothing usable would pass for one that is there.
+The rule is `ssvif_core/imaging/validity.py`; here it is a filter that counts.
 """
 
 from __future__ import annotations
@@ -13,7 +10,8 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-from ssvif_core.imaging.encodings import DECODED, ENCODINGS, EncodingError, pixels_of
+from ssvif_core.imaging import validity
+from ssvif_core.imaging.messages import EncodingError
 from ssvif_ros.synchronizer import SimpleFilter
 
 __all__ = ["ValidImages", "check_image"]
@@ -52,30 +50,8 @@ class ValidImages(SimpleFilter):  # type: ignore[misc, valid-type]
 
 
 def check_image(message: Any, camera: str) -> None:
-    """Whether the numbers of an image message fit together.
-
-    Args:
-        message: sensor_msgs/Image or CompressedImage.
-        camera: "visible" or "thermal".
-
-    Raises:
-        EncodingError: they do not; or the encoding is one that nothing here can read, or, for the
-            visible camera, one of 16-bit gray; or a compressed image is empty.
-    """
-    if not hasattr(message, "encoding"):
-        if not len(message.data):
-            raise EncodingError("the compressed image is empty")
-        return
-    if message.encoding not in ENCODINGS and (
-        message.encoding in DECODED or _cv_bridge_is_installed()
-    ):
-        return  # planes, or cv_bridge's: what comes of them is seen when they are decoded
-    pixels_of(message)
-    layout = ENCODINGS[message.encoding]
-    if camera == "visible" and layout.channels == 1 and layout.to_rgb is None:
-        raise EncodingError(
-            f"encoding '{message.encoding}' is a thermal camera's: are the two topics swapped?"
-        )
+    """`ssvif_core.imaging.validity.check_image`; cv_bridge, if it is there, may know more."""
+    validity.check_image(message, camera, others_decode=_cv_bridge_is_installed())
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import signal
@@ -23,7 +22,6 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
 
-from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
 from ssvif_ros.processes import (  # noqa: E402
     LifecycleClient,
@@ -451,7 +449,6 @@ def test_it_ends_with_status_0_on_a_signal_while_fusing(start, number):
 def test_an_invalid_transition_is_refused_and_the_node_lives(start):
     process, lifecycle, _ = start()
     lifecycle.wait()
-    with contextlib.suppress(SsvifError):  # rclpy of jazzy raises in the node and never answers
-        assert not lifecycle.change("activate", timeout_s=5.0)
+    assert not lifecycle.change("activate")
     assert lifecycle.state() == "unconfigured"
     assert lifecycle.change("configure"), process.output

@@ -247,3 +247,78 @@ def test_the_demo_refuses_one_file_without_the_other(prefix: Path) -> None:
     context.launch_configurations.update(visible="day.mp4", thermal="")
     with pytest.raises(RuntimeError, match="belong together"):
         module.check(context)
+
+
+@pytest.fixture
+def player(prefix: Path, tmp_path: Path) -> Any:
+    """Module and context of replay.launch.py with a recording, and `ros2 bag` in the index."""
+    module = load("replay.launch.py")
+    from launch import LaunchContext
+
+    (prefix / "share" / "ament_index" / "resource_index" / "packages" / "ros2bag").touch()
+    (tmp_path / "drive").mkdir()
+    context = LaunchContext()
+    values = {"bag": str(tmp_path / "drive"), "rate": "1.0", "loop": "false", "start": ""}
+    context.launch_configurations.update(values)
+    return module, context
+
+
+def test_a_recording_is_played_with_its_clock_and_as_the_arguments_say(player: Any) -> None:
+    module, context = player
+    module.check(context)
+    bag = context.launch_configurations["bag"]
+    plain = ["ros2", "bag", "play", bag, "--clock", "100", "--rate", "1.0"]
+    assert module.command(context) == plain
+    context.launch_configurations.update(loop="true", rate="0.5", start="3")
+    assert module.command(context) == [*plain[:-1], "0.5", "--start-offset", "3", "--loop"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("bag", ""), ("bag", "nowhere"), ("rate", "0"), ("rate", "fast"), ("rate", "inf"),
+     ("start", "-1"), ("loop", "twice")],
+)  # fmt: skip
+def test_what_cannot_be_played_is_refused_by_name(player: Any, argument: str, value: str) -> None:
+    module, context = player
+    context.launch_configurations[argument] = value
+    with pytest.raises(RuntimeError, match=argument):
+        module.check(context)
+
+
+def test_without_ros2_bag_it_says_what_to_install(player: Any, prefix: Path) -> None:
+    module, context = player
+    (prefix / "share" / "ament_index" / "resource_index" / "packages" / "ros2bag").unlink()
+    try:
+        from ament_index_python.packages import get_package_prefix
+
+        get_package_prefix("ros2bag")
+    except LookupError:
+        pass
+    else:
+        pytest.skip("this ROS has ros2bag installed below the prefix of the test")
+    with pytest.raises(RuntimeError, match="apt install ros-"):
+        module.check(context)
+
+
+def test_the_recording_starts_when_the_node_is_active_and_ends_everything(player: Any) -> None:
+    module, context = player
+    from launch.actions import ExecuteProcess, Shutdown
+    from launch_ros.event_handlers import OnStateTransition
+
+    handlers = [action.event_handler for action in module.play_when_active(context)]
+    (start,) = (h for h in handlers if isinstance(h, OnStateTransition))
+    assert start.handle_once
+    assert any(isinstance(entity, ExecuteProcess) for entity in start.entities)
+
+    class Ended:
+        returncode = 0
+
+    assert isinstance(module.played(Ended(), context)[0], Shutdown)
+    Ended.returncode = 1
+    with pytest.raises(RuntimeError, match="could not be played"):
+        module.played(Ended(), context)
+
+
+def test_the_node_runs_on_the_recording_s_time() -> None:
+    tree = ast.unparse(parse("replay.launch.py"))
+    assert "launch_arguments={'use_sim_time': 'true'}" in tree

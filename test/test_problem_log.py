@@ -65,3 +65,19 @@ def test_what_follows_from_another_part_is_in_diagnostics_alone(look):
     status = Status("pairing")
     status.follow("see the other.")
     assert (status.level, status.message) == (b"\x01", "see the other.")
+
+
+def test_a_camera_that_comes_and_goes_all_the_time_does_not_fill_the_log(ros_domain, capfd):
+    from ssvif_core.presence import CameraReport, PresenceReport
+    from ssvif_ros.parameters import Settings
+    from ssvif_ros.status import LINES, StatusPublisher
+
+    node, _ = ros_domain
+    publisher = StatusPublisher(node)
+    for index in range(200):
+        states = {"visible": "ok", "thermal": "missing" if index % 2 else "ok"}
+        cameras = {k: CameraReport(state, 0.0, 0.0, 0.0, 0.03, 0) for k, state in states.items()}
+        mode = "visible" if index % 2 else "both"
+        publisher.update(PresenceReport(mode, cameras, 0.0), Settings())
+    publisher.destroy()
+    assert capfd.readouterr().err.count("status: ") == LINES

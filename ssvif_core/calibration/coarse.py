@@ -69,6 +69,7 @@ def coarse_search(
     thermal: Sequence[np.ndarray],
     search: SearchRange,
     keep: int = 4,
+    masks: tuple[np.ndarray, np.ndarray] | None = None,
     progress: Callable[[float], None] = lambda _part: None,
 ) -> list[CoarseMatch]:
     """The best few candidates, best first.
@@ -78,6 +79,7 @@ def coarse_search(
         thermal: (h, w) uint8 images of one size, as many.
         search: what to try.
         keep: candidates at most.
+        masks: visible (H, W) and thermal (h, w) uint8, 0 where there is no image.
         progress: called with the part that is done.
     """
     visible_size: Size = visible[0].shape[1::-1]
@@ -88,8 +90,12 @@ def coarse_search(
     shrunk = [cv2.resize(i, small, interpolation=cv2.INTER_AREA) for i in visible]
     felt = [cv2.resize(i, small_thermal, interpolation=cv2.INTER_AREA) for i in thermal]
     canvas = _canvas(small, small_thermal, search)
-    seen = [_placed(structure_map(i, SIGMA), canvas) for i in shrunk]
-    maps = [structure_map(i, SIGMA) for i in felt]
+    masked: list[np.ndarray | None] = [None, None]
+    if masks is not None:
+        sizes = zip(masks, (small, small_thermal), strict=True)
+        masked = [cv2.resize(m, s, interpolation=cv2.INTER_NEAREST) for m, s in sizes]
+    seen = [_placed(structure_map(i, SIGMA, mask=masked[0]), canvas) for i in shrunk]
+    maps = [structure_map(i, SIGMA, mask=masked[1]) for i in felt]
     matcher = _Matcher(seen, small, canvas, search.shift)
     found = []
     grid = search.grid()

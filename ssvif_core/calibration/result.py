@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ssvif_core.calibration.frames import Shots, choose_frames
+from ssvif_core.calibration.lenses import Lenses
 from ssvif_core.calibration.picture import before_and_after, save_picture
 from ssvif_core.calibration.target import Board, TargetFit, fit_boards
 from ssvif_core.calibration.targetless import Estimate, estimate
@@ -19,8 +20,8 @@ __all__ = ["calibrate_target", "calibrate_targetless", "check", "describe_target
 
 #: Unrelated scenes and noise gave up to 0.44, real clips 0.66 and more (docs/calibration.md).
 LEAST_AGREEMENT = 0.6
-#: Standard deviation of the worst corner, as a part of the visible width: 3 pixels of 640.
-MOST_UNCERTAINTY = 3 / 640
+#: Error of the worst corner, as a part of the visible width: 6 pixels of 640.
+MOST_ERROR = 6 / 640
 PICTURE_ROWS = 3
 #: Boards must have covered this part of the visible image: elsewhere a map is a guess.
 LEAST_COVERAGE = 0.15
@@ -32,6 +33,7 @@ def calibrate_targetless(
     output: Path,
     *,
     initial: Calibration | None = None,
+    lenses: Lenses | None = None,
     progress: Callable[[float], None] = lambda _part: None,
 ) -> tuple[Calibration, Estimate]:
     """Estimate from the best frames, and draw the picture beside the file to come.
@@ -43,23 +45,28 @@ def calibrate_targetless(
         frames: how many to use.
         output: path of the file, which is not written here.
         initial: an old calibration of the same cameras to start from.
+        lenses: distortion that is undone first; the map is then of undistorted images.
         progress: called with the part that is done.
 
     Raises:
         SsvifError: too little to see, or a map that is not sure enough.
     """
     chosen = choose_frames(shots, frames)
+    masks = None
+    if lenses is not None:
+        chosen, masks = lenses.undone(chosen)
     start = None if initial is None else initial.matrix(shots.visible_size, shots.thermal_size)
-    found = estimate(chosen.grey, chosen.thermal, initial=start, progress=progress)
+    found = estimate(chosen.grey, chosen.thermal, initial=start, masks=masks, progress=progress)
     _save_rows(chosen, found.homography, output)
     check(found, len(chosen), shots.visible_size[0], picture_path(output))
     calibration = Calibration(
         homography=found.homography,
         visible_size=shots.visible_size,
         thermal_size=shots.thermal_size,
+        undistorted=lenses is not None,
         method="targetless",
         frames=len(chosen),
-        error_px=round(found.uncertainty_px, 2),
+        error_px=round(found.error_px, 2),
         confidence=round(found.agreement, 3),
         created=_now(),
     )
@@ -71,6 +78,7 @@ def calibrate_target(
     board: Board,
     output: Path,
     *,
+    lenses: Lenses | None = None,
     progress: Callable[[float], None] = lambda _part: None,
 ) -> tuple[Calibration, TargetFit]:
     """The same from a board; see `target.fit_boards`.
@@ -78,9 +86,11 @@ def calibrate_target(
     Raises:
         SsvifError: the board is not seen by both, or in too small a part of the image.
     """
-    fit = fit_boards(shots.names, shots.grey, shots.thermal, board, progress)
-    used = [i for i, name in enumerate(shots.names) if name in fit.frame_errors_px]
-    _save_rows(shots.only(used), fit.homography, output)
+    if lenses is not None:
+        lenses = lenses.resized(shots.visible_size, shots.thermal_size)
+    fit = fit_boards(shots.names, shots.grey, shots.thermal, board, progress, lenses)
+    used = shots.only([i for i, name in enumerate(shots.names) if name in fit.frame_errors_px])
+    _save_rows(used if lenses is None else lenses.undone(used)[0], fit.homography, output)
     if fit.coverage < LEAST_COVERAGE:
         raise SsvifError(
             f"Not written: the boards cover {fit.coverage:.0%} of the visible image, and "
@@ -90,6 +100,7 @@ def calibrate_target(
         homography=fit.homography,
         visible_size=shots.visible_size,
         thermal_size=shots.thermal_size,
+        undistorted=lenses is not None,
         method="chessboard" if board.pattern == "chessboard" else "circles",
         frames=len(fit.frame_errors_px),
         error_px=round(fit.error_px, 3),
@@ -113,7 +124,7 @@ def check(found: Estimate, frames: int, width: int, picture: Path) -> None:
     """Raise SsvifError with what to do if a target-less map is not good enough to be used."""
     seen = (
         f"agreement {found.agreement:.2f} (at least {LEAST_AGREEMENT}), corners ± "
-        f"{found.uncertainty_px:.1f} px (at most {MOST_UNCERTAINTY * width:.1f}), from {frames} "
+        f"{found.error_px:.1f} px (at most {MOST_ERROR * width:.1f}), from {frames} "
         f"frames; see {picture}"
     )
     if found.agreement < LEAST_AGREEMENT:
@@ -123,7 +134,7 @@ def check(found: Estimate, frames: int, width: int, picture: Path) -> None:
             "are warm or cold (buildings, trees, people, cars; by day), or use a target "
             "(--pattern)."
         )
-    if found.uncertainty_px > MOST_UNCERTAINTY * width:
+    if found.error_px > MOST_ERROR * width:
         raise SsvifError(
             f"Not written: the corners are not certain: {seen}. Give more frames (--frames), move "
             "the cameras so that structure fills the corners too, keep near things out of view "

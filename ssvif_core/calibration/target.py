@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ssvif_core.calibration.geometry import apply, corners
+from ssvif_core.calibration.lenses import Lenses
 from ssvif_core.errors import SsvifError
 
 __all__ = ["PATTERNS", "Board", "TargetFit", "find_board", "fit_boards"]
@@ -112,6 +113,7 @@ def fit_boards(
     thermal: Sequence[np.ndarray],
     board: Board,
     progress: Callable[[float], None] = lambda _part: None,
+    lenses: Lenses | None = None,
 ) -> TargetFit:
     """Fit one map to the boards of all frames.
 
@@ -121,6 +123,7 @@ def fit_boards(
         thermal: (h, w) uint8 each.
         board: what to look for.
         progress: called with the part that is done.
+        lenses: of images of these sizes; the map is then of undistorted images.
 
     Raises:
         SsvifError: the board is in no frame seen by both cameras, or no map fits.
@@ -130,10 +133,16 @@ def fit_boards(
     for index, (name, v, t) in enumerate(zip(names, visible, thermal, strict=True)):
         in_visible = find_board(v, board)
         in_thermal = find_board(t, board) if in_visible is not None else None
-        if in_visible is not None and in_thermal is not None:
-            seen[name] = (in_visible, in_thermal)
-        else:
+        if in_visible is None or in_thermal is None:
             left_out[name] = f"no board in the {'visible' if in_visible is None else 'thermal'} one"
+        else:
+            points = in_visible, in_thermal
+            if lenses is not None:
+                points = lenses.undone_points(*points)
+            if np.isfinite(points).all():
+                seen[name] = points
+            else:
+                left_out[name] = "where the lens of its camera_info has no pixels"
         progress((index + 1) / len(names))
     if not seen:
         raise SsvifError(_not_seen(board, left_out))

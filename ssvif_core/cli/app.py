@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from ssvif_core import __version__
 from ssvif_core.cli import (
+    adapt,
     bench,
     calibrate,
     doctor,
@@ -23,9 +24,12 @@ from ssvif_core.cli import (
     replay,
     train,
 )
-from ssvif_core.errors import SsvifError
+from ssvif_core.errors import SsvifError, StoppedError
 
 __all__ = ["main"]
+
+#: What shells give a program that SIGINT ended: 128 + 2.
+STOPPED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +40,7 @@ app = typer.Typer(
 app.command()(fuse.fuse)
 app.command()(calibrate.calibrate)
 app.command()(train.train)
+app.command()(adapt.adapt)
 app.command()(export.export)
 app.command()(evaluate.evaluate)
 app.add_typer(engine.app, name="engine")
@@ -61,7 +66,11 @@ def options(
 
 
 def main() -> None:
-    """Entry point of the `ssvif` script. Exit status: 0 done, 1 user error, 2 wrong usage."""
+    """Entry point of the `ssvif` script.
+
+    Exit status: 0 done, 1 user error, 2 wrong usage, 130 stopped by Ctrl-C with what was done until
+    then written down.
+    """
     logging.basicConfig(
         level=logging.INFO,
         format="%(message)s",
@@ -73,4 +82,4 @@ def main() -> None:
         Console(stderr=True).print(
             f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True
         )
-        sys.exit(1)
+        sys.exit(STOPPED if isinstance(error, StoppedError) else 1)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ssvif_core.calibration.frames import Source, read_shots
+from ssvif_core.calibration.lenses import Lenses, read_lenses
 from ssvif_core.calibration.motion import read_motion
 from ssvif_core.calibration.result import (
     calibrate_target,
@@ -72,6 +73,20 @@ def calibrate(
             help="--no-map: only the time; it is added to OUTPUT if that is there already.",
         ),
     ] = True,
+    undistort: Annotated[
+        bool,
+        typer.Option(
+            help="Undo both lenses' distortion first, where camera_info or the two files below "
+            "have it. The node then needs camera_info of both cameras.",
+        ),
+    ] = True,
+    visible_info: Annotated[
+        Path | None,
+        typer.Option(help="Camera calibration YAML (as of camera_info_url), if not recorded."),
+    ] = None,
+    thermal_info: Annotated[
+        Path | None, typer.Option(help="The same, of the thermal camera.")
+    ] = None,
     visible_topic: Annotated[
         str | None, typer.Option(help="Image topic of a recording; found by itself if clear.")
     ] = None,
@@ -107,17 +122,24 @@ def calibrate(
         raise SsvifError(f"There is no folder {output.parent} to write {output.name} to.")
     old = None if initial is None else Calibration.load(initial)
     board = None if pattern is None else Board.parse(pattern, grid)
+    lenses = _lenses(where, visible_info, thermal_info) if undistort and map_ else None
     found_s = _time(where) if time else None
     if found_s is not None:
         where = replace(where, offset_s=found_s)
     if not map_:
         _add_time(output, found_s)
         return
-    calibration = _map(where, frames, board, output, old)
+    calibration = _map(where, frames, board, output, old, lenses)
     if found_s is not None:
         calibration = replace(calibration, thermal_offset_s=round(found_s, 4))
     calibration.save(output)
     _next_steps(output, calibration)
+
+
+def _lenses(source: Source, visible: Path | None, thermal: Path | None) -> Lenses | None:
+    lenses, why = read_lenses(source, visible, thermal)
+    typer.echo(f"lens distortion: {'not undone, ' if lenses is None else 'undone, '}{why}")
+    return lenses
 
 
 def _time(source: Source) -> float:
@@ -127,8 +149,8 @@ def _time(source: Source) -> float:
     found = estimate_offset(visible, thermal)
     check_offset(found)
     typer.echo(
-        f"time: thermal stamps {1e3 * found.offset_s:+.1f} ms (parts of the recording "
-        f"± {1e3 * found.spread_s:.1f} ms, correlation {found.correlation:.2f})"
+        f"time: thermal stamps {1e3 * found.offset_s:+.1f} ms (within {1e3 * found.error_s:.1f} "
+        f"ms, from parts of the recording; correlation {found.correlation:.2f})"
     )
     return found.offset_s
 
@@ -139,12 +161,16 @@ def _add_time(output: Path, found_s: float | None) -> None:
     if output.exists():
         replace(Calibration.load(output), thermal_offset_s=round(found_s, 4)).save(output)
         typer.echo(f"added to {output}")
-    typer.echo(f"set the node's parameter: thermal_offset:={found_s:.4f}")
+    typer.echo(
+        f"next: ros2 param set /fusion thermal_offset {found_s:.4f}\n"
+        f"or, in the node's YAML file: thermal_offset: {found_s:.4f}"
+    )
 
 
 def _map(
-    source: Source, frames: int, board: Board | None, output: Path, old: Calibration | None
-) -> Calibration:
+    source: Source, frames: int, board: Board | None, output: Path, old: Calibration | None,
+    lenses: Lenses | None,
+) -> Calibration:  # fmt: skip
     wanted = frames if board is None else max(frames, TARGET_FRAMES)
     with progress_bar() as bar:
         task = bar.add_task("reading", total=None)
@@ -158,17 +184,21 @@ def _map(
             bar.update(task, completed=round(100 * part))
 
         if board is not None:
-            calibration, fit = calibrate_target(shots, board, output, progress=advance)
+            calibration, fit = calibrate_target(
+                shots, board, output, lenses=lenses, progress=advance
+            )
             bar.stop()
             typer.echo(describe_target(fit))
             return calibration
         calibration, found = calibrate_targetless(
-            shots, frames, output, initial=old, progress=advance
+            shots, frames, output, initial=old, lenses=lenses, progress=advance
         )
     typer.echo(
-        f"map: corners ± {found.uncertainty_px:.1f} px (frames and patches drawn anew "
-        f"{found.spread_px:.1f}, halves apart {found.halves_px:.1f}), agreement "
-        f"{found.agreement:.2f}, from {calibration.frames} of {len(shots)} pairs"
+        f"map: corners within {found.error_px:.1f} px, in nine of ten cases (± "
+        f"{found.spread_px:.1f} frames and patches drawn anew, ± {found.blocks_px:.1f} parts of "
+        f"the image left out; halves of the frames {found.halves_px:.1f} apart, half resolution "
+        f"{found.scales_px:.1f}), agreement {found.agreement:.2f}, from {calibration.frames} of "
+        f"{len(shots)} pairs"
     )
     return calibration
 
@@ -179,6 +209,9 @@ def _next_steps(output: Path, calibration: Calibration) -> None:
     if calibration.thermal_offset_s is not None:
         offset = f" thermal_offset:={calibration.thermal_offset_s}"
     typer.echo(
-        f"next: ros2 launch ssvif_ros fusion.launch.py calibration:={output.resolve()}{offset}\n"
-        f"or:   ssvif fuse VISIBLE THERMAL --calibration {output}"
+        f"next: ros2 launch ssvif_ros fusion.launch.py calibration:={output.resolve()}{offset}"
     )
+    if calibration.undistorted:
+        typer.echo("      with camera_info of both cameras, which undoes the distortion there too")
+    else:
+        typer.echo(f"or:   ssvif fuse VISIBLE THERMAL --calibration {output}")

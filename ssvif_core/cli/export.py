@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -21,11 +19,12 @@ from ssvif_core.evaluation.evaluation_set import open_evaluation_set, parse_labe
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.models import Model, open_model, shipped_models
 from ssvif_core.simulation.scenes import SCENE_KINDS, Scene
+from ssvif_core.training.card import training_section
 
 if TYPE_CHECKING:
     from ssvif_core.network.fusion_network import FusionNetwork
 
-__all__ = ["export"]
+__all__ = ["export", "training_section"]
 
 #: Pairs that int8 is calibrated on at most, evenly spread; 8 and 64 gave the same (precision.py).
 CALIBRATION_FRAMES = 32
@@ -258,30 +257,3 @@ def _report(model: Model) -> str:
         f"{parity['label_agreement_mean']:.3%}, {parity['label_agreement']:.3%} on the worst "
         f"frame{iou}"
     )
-
-
-def training_section(command: str, state: dict[str, Any]) -> dict[str, Any]:
-    """What the card says of the training: enough to repeat it, run by run."""
-    runs = [*state.get("history", []), {"config": state["config"], "step": state["step"]}]
-    return {
-        "command": command,
-        "exported": date.today().isoformat(),
-        # What a deployed model that was trained further brought along is a section already.
-        "runs": [
-            _run_section(json.loads(run["config"]), run["step"]) if "config" in run else run
-            for run in runs
-        ],
-    }
-
-
-def _run_section(config: dict[str, Any], steps: int) -> dict[str, Any]:
-    keys = ("name", "seed", "batch_size", "crop", "precision", "stages", "consistency", "weighting")
-    return {
-        **{key: config[key] for key in keys if config.get(key)},
-        "steps": steps,
-        "loss": config["loss"],
-        "data": [
-            {key: source[key] for key in ("folder", "origin", "labels", "share") if source.get(key)}
-            for source in config["sources"]
-        ],
-    }

@@ -17,6 +17,8 @@ from ssvif_core.replay.demo import DemoCamera, demo_frames, write_frame
 __all__ = ["record_demo"]
 
 DRAWN_SECONDS = 15.0  # shows all kinds of scene
+#: A day; stamps have to stay positive, and a recording on the disk.
+LONGEST_S = 86400.0
 
 
 def record_demo(
@@ -74,6 +76,14 @@ def record_demo(
     """
     files = {"visible": visible, "thermal": thermal}
     _check(files, scene, thermal_bits, labels)
+    _check_times(
+        {
+            "duration": duration, "jitter": jitter, "delay": delay, "delay-jitter": delay_jitter,
+            "thermal-offset": thermal_offset, "freeze-every": freeze_every,
+            "freeze-for": freeze_for,
+        }
+    )  # fmt: skip
+    _check_faults(jitter, max(visible_rate, thermal_rate), drop, freeze_every, freeze_for)
     common: dict[str, Any] = {
         "jitter_s": jitter,
         "drop": drop,
@@ -117,6 +127,30 @@ def _check(files: dict[str, Path | None], scene: str, bits: int, labels: bool) -
         raise SsvifError(f"There is no scene {scene!r}: use one of {', '.join(SCENES)}.")
     if bits not in (8, 16):
         raise SsvifError(f"--thermal-bits is {bits}: use 8 or 16.")
+
+
+def _check_times(times: dict[str, float | None]) -> None:
+    for name, seconds in times.items():
+        if seconds is not None and not abs(seconds) <= LONGEST_S:  # NaN is not, either
+            raise SsvifError(f"--{name} is {seconds} s: give seconds up to {LONGEST_S:g}.")
+
+
+def _check_faults(
+    jitter: float, rate_hz: float, drop: float, freeze_every: float, freeze_for: float
+) -> None:
+    """What would leave no recording of two cameras."""
+    if jitter > 0.5 / rate_hz:
+        raise SsvifError(
+            f"--jitter {jitter:g} is more than half a period at {rate_hz:g} Hz: give up to "
+            f"{0.5 / rate_hz:.4f} s."
+        )
+    if drop >= 1:
+        raise SsvifError(f"--drop {drop:g} loses every frame: give a part of them, such as 0.05.")
+    if freeze_every and freeze_for >= freeze_every:
+        raise SsvifError(
+            f"--freeze-for {freeze_for:g} is no shorter than --freeze-every {freeze_every:g}: the "
+            "shutter would never open."
+        )
 
 
 def _length_s(sources: list[FrameSource]) -> float:

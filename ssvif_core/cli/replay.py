@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-import cv2
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from ssvif_core.cli.progress import progress_bar
-from ssvif_core.errors import SsvifError
+from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.evaluation.evaluation_set import parse_label_map
-from ssvif_core.replay.compare_report import Run, comparison_lines, write_comparison
-from ssvif_core.replay.folder import earlier_run, prepare, write_run
+from ssvif_core.replay.cluster import run_on_cluster
+from ssvif_core.replay.in_order import cores
+from ssvif_core.replay.jobs import run_here, run_in_processes
+from ssvif_core.replay.one import Outcome, Task, Watch
 from ssvif_core.replay.pairs import STAMPS
 from ssvif_core.replay.recording import AUTO, NONE, Slice, TopicChoice, recordings_in
-from ssvif_core.replay.run import Replayed, ReplayOptions, replay
+from ssvif_core.replay.run import ReplayOptions
 from ssvif_core.replay.settings import read_settings
-from ssvif_core.replay.tables import summary_lines
 
 __all__ = ["replay_bags"]
 
@@ -95,15 +95,41 @@ def replay_bags(
     metrics_every: Annotated[
         int,
         typer.Option(min=0, help="Fusion metrics on every n-th pair (they are slow); 0: on none."),
-    ] = 10,
+    ] = 30,
     pictures: Annotated[int, typer.Option(min=0, help="Best and worst pairs to show.")] = 3,
     video: Annotated[bool, typer.Option(help="Write fused.mp4.")] = True,
     bag: Annotated[
         bool, typer.Option("--bag", help="Write fused images, labels and diagnostics as mcap.")
     ] = False,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Write run.rrd for the rerun viewer (extra `rerun`).")
+    ] = False,
     compare: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Another model on the same pairs, against --model; repeatable."),
+        typer.Option(
+            help="[MODEL][:PRECISION][@ENGINE] on the same pairs, against what --model, "
+            "--precision and --engine say: tiny, :fp16, @openvino, base:int8@torch. Repeatable."
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Threads that fuse and measure one recording; 0: one for each core. With one, "
+            "every pair is timed; with more, some are, with nothing beside them.",
+        ),
+    ] = 0,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Recordings at the same time, each in a process of its own. Their times disturb "
+            "each other.",
+        ),
+    ] = 1,
+    cluster: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Scheduler of a Dask cluster that does the recordings, tcp://HOST:8786."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Leave recordings that are done already as they are.")
@@ -135,47 +161,88 @@ def replay_bags(
         metrics_every=metrics_every,
         video=video,
         bag=bag,
+        rerun=rerun,
         pictures=pictures,
+        workers=workers or max(1, cores() // jobs) if cluster is None else workers,
+        jobs=jobs,
     )
-    cv2.setNumThreads(1)  # as in the node, so that times compare
     found = recordings_in(bags)
     if len(found) > 1:
         typer.echo(f"{len(found)} recordings")
-    damaged, failed = _all(found, output, options, resume, compare or [])
+    names = _names(found)
+    tasks = [
+        Task(
+            path,
+            output if len(found) == 1 else output / names[path],
+            options,
+            tuple(compare or ()),
+            resume,
+        )
+        for path in found
+    ]
+    damaged, failed = _all(tasks, jobs, cluster)
     if len(failed) == len(found) or (strict and (damaged or failed)):
         raise SsvifError("; ".join(f"{name}: {why}" for name, why in (failed | damaged).items()))
 
 
 def _all(
-    found: list[Path], output: Path, options: ReplayOptions, resume: bool, models: list[str]
+    tasks: list[Task], jobs: int, cluster: str | None
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Replay each; what was damaged, and what failed. One that fails does not stop the others."""
+    """Do each; what was damaged, and what failed. One that fails does not stop the others."""
     damaged: dict[str, str] = {}
     failed: dict[str, str] = {}
-    console = Console(stderr=True)
-    names = _names(found)
-    for path in found:
-        folder = output if len(found) == 1 else output / names[path]
-        try:
-            summary = earlier_run(folder, path, options) if resume and not models else None
-            if summary is not None:
-                typer.echo(f"{path.name}: done already, see {folder}")
-            elif models:
-                summary = _compared(path, folder, options, models)
-            else:
-                summary, _ = _one(path, folder, options)
-        except SsvifError as error:
-            failed[str(path)] = str(error)
-            if len(found) > 1:
-                text = f"[bold red]{escape(path.name)}:[/] {escape(str(error))}"
-                console.print(text, highlight=False, soft_wrap=True)
-            continue
-        if summary["recording"]["broken"]:
-            parts = summary["recording"]["broken"].items()
-            damaged[str(path)] = "; ".join(f"{name} {why}" for name, why in parts)
-        if summary["interrupted"]:
-            raise SsvifError(f"Stopped. What was measured until then is in {folder}.")
+    stopped: list[str] = []
+    with progress_bar("remark") as bar:
+        lines: dict[int, Any] = {}
+
+        def watch(number: int, done_s: float, total_s: float | None, remark: str) -> None:
+            if number not in lines:
+                lines[number] = bar.add_task(
+                    f"{tasks[number].path.name} [s]", total=None, remark=""
+                )
+            total = None if total_s is None else round(total_s)
+            bar.update(lines[number], completed=round(done_s), total=total, remark=remark)
+
+        for number, outcome in _outcomes(tasks, jobs, cluster, watch):
+            task = tasks[number]
+            if number in lines:
+                line = bar.tasks[lines[number]]
+                bar.update(line.id, completed=line.completed if outcome.failed else line.total)
+            bar.stop()
+            _show(task, outcome, several=len(tasks) > 1)
+            if number in lines:
+                bar.update(lines[number], visible=False)  # it stands above what was shown
+            bar.start()
+            if outcome.failed:
+                failed[str(task.path)] = outcome.failed
+            if outcome.damaged:
+                damaged[str(task.path)] = outcome.damaged
+            if outcome.interrupted:
+                stopped.append(str(task.folder))
+    if stopped:
+        raise StoppedError(f"Stopped. What was measured until then is in {', '.join(stopped)}.")
     return damaged, failed
+
+
+def _outcomes(
+    tasks: list[Task], jobs: int, cluster: str | None, watch: Watch
+) -> Iterator[tuple[int, Outcome]]:
+    if cluster is not None:
+        return run_on_cluster(tasks, cluster, watch)
+    if min(jobs, len(tasks)) > 1:
+        return run_in_processes(tasks, jobs, watch)
+    return run_here(tasks, watch)
+
+
+def _show(task: Task, outcome: Outcome, *, several: bool) -> None:
+    console = Console()
+    if several and outcome.lines:
+        console.print(f"[bold]{escape(str(task.path))}[/]", highlight=False, soft_wrap=True)
+    for line in outcome.lines:
+        console.print(line, highlight=False, soft_wrap=True)
+    if several and outcome.failed:
+        text = f"[bold red]{escape(task.path.name)}:[/] {escape(outcome.failed)}"
+        Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
 def _names(found: list[Path]) -> dict[Path, str]:
@@ -187,44 +254,3 @@ def _names(found: list[Path]) -> dict[Path, str]:
             name, number = f"{path.stem}_{number}", number + 1
         names[path] = name
     return names
-
-
-def _compared(
-    path: Path, folder: Path, options: ReplayOptions, models: list[str]
-) -> dict[str, Any]:
-    """Replay one recording with each model, one after the other, and compare; the first summary."""
-    runs: list[Run] = []
-    for model in [options.settings.model, *models]:
-        name = Path(model).stem
-        while name in [run.name for run in runs]:
-            name += "_"
-        typer.echo(f"model {model}")
-        each = replace(options, settings=replace(options.settings, model=model))
-        runs.append(Run(name, folder / name, *_one(path, folder / name, each)))
-        if runs[-1].summary["interrupted"]:
-            return runs[-1].summary
-    found = write_comparison(folder, runs)
-    for line in comparison_lines(runs[0].name, found):
-        typer.echo(line)
-    typer.echo(f"written to {folder}: compare.html, compare.json")
-    return runs[0].summary
-
-
-def _one(path: Path, folder: Path, options: ReplayOptions) -> tuple[dict[str, Any], Replayed]:
-    """Replay one recording and write its folder; the summary, and what was measured."""
-    prepare(folder)
-    with progress_bar("remark") as bar:
-        task = bar.add_task(f"{path.name} [s]", total=None, remark="")
-
-        def progress(done_s: float, total_s: float | None, remark: str) -> None:
-            total = None if total_s is None else round(total_s)
-            bar.update(task, completed=round(done_s), total=total, remark=remark)
-
-        played = replay(path, folder, options, progress)
-        bar.update(task, completed=bar.tasks[task].total or bar.tasks[task].completed)
-    summary, written = write_run(played, folder)
-    console = Console()
-    for line in summary_lines(summary):
-        console.print(line, highlight=False, soft_wrap=True)
-    typer.echo(f"written to {folder}: {', '.join(path.name for path in written)}")
-    return summary, played

@@ -155,12 +155,16 @@ class BagWriter:
         *, latched: bool = False,
     ) -> None:  # fmt: skip
         """Write any message by its fields."""
+        self.add_topic(topic, kind, latched=latched)
+        data = self._store.serialize_cdr(self._store.types[kind](**fields), kind)
+        self._writer.write(self._connections[topic], received_ns, data)
+
+    def add_topic(self, topic: str, kind: str, *, latched: bool = False) -> None:
+        """Begin a topic before its first message, or without any."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
                 topic, kind, typestore=self._store, offered_qos_profiles=_qos(latched)
             )
-        data = self._store.serialize_cdr(self._store.types[kind](**fields), kind)
-        self._writer.write(self._connections[topic], received_ns, data)
 
     def _header(self, stamp_ns: int, frame_id: str) -> Any:
         stamp = self._store.types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 1_000_000_000))

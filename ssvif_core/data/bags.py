@@ -6,7 +6,6 @@ of the pairs that are kept.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,42 +15,15 @@ import numpy as np
 
 from ssvif_core.data.bag_files import Bag, Recorded
 from ssvif_core.data.collection import SkippedPair
+from ssvif_core.data.image_topics import ImageTopic, choose_topics, image_topics
 from ssvif_core.data.pairs import FramePair, make_pair
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.encodings import thermal_of, visible_of
 from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.imaging.validity import check_image
 from ssvif_core.pairing import NearestPairing, Pair, PairingCounts
 
 __all__ = ["BagPairs", "ImageTopic", "choose_topics", "image_topics", "read_bag_pairs"]
-
-RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-#: Words of a topic name that say thermal. No maker's name: FLIR makes colour cameras, too. Nor
-#: "infra", which is the near-infrared stereo pair of depth cameras.
-THERMAL_WORDS = {"thermal", "ir", "infrared", "lwir", "tir"}
-#: Depth images are 16 bit as well, and masks and fused images are what others made of the frames.
-NO_CAMERA = re.compile("depth|disparity|label|mask|segment|fused|overlay")
-#: Encodings of one channel and 8 bits.
-GRAY = ("mono8", "8uc1")
-
-
-@dataclass(frozen=True)
-class ImageTopic:
-    """A topic with images; `encoding` is that of its first message (`format` if compressed)."""
-
-    name: str
-    kind: str
-    encoding: str
-
-    @property
-    def thermal(self) -> bool:
-        """Whether it looks like a thermal camera's."""
-        words = set(re.split("[^a-z]+", self.name.lower()))
-        return self.encoding.lower().startswith(("mono16", "16uc1")) or bool(words & THERMAL_WORDS)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name} ({self.kind.rsplit('/', 1)[-1]}, {self.encoding or 'unknown encoding'})"
-        )
 
 
 @dataclass(frozen=True)
@@ -115,67 +87,6 @@ def read_bag_pairs(
     return BagPairs(pairs, broken + skipped, stamps, pairing.counts, visible, thermal)
 
 
-def choose_topics(
-    topics: Sequence[ImageTopic], visible: str | None, thermal: str | None, path: Path
-) -> tuple[str, str]:
-    """The names of the visible and of the thermal topic.
-
-    Args:
-        topics: what there is; depth images, masks, and compressed copies of topics that are there
-            raw, are not considered. Of a colour and a gray topic, the gray one is taken for the
-            thermal camera's where neither name says so.
-        visible: the visible topic if it is known.
-        thermal: the thermal topic if it is known.
-        path: of the recording, for errors.
-
-    Raises:
-        SsvifError: a named topic is not there, or there is not exactly one candidate.
-    """
-    names = {topic.name for topic in topics}
-    listed = ", ".join(map(str, topics)) or "none"
-    for wanted in (visible, thermal):
-        if wanted is not None and wanted not in names:
-            raise SsvifError(f"{path} has no image topic {wanted}. Image topics: {listed}.")
-    usable = [
-        topic
-        for topic in topics
-        if not NO_CAMERA.search(topic.name.lower())
-        and not (topic.kind == COMPRESSED and topic.name.removesuffix("/compressed") in names)
-        and topic.name not in (visible, thermal)
-    ]
-    seen = [visible] if visible else [t.name for t in usable if not t.thermal]
-    felt = [thermal] if thermal else [t.name for t in usable if t.thermal]
-    gray = [t.name for t in usable if t.encoding.lower().startswith(GRAY)]
-    if not felt and len(gray) == 1 and len(usable) == 2:
-        felt, seen = gray, [name for name in seen if name not in gray]
-    if len(seen) != 1 or len(felt) != 1:
-        raise SsvifError(
-            f"{path}: which topics are the two cameras'? Visible may be {seen or 'none'}, thermal "
-            f"may be {felt or 'none'}. Image topics: {listed}. Name them with visible_topic and "
-            "thermal_topic."
-        )
-    return seen[0], felt[0]
-
-
-def image_topics(bag: Bag) -> list[ImageTopic]:
-    """All topics with images in them, each with the encoding of its first message."""
-    topics = []
-    for name, kind in bag.topics().items():
-        if kind not in (RAW, COMPRESSED) or name.endswith("/compressedDepth"):
-            continue
-        encoding = ""
-        first = next(bag.messages([name]), None)
-        if first is None:
-            continue
-        try:
-            message = bag.message(first)
-            encoding = message.encoding if kind == RAW else message.format
-        except SsvifError:
-            pass  # noted when it is its turn
-        topics.append(ImageTopic(name, kind, encoding))
-    return topics
-
-
 def _paired(
     bag: Bag,
     visible: str,
@@ -190,10 +101,12 @@ def _paired(
         number = numbers[recorded.topic]
         numbers[recorded.topic] += 1
         try:
-            stamp_ns = bag.stamp_ns(recorded)
+            message = bag.image(recorded)
+            check_image(message, "visible" if recorded.topic == visible else "thermal")
         except SsvifError as error:
             skipped.append(SkippedPair(f"{recorded.topic} message {number}", str(error)))
             continue
+        stamp_ns = message.stamp_ns
         add = pairing.add_visible if recorded.topic == visible else pairing.add_thermal
         pairs += add(stamp_ns, number, recorded.received_ns)
     return pairs + pairing.flush()
@@ -225,7 +138,7 @@ def _decoded(
 
 def _pixels(bag: Bag, recorded: Recorded, camera: str) -> np.ndarray:
     """A copy of the pixels, which keeps no message alive."""
-    message = bag.message(recorded)
+    message = bag.image(recorded)
     return (visible_of if camera == "visible" else thermal_of)(message).copy()
 
 

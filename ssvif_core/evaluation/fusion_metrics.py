@@ -7,6 +7,8 @@ histogram wins SD, SF and AG. Report all nine, beside trivial baselines, and ran
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -16,6 +18,8 @@ __all__ = ["EDGE_ANGLE", "EDGE_STRENGTH", "METRICS", "evaluate_fusion", "luminan
 
 METRICS = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM")
 EPSILON = 1e-10
+#: Terms whose product's logarithm stands for the sum of theirs: (1 + 127.5^2 / 2)^32 is 1e125.
+FACTORS = 32
 #: Gamma, kappa and sigma of Xydeas & Petrovic 2000, for an edge's strength and for its angle.
 EDGE_STRENGTH, EDGE_ANGLE = (0.9994, 15.0, 0.5), (0.9879, 22.0, 0.8)
 
@@ -60,6 +64,7 @@ def evaluate_fusion(
         raise SsvifError(f"Sizes differ: fused {f.shape}, visible {v.shape}, thermal {t.shape}.")
     if min(f.shape) < 48:
         raise SsvifError(f"An image of {f.shape} is too small for VIF: use at least 48 x 48.")
+    scales = _scales(f)
     return {
         "EN": entropy(f),
         "SD": float(f.std()),
@@ -67,7 +72,7 @@ def evaluate_fusion(
         "AG": average_gradient(f),
         "MI": mutual_information(v, f) + mutual_information(t, f),
         "SCD": correlation(f - t, v) + correlation(f - v, t),
-        "VIF": visual_information(v, f) + visual_information(t, f),
+        "VIF": _fidelity(_scales(v), scales) + _fidelity(_scales(t), scales),
         "Qabf": edge_transfer(v, t, f),
         "SSIM": structural_similarity(v, f) + structural_similarity(t, f),
     }
@@ -109,26 +114,61 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def visual_information(source: np.ndarray, fused: np.ndarray) -> float:
     """Visual information fidelity, pixel domain, four scales (Sheikh & Bovik 2006)."""
-    noise = 2.0
-    kept = possible = 0.0
+    return _fidelity(_scales(source), _scales(fused))
+
+
+class _Scale(NamedTuple):
+    """An image at one of VIF's scales, with what its windows hold; all (h, w) float64."""
+
+    kernel: np.ndarray
+    image: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+def _scales(image: np.ndarray) -> list[_Scale]:
+    scales = []
     for scale in range(4):
         size = 2 ** (4 - scale) + 1
         kernel = cv2.getGaussianKernel(size, size / 5.0)
         if scale:
-            source, fused = (_valid(x, kernel)[::2, ::2] for x in (source, fused))
-        mean_s, mean_f = _valid(source, kernel), _valid(fused, kernel)
-        var_s = np.maximum(_valid(source * source, kernel) - mean_s**2, 0.0)
-        var_f = np.maximum(_valid(fused * fused, kernel) - mean_f**2, 0.0)
-        cov = _valid(source * fused, kernel) - mean_s * mean_f
-        flat_s, flat_f = var_s < EPSILON, var_f < EPSILON
-        gain = np.where(flat_s | flat_f, 0.0, cov / (var_s + EPSILON))
-        rest = np.where(flat_s, var_f, np.where(flat_f, 0.0, var_f - gain * cov))
-        rest = np.where(gain < 0, var_f, rest)
-        gain, rest = np.maximum(gain, 0.0), np.maximum(rest, EPSILON)
-        var_s = np.where(flat_s, 0.0, var_s)
-        kept += np.log10(1 + gain**2 * var_s / (rest + noise)).sum()
-        possible += np.log10(1 + var_s / noise).sum()
-    return float(kept / possible) if possible > 0 else 0.0
+            image = np.ascontiguousarray(_valid(image, kernel)[::2, ::2])
+        mean = _valid(image, kernel)
+        variance = _valid(cv2.multiply(image, image), kernel) - mean * mean
+        scales.append(_Scale(kernel, image, mean, np.maximum(variance, 0.0, out=variance)))
+    return scales
+
+
+def _fidelity(source: list[_Scale], fused: list[_Scale]) -> float:
+    """Information of the source that is in the fused image, as a part of all of it.
+
+    Where the gain is not positive, or one of the two is flat, nothing is kept.
+    """
+    noise = 2.0
+    kept = possible = 0.0
+    for s, f in zip(source, fused, strict=True):
+        covariance = _valid(cv2.multiply(s.image, f.image), s.kernel)
+        covariance -= s.mean * f.mean
+        seen = (covariance > 0) & (s.variance >= EPSILON) & (f.variance >= EPSILON)
+        covariance *= seen
+        gain = covariance / (s.variance + EPSILON)
+        rest = f.variance - gain * covariance
+        np.maximum(rest, EPSILON, out=rest)
+        gain *= gain
+        gain *= s.variance
+        rest += noise
+        gain /= rest
+        kept += _sum_of_logs(gain)
+        possible += _sum_of_logs(s.variance * (1 / noise))
+    return kept / possible if possible > 0 else 0.0
+
+
+def _sum_of_logs(x: np.ndarray) -> float:
+    """Sum of log(1 + x); few logarithms of products, which cannot overflow for 0..255."""
+    terms = (x + 1).ravel()
+    whole = len(terms) // FACTORS * FACTORS
+    products = np.multiply.reduce(terms[:whole].reshape(FACTORS, -1), axis=0)
+    return float(np.log(products).sum() + np.log(terms[whole:]).sum())
 
 
 def edge_transfer(visible: np.ndarray, thermal: np.ndarray, fused: np.ndarray) -> float:
@@ -137,20 +177,29 @@ def edge_transfer(visible: np.ndarray, thermal: np.ndarray, fused: np.ndarray) -
     kept = possible = 0.0
     for source in (visible, thermal):
         strength, angle = _edges(source)
-        weaker, stronger = np.minimum(strength, strength_f), np.maximum(strength, strength_f)
+        stronger = cv2.max(strength, strength_f)
+        stronger[stronger == 0] = 1.0
+        ratio: np.ndarray = cv2.min(strength, strength_f)
+        ratio /= stronger
         # Equal strengths count as the strength itself, as in the common implementation.
-        ratio = np.where(
-            strength == strength_f, strength_f, weaker / np.where(stronger == 0, 1.0, stronger)
-        )
-        alike = 1 - np.abs(angle - angle_f) / (np.pi / 2)
-        quality = _quality(ratio, *EDGE_STRENGTH) * _quality(alike, *EDGE_ANGLE)
-        kept += (quality * strength).sum()
-        possible += strength.sum()
-    return float(kept / possible) if possible > 0 else 0.0
+        np.copyto(ratio, strength_f, where=strength == strength_f)
+        alike: np.ndarray = cv2.absdiff(angle, angle_f)
+        alike *= -2 / np.pi
+        alike += 1
+        quality = _quality(ratio, *EDGE_STRENGTH)
+        quality *= _quality(alike, *EDGE_ANGLE)
+        kept += float(np.vdot(quality, strength))
+        possible += float(strength.sum())
+    return kept / possible if possible > 0 else 0.0
 
 
 def _quality(x: np.ndarray, gamma: float, kappa: float, sigma: float) -> np.ndarray:
-    return gamma / (1 + np.exp(np.clip(-kappa * (x - sigma), -700, 700)))
+    """A sigmoid of values from -1 up: its exponential cannot overflow. Works in place."""
+    x -= sigma
+    x *= -kappa
+    x = cv2.exp(x, x)
+    x += 1
+    return np.divide(gamma, x, out=x)
 
 
 def structural_similarity(source: np.ndarray, fused: np.ndarray) -> float:
@@ -158,11 +207,26 @@ def structural_similarity(source: np.ndarray, fused: np.ndarray) -> float:
     size, c1, c2 = 7, (0.01 * 255) ** 2, (0.03 * 255) ** 2
     unbiased = size**2 / (size**2 - 1)
     mean_s, mean_f = _boxed(source, size), _boxed(fused, size)
-    var_s = unbiased * (_boxed(source * source, size) - mean_s**2)
-    var_f = unbiased * (_boxed(fused * fused, size) - mean_f**2)
-    cov = unbiased * (_boxed(source * fused, size) - mean_s * mean_f)
-    similar = (2 * mean_s * mean_f + c1) * (2 * cov + c2)
-    return float((similar / ((mean_s**2 + mean_f**2 + c1) * (var_s + var_f + c2))).mean())
+    means = mean_s * mean_f
+    squares = mean_s * mean_s
+    squares += mean_f * mean_f
+    cov = _boxed(cv2.multiply(source, fused), size)
+    cov -= means
+    powers: np.ndarray = cv2.multiply(source, source)
+    powers += cv2.multiply(fused, fused)
+    variances = _boxed(powers, size) - squares
+    # (2 m_s m_f + c1)(2 cov + c2) / ((m_s^2 + m_f^2 + c1)(var_s + var_f + c2)), in place
+    similar = _scaled(means, 2, c1)
+    similar *= _scaled(cov, 2 * unbiased, c2)
+    similar /= _scaled(squares, 1, c1)
+    similar /= _scaled(variances, unbiased, c2)
+    return float(similar.mean())
+
+
+def _scaled(x: np.ndarray, factor: float, addend: float) -> np.ndarray:
+    x *= factor
+    x += addend
+    return x
 
 
 def _levels(image: np.ndarray) -> np.ndarray:
@@ -183,6 +247,10 @@ def _boxed(image: np.ndarray, size: int) -> np.ndarray:
 def _edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sobel strength, and angle in (-pi/2, pi/2]; the image is continued with zeros."""
     x = cv2.Sobel(image, -1, 1, 0, borderType=cv2.BORDER_CONSTANT)
-    y = -cv2.Sobel(image, -1, 0, 1, borderType=cv2.BORDER_CONSTANT)
-    angle = np.where(x == 0, np.pi / 2, np.arctan(y / np.where(x == 0, 1.0, x)))
-    return np.hypot(x, y), angle
+    y = cv2.Sobel(image, -1, 0, 1, scale=-1, borderType=cv2.BORDER_CONSTANT)
+    strength, upright = cv2.magnitude(x, y), x == 0
+    x[upright] = 1.0
+    angle = np.divide(y, x, out=y)
+    np.arctan(angle, out=angle)
+    angle[upright] = np.pi / 2
+    return strength, angle

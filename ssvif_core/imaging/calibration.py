@@ -32,8 +32,8 @@ class Calibration:
         undistorted: whether both images have had their lens distortion removed before.
         method: how it was found: "chessboard", "circles", "targetless", "hand", ...
         frames: how many pairs it was found from.
-        error_px: in visible pixels: of a board, the root mean square residual; targetless, by how
-            much the corners differ between parts of the frames (on real scenes a lower bound).
+        error_px: in visible pixels: of a board, the root mean square residual; targetless, what
+            the worst corner may be off by (in nine of ten cases it is less).
         confidence: 0..1, where the method has one; targetless, the agreement of the two images.
         thermal_offset_s: to be added to thermal stamps, where it was estimated.
         created: ISO 8601 date and time.

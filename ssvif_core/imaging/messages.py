@@ -16,16 +16,24 @@ class EncodingError(SsvifError):
 class ImageMessage(Protocol):
     """The fields of sensor_msgs/Image that matter here; `data` is any buffer of bytes."""
 
-    height: int
-    width: int
-    encoding: str
-    is_bigendian: Any
-    step: int
-    data: Any
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def encoding(self) -> str: ...
+    @property
+    def is_bigendian(self) -> Any: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def data(self) -> Any: ...
 
 
 class CompressedMessage(Protocol):
     """The fields of sensor_msgs/CompressedImage."""
 
-    format: str
-    data: Any
+    @property
+    def format(self) -> str: ...
+    @property
+    def data(self) -> Any: ...

@@ -21,7 +21,7 @@ from ssvif_core.imaging.thermal_gain import THERMAL_DTYPES, ThermalGain
 from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.one_camera import StandIn
 
-__all__ = ["FusionResult", "Pipeline", "StageTimes"]
+__all__ = ["Followed", "FusionResult", "Pipeline", "StageTimes"]
 
 logger = logging.getLogger("ssvif.pipeline")
 
@@ -53,6 +53,23 @@ class FusionResult:
     labels: np.ndarray
     thermal: np.ndarray
     times: StageTimes = field(default_factory=StageTimes)
+
+
+@dataclass
+class Followed:
+    """A frame between the two halves of the walk.
+
+    Attributes:
+        visible: (H, W, 3) uint8 RGB, or None.
+        thermal: (h, w) uint8 after cleaning and gain, or None.
+        size: (H, W) of the output.
+        times: of the stages so far.
+    """
+
+    visible: np.ndarray | None
+    thermal: np.ndarray | None
+    size: tuple[int, int]
+    times: StageTimes
 
 
 class Pipeline:
@@ -109,16 +126,37 @@ class Pipeline:
         Raises:
             SsvifError: an array has another shape or dtype, or is empty, or there is none.
         """
+        return self.fuse(self.follow(visible, thermal, stamp_s), passthrough=passthrough)
+
+    def follow(
+        self, visible: np.ndarray | None, thermal: np.ndarray | None, stamp_s: float | None = None
+    ) -> Followed:
+        """What a frame owes to those before it: cleaning, gain, size. Frames in their order.
+
+        Arguments and errors are those of `process`.
+        """
         _check(visible, thermal)
-        self._take_next_engine()
-        registration = self.registration  # one and the same for the whole frame
-        size, alone = self._stand_in.size(visible, thermal), visible is None or thermal is None
+        size = self._stand_in.size(visible, thermal)
         if visible is not None and thermal is not None:
             self.sizes = (size[1], size[0]), (thermal.shape[1], thermal.shape[0])
         times, start = StageTimes(), time.perf_counter()
         if thermal is not None:
             thermal = self.gain.apply(self.cleaning.apply(thermal), stamp_s)
-        start = _lap(times, "gain_ms", start)
+        _lap(times, "gain_ms", start)
+        return Followed(visible, thermal, size, times)
+
+    def fuse(self, followed: Followed, *, passthrough: bool = False) -> FusionResult:
+        """The rest of `process`: it needs no frame before, so others may do it beside this one.
+
+        Raises:
+            SsvifError: the engine cannot take the frame.
+        """
+        self._take_next_engine()
+        registration = self.registration  # one and the same for the whole frame
+        visible, thermal, size = followed.visible, followed.thermal, followed.size
+        times = followed.times
+        alone = visible is None or thermal is None
+        start = time.perf_counter()
         if thermal is None:
             thermal, registration = self._stand_in.black(*size), None
         elif registration is None:

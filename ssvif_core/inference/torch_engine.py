@@ -92,7 +92,7 @@ class TorchEngine:
     def describe(self) -> dict[str, str]:
         return {
             "engine": self.name,
-            "version": torch.__version__,
+            "version": str(torch.__version__),
             "precision": "fp16" if self.half else "fp32",
             "device": torch.cuda.get_device_name() if self.cuda else "CPU",
             "threads": "none" if self.cuda else str(self.options.threads or "one for each core"),

@@ -12,7 +12,7 @@ import numpy as np
 from ssvif_core.evaluation.fusion_metrics import METRICS
 from ssvif_core.replay.frame_table import FrameTable
 
-__all__ = ["FIGURES", "Difference", "block_interval", "differences", "frames_of_both"]
+__all__ = ["FIGURES", "UNITS", "Difference", "block_interval", "differences", "frames_of_both"]
 
 #: Figures that are compared, and whether more is better.
 FIGURES: dict[str, bool] = {
@@ -23,6 +23,13 @@ FIGURES: dict[str, bool] = {
     "flicker_labels": False,
     "engine_ms": False,
     "total_ms": False,
+}
+#: Of the figures above that are not plain numbers.
+UNITS = {
+    "flicker_fused": "grey levels",
+    "flicker_labels": "part of pixels",
+    "engine_ms": "ms",
+    "total_ms": "ms",
 }
 RESAMPLES, COVERAGE = 4000, 0.95
 

@@ -16,15 +16,20 @@ import numpy as np
 from ssvif_core.errors import SsvifError
 from ssvif_core.replay.compare import Difference, differences, frames_of_both
 from ssvif_core.replay.pictures import Extremes
-from ssvif_core.replay.report import fill, line, pictures_of, table_of
+from ssvif_core.replay.report import fill, pictures_of, table_of
+from ssvif_core.replay.report_head import Card, Level, card_grid, file_list, subtitle
+from ssvif_core.replay.report_plots import line
 from ssvif_core.replay.run import Replayed
 from ssvif_core.replay.summary import finite
+from ssvif_core.replay.whiskers import whisker_table
 
 __all__ = ["Run", "comparison_lines", "write_comparison"]
 
 PICTURES = 4
 #: The difference is drawn this many times as large, about mid-gray.
 MAGNIFIED = 4.0
+#: Part of the first's mean: a smaller difference may be sure, and still does not matter.
+MATTERS = 0.01
 #: Figures that compare only between models with the same classes.
 OF_CLASSES = ("iou_objects", "pixel_accuracy", "flicker_labels")
 PLOTTED = ("Qabf", "VIF", "SSIM", "iou_objects", "flicker_fused", "flicker_labels", "engine_ms")
@@ -72,22 +77,28 @@ def write_comparison(folder: Path, runs: Sequence[Run]) -> dict[str, list[Differ
         "first": first.name,
         "differences": {name: [_row(d) for d in list_] for name, list_ in found.items()},
         "models": {run.name: run.summary["model"] for run in runs},
+        "engines": {run.name: run.summary["engine"] for run in runs},
         "parameters": first.summary["parameters"],
         "versions": first.summary["versions"],
     }
     page = fill(
         {
             "TITLE": html.escape(f"{' and '.join(run.name for run in runs)} on {content['bag']}"),
-            "ANSWERS": _answers(first.name, found),
+            "SUBTITLE": subtitle(first.summary),
+            "ANSWERS": card_grid([_card(first, run, found[run.name]) for run in runs[1:]])
+            + "".join(whisker_table(first.name, name, list_) for name, list_ in found.items()),
+            "EVENTS_TITLE": "How to read it",
             "WARNINGS": _notes(runs),
             "PICTURES_TITLE": "Pairs that differ most",
             "PICTURES": pictures or "<p>None: the replays wrote no video.</p>",
-            "TABLES": "".join(_table(first.name, name, list_) for name, list_ in found.items()),
-            "CONFIGURATION": "<p>Each model has its own report: "
+            "TABLES": _engines(runs),
+            "CONFIGURATION": "<p>Each has its own report, with its configuration: "
             + ", ".join(_link(folder, run) for run in runs)
             + ".</p>",
+            "FILES": file_list(folder, "compare.json"),
         },
         plots,
+        content,
     )
     try:
         (folder / "compare.html").write_text(page, encoding="utf-8")
@@ -116,15 +127,22 @@ def _row(difference: Difference) -> dict[str, Any]:
     return {**asdict(difference), "verdict": difference.verdict}
 
 
-def _answers(first: str, found: dict[str, list[Difference]]) -> str:
-    rows = []
-    for name, list_ in found.items():
-        for word in ("better", "worse", "no difference shown"):
-            figures = ", ".join(d.figure for d in list_ if d.verdict == word)
-            title = html.escape(f"{name} is {word} in" if word != "no difference shown" else word)
-            rows.append(f"<tr><th>{title}</th><td>{html.escape(figures) or 'nothing'}</td></tr>")
-    head = f"<p>Against <b>{html.escape(first)}</b>, at 95 % confidence, on the same pairs:</p>"
-    return f'{head}<table class="answers"><tbody>{"".join(rows)}</tbody></table>'
+def _card(first: Run, run: Run, list_: list[Difference]) -> Card:
+    """What is better and what is worse, by enough to matter; of the times, by how much."""
+    shown = [d for d in list_ if d.verdict != "no difference shown"]
+    large = [d for d in shown if abs(d.mean) > MATTERS * abs(d.first)]
+    named = {word: [d.figure for d in large if d.verdict == word] for word in ("better", "worse")}
+    word = ", ".join(f"{len(figures)} {word}" for word, figures in named.items() if figures)
+    details = [f"{word}: {', '.join(figures)}" for word, figures in named.items() if figures]
+    if len(shown) > len(large):
+        details.append(f"{len(shown) - len(large)} more differ by less than {MATTERS:.0%}")
+    time = next((d for d in list_ if d.figure == "total_ms"), None)
+    if time and time.first > 0:
+        details.append(f"a pair takes {time.second / time.first:.2f} times as long")
+    level: Level = "warn" if named["worse"] else "good" if named["better"] else ""
+    question = f"{run.name} against {first.name}"
+    answer = word or f"no difference of {MATTERS:.0%} or more shown"
+    return Card(question, answer, "; ".join(details) + "." if details else "", level)
 
 
 def _notes(runs: Sequence[Run]) -> str:
@@ -132,16 +150,18 @@ def _notes(runs: Sequence[Run]) -> str:
         "Many figures are looked at, and each has a chance of 1 in 20 to seem different by "
         "chance alone.",
         "A metric of fusion that is higher is not by itself a better image: look at the pictures.",
+        "Pictures and their distance come from fused.mp4, whose coding adds a little to it.",
     ]
     notes += list(dict.fromkeys(w for run in runs for w in run.summary["warnings"]))
     items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     return f'<ul class="verdict bad">{items}</ul>'
 
 
-def _table(first: str, name: str, list_: list[Difference]) -> str:
-    heads = ("", first, name, "difference", "from", "to", "pairs", "")
-    rows = [[d.figure, d.first, d.second, d.mean, d.low, d.high, d.pairs, d.verdict] for d in list_]
-    return f"<h3>{html.escape(name)} against {html.escape(first)}</h3>{table_of(heads, rows)}"
+def _engines(runs: Sequence[Run]) -> str:
+    """What ran, beside each other: the engines' own words."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.summary["engine"]))
+    rows = [[key, *(run.summary["engine"].get(key) for run in runs)] for key in keys]
+    return table_of(("", *(run.name for run in runs)), rows)
 
 
 def _link(folder: Path, run: Run) -> str:
@@ -169,7 +189,7 @@ def _images(first: Run, second: Run) -> tuple[str, list[dict[str, Any]]]:
         return "", []
     table = first.played.table
     order = np.argsort(table.column("index"))
-    fused = np.isfinite(table.column("total_ms"))[order]
+    fused = table.fused[order]
     times, indices = (table.column(c)[order][fused] for c in ("time_s", "index"))
     apart: list[float] = []
     most = Extremes(PICTURES, greatest=True)

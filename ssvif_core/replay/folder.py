@@ -11,13 +11,14 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.replay.frame_table import write_parquet
 from ssvif_core.replay.report import render
 from ssvif_core.replay.run import FRAMES, Replayed, ReplayOptions
+from ssvif_core.replay.sinks import RRD
 from ssvif_core.replay.summary import finite, summarise
 
 __all__ = ["SUMMARY", "earlier_run", "prepare", "write_run"]
 
 SUMMARY, REPORT = "summary.json", "report.html"
 #: What a replay writes; of an earlier one in the same folder it is removed.
-OURS = (SUMMARY, REPORT, FRAMES, "frames.parquet", "fused.mp4")
+OURS = (SUMMARY, REPORT, FRAMES, "frames.parquet", "fused.mp4", RRD)
 
 
 def prepare(folder: Path) -> None:
@@ -57,7 +58,7 @@ def write_run(played: Replayed, folder: Path) -> tuple[dict[str, Any], list[Path
         part.replace(folder / SUMMARY)
     except OSError as error:
         raise SsvifError(f"Cannot write to {folder}: {error}") from error
-    names = (REPORT, SUMMARY, FRAMES, "frames.parquet", "fused.mp4", "bag")
+    names = (REPORT, SUMMARY, FRAMES, "frames.parquet", "fused.mp4", RRD, "bag")
     return summary, [folder / name for name in names if (folder / name).exists()]
 
 
@@ -85,6 +86,7 @@ def _asked(path: Path, options: ReplayOptions) -> dict[str, Any]:
         "metrics_every": options.metrics_every,
         "video": options.video,
         "bag": options.bag,
+        "rerun": options.rerun,
         "pictures": options.pictures,
     }
     return json.loads(json.dumps(finite(asked)))

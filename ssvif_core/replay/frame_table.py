@@ -35,7 +35,7 @@ COLUMNS: dict[str, str] = {
     "thermal_stamp_ns": "",
     "delta_ms": "thermal + offset - visible",
     "wait_ms": "from the receipt of the later frame to the decision of the pairing",
-    **dict.fromkeys(STAGES, "measured here"),
+    **dict.fromkeys(STAGES, "measured here; with several workers on some pairs"),
     "total_ms": "sum of the stages",
     "dropped": "1: at real time a newer pair would have replaced this one",
     "latency_ms": "visible header stamp to fused image at real time; empty if dropped",
@@ -70,6 +70,7 @@ class FrameTable:
         self._rows = csv.DictWriter(self._file, [*COLUMNS])
         self._rows.writeheader()
         self._numbers = {name: array("d") for name in COLUMNS if name not in TEXT}
+        self._fused = array("b")
 
     def __enter__(self) -> FrameTable:
         return self
@@ -83,9 +84,15 @@ class FrameTable:
     def append(self, row: Mapping[str, Any]) -> None:
         """Write a row; a key that is no column raises ValueError."""
         self._rows.writerow({key: _cell(value) for key, value in row.items()})
+        self._fused.append(not row.get("error"))
         for name, numbers in self._numbers.items():
             value = row.get(name)
             numbers.append(math.nan if value is None else float(value))
+
+    @property
+    def fused(self) -> np.ndarray:
+        """Which rows are of pairs that could be fused, bool."""
+        return np.array(self._fused, bool)
 
     def column(self, name: str) -> np.ndarray:
         """A column of numbers as float64; NaN where nothing was measured."""

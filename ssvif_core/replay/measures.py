@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -14,9 +15,9 @@ from ssvif_core.evaluation.segmentation_metrics import OBJECTS, ConfusionMatrix,
 from ssvif_core.imaging.registration import Alignment
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
-from ssvif_core.replay.stability import Stability, warped
+from ssvif_core.replay.stability import Look, Stability, warped
 
-__all__ = ["Measures"]
+__all__ = ["Measured", "Measures"]
 
 #: The mode of a card whose ids have no names.
 CLUSTERS = "clusters"
@@ -24,8 +25,23 @@ CLUSTERS = "clusters"
 LEAST_SIDE = 48
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What one pair gave.
+
+    Attributes:
+        figures: by column of the table.
+        matrix: its labels against the truth, or None.
+        refused: why its truth could not be used, or "".
+    """
+
+    figures: dict[str, float]
+    matrix: ConfusionMatrix | None = None
+    refused: str = ""
+
+
 class Measures:
-    """Measures one pair after the other, in order.
+    """Measures pairs, each for itself from any thread (`of`), and adds them up in order (`add`).
 
     Args:
         card: of the model, for class names.
@@ -48,52 +64,62 @@ class Measures:
             "the model's masks are anonymous clusters" if card.mode == CLUSTERS else ""
         )
 
+    def look(
+        self, stamp_s: float, visible: np.ndarray, counts: np.ndarray, result: FusionResult
+    ) -> Look:
+        """What the next pair is compared with, see `Stability.look`."""
+        return self._stability.look(
+            stamp_s, visible, counts, result.thermal, result.fused, result.labels
+        )
+
     def of(
         self,
         index: int,
-        stamp_s: float,
+        before: Look | None,
+        now: Look,
         visible: np.ndarray,
-        counts: np.ndarray,
         result: FusionResult,
         truth: np.ndarray | None,
-    ) -> dict[str, float]:
-        """The figures of a pair by column of the table.
+    ) -> Measured:
+        """The figures of one pair.
 
         Args:
             index: of the pair.
-            stamp_s: of the pair.
+            before: of the pair before it.
+            now: its own.
             visible: (H, W, 3) uint8 RGB.
-            counts: (h, w) uint8 or uint16, thermal as it came.
             result: of the pipeline.
             truth: (H, W) uint8 class ids, 255 unknown; or None.
         """
-        fused = cv2.cvtColor(result.fused, cv2.COLOR_RGB2GRAY)
-        mean, deviation = cv2.meanStdDev(fused)
+        mean, deviation = cv2.meanStdDev(now.fused)
         figures = {"fused_mean": float(mean[0, 0]), "fused_deviation": float(deviation[0, 0])}
-        figures |= self._stability.step(
-            stamp_s, visible, counts, result.thermal, result.fused, result.labels
-        )
-        if self._every and index % self._every == 0 and min(fused.shape) >= LEAST_SIDE:
+        figures |= self._stability.compare(before, now)
+        if self._every and index % self._every == 0 and min(now.fused.shape) >= LEAST_SIDE:
             figures |= evaluate_fusion(result.fused, visible, result.thermal)
-        if truth is not None and not self.without_truth:
-            figures |= self._against(truth, result.labels)
-        return figures
-
-    def _against(self, truth: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        if truth is None or self.without_truth:
+            return Measured(figures)
         matrix = ConfusionMatrix(len(self.names))
         try:
-            matrix.update(truth, labels)
+            matrix.update(truth, result.labels)
         except SsvifError as error:
+            return Measured(figures, refused=str(error))
+        return Measured(figures, matrix)
+
+    def add(self, measured: Measured) -> dict[str, float]:
+        """Count a pair, in order; all its figures by column of the table."""
+        if measured.refused and not self.without_truth:
             self.without_truth = (
-                f"{error} The model's classes are {list(self.names)}: map the ids with "
+                f"{measured.refused} The model's classes are {list(self.names)}: map the ids with "
                 "--label-map, such as 0:0,1:1,4:0."
             )
-            return {}
+        matrix = measured.matrix
+        if matrix is None or self.without_truth:
+            return measured.figures
         self.matrix += matrix
         self.labelled += 1
         total = int(matrix.counts.sum())
         hit = int(np.diag(matrix.counts).sum())
-        return {
+        return measured.figures | {
             "iou_objects": named_iou(matrix, self.names)[OBJECTS],
             "pixel_accuracy": hit / total if total else float("nan"),
         }

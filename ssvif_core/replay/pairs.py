@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from ssvif_core.pairing_base import Pair, Pairing
-from ssvif_core.presence import Presence, fingerprint
+from ssvif_core.presence import CAMERAS, Presence, fingerprint
 from ssvif_core.replay.recording import Arrival, Recording
 
 __all__ = ["STAMPS", "DecidedPair", "ModeSpan", "NodePairing", "Stamps"]
@@ -22,8 +22,6 @@ STAMPS: tuple[Stamps, Stamps] = ("header", "receive")
 LOOK_NS = 10_000_000
 #: After this long without any message nothing changes any more.
 LONGEST_SILENCE_NS = 60_000_000_000
-#: Bytes of a serialized message before and in its stamp (ROS 2: 4 + 8, ROS 1: 4 + 8).
-STAMP_END = 12
 
 
 class DecidedPair(NamedTuple):
@@ -84,12 +82,13 @@ class NodePairing:
 
         Args:
             recording: open.
-            observe: is told of every message, of any role, before it is used.
+            observe: is told of every message, of any role, before it is used; also of images that
+                the node would refuse, which are left out.
         """
         last_ns: int | None = None
         for arrival in recording.arrivals():
             observe(arrival)
-            if arrival.role not in ("visible", "thermal"):
+            if arrival.image is None or arrival.refused or arrival.role not in CAMERAS:
                 continue
             if last_ns is not None:
                 yield from self._looks(last_ns, arrival.received_ns)
@@ -109,7 +108,8 @@ class NodePairing:
     def _take(self, arrival: Arrival) -> Iterator[DecidedPair]:
         now_ns = arrival.received_ns
         stamp_ns = arrival.header_ns if self._stamps == "header" else now_ns
-        picture = fingerprint(memoryview(arrival.recorded.raw)[STAMP_END:])
+        assert arrival.image is not None
+        picture = fingerprint(arrival.image.data)
         self._presence.seen(arrival.role, stamp_ns, now_ns, picture)
         visible = arrival.role == "visible"
         add = self.pairing.add_visible if visible else self.pairing.add_thermal

@@ -13,7 +13,7 @@ from ssvif_core.imaging.panels import panel_row
 
 __all__ = ["Extremes", "Picture"]
 
-PANEL_HEIGHT, JPEG_QUALITY = 200, 82
+PANEL_HEIGHT, JPEG_QUALITY = 224, 82
 
 
 class Picture(NamedTuple):

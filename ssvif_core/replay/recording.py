@@ -14,10 +14,16 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
-from ssvif_core.data.bag_files import BAG_SUFFIXES, Bag, Recorded, is_bag
-from ssvif_core.data.bags import ImageTopic, choose_topics, image_topics
+from ssvif_core.data.bag_files import Bag, Recorded
+from ssvif_core.data.bag_folders import recordings_in
+from ssvif_core.data.image_fields import COMPRESSED, RAW, RecordedCompressed, RecordedImage
+from ssvif_core.data.image_topics import ImageTopic, choose_topics, image_topics, passed_over
 from ssvif_core.errors import SsvifError
-from ssvif_core.imaging.encodings import thermal_of, visible_of
+from ssvif_core.imaging.camera_model import CAMERAS
+from ssvif_core.imaging.encodings import EncodingError, thermal_of, visible_of
+from ssvif_core.imaging.poses import Pose
+from ssvif_core.imaging.validity import check_image
+from ssvif_core.replay.transforms import recorded_pose
 
 __all__ = ["Arrival", "Recording", "Slice", "TopicChoice", "recordings_in"]
 
@@ -25,9 +31,6 @@ INFO = "sensor_msgs/msg/CameraInfo"
 LABELS = re.compile("label|mask|segment")
 #: What `--labels` may be instead of a topic.
 AUTO, NONE = "auto", "none"
-#: Where rosbag2 and rosbag split: drive_0.mcap, drive_1.mcap.
-PART = re.compile(r"_\d+$")
-
 Role = Literal["visible", "thermal", "labels", "visible_info", "thermal_info"]
 CAMERA_INFOS: dict[str, Role] = {"visible": "visible_info", "thermal": "thermal_info"}
 
@@ -50,12 +53,18 @@ class Slice:
 
 
 class Arrival(NamedTuple):
-    """One message when it came; times in nanoseconds."""
+    """One message when it came; times in nanoseconds.
+
+    `image` has the fields of an image, undecoded, and is None for other messages. `refused` says
+    why the node would not take an image of a camera, and is empty where it would.
+    """
 
     role: Role
     recorded: Recorded
     received_ns: int
     header_ns: int
+    image: RecordedImage | RecordedCompressed | None = None
+    refused: str = ""
 
 
 class Recording:
@@ -69,7 +78,9 @@ class Recording:
     Attributes:
         topics: role -> topic that is read.
         found: a sentence for each topic that was found and not named.
-        unreadable: messages without a header, by role.
+        unreadable: messages that are none of their type, by role; no driver has sent them so.
+        refused: images that the node would refuse when they come, by role.
+        refusal: why the last of them.
         start_ns: when the first camera frame of the slice could have come.
         end_ns: when the slice ends, or None where that is not known before it is read.
 
@@ -89,6 +100,8 @@ class Recording:
         self.end_ns: int | None = None
         self._stop_ns: int | None = None
         self.unreadable: dict[str, int] = {}
+        self.refused: dict[str, int] = {}
+        self.refusal = ""
 
     def __enter__(self) -> Recording:
         if not self.path.exists():
@@ -116,16 +129,34 @@ class Recording:
         return None if self.end_ns is None else max(0.0, (self.end_ns - self.start_ns) * 1e-9)
 
     def arrivals(self) -> Iterator[Arrival]:
-        """The messages of all roles in order of receipt; those without a header are counted."""
+        """The messages of all roles in order of receipt; those of no use are counted.
+
+        Images that the node would refuse are among them, and say so.
+        """
         roles = {topic: role for role, topic in self.topics.items()}
         for recorded in self._bag.messages([*roles], self.start_ns, self._stop_ns):
             role = roles[recorded.topic]
             try:
-                header_ns = self._bag.stamp_ns(recorded)
+                arrival = self._arrival(role, recorded)
             except SsvifError:
                 self.unreadable[role] = self.unreadable.get(role, 0) + 1
                 continue
-            yield Arrival(role, recorded, recorded.received_ns, header_ns)
+            if arrival.refused:
+                self.refused[role] = self.refused.get(role, 0) + 1
+                self.refusal = arrival.refused
+            yield arrival
+
+    def _arrival(self, role: Role, recorded: Recorded) -> Arrival:
+        received_ns = recorded.received_ns
+        if recorded.kind not in (RAW, COMPRESSED):
+            return Arrival(role, recorded, received_ns, self._bag.stamp_ns(recorded))
+        image, refused = self._bag.image(recorded), ""
+        if role in CAMERAS:
+            try:
+                check_image(image, role)
+            except EncodingError as error:
+                refused = f"bad {role} frame: {error}"
+        return Arrival(role, recorded, received_ns, image.stamp_ns, image, refused)
 
     def pixels(self, arrival: Arrival) -> np.ndarray:
         """Decode an image: RGB of the visible camera, counts of the others.
@@ -133,9 +164,9 @@ class Recording:
         Raises:
             SsvifError: it cannot be decoded.
         """
-        message = self._bag.message(arrival.recorded)
+        image = arrival.image or self._bag.image(arrival.recorded)
         try:
-            return (visible_of if arrival.role == "visible" else thermal_of)(message)
+            return (visible_of if arrival.role == "visible" else thermal_of)(image)
         except cv2.error as error:
             raise SsvifError(f"OpenCV does not take the {arrival.role} image: {error}") from error
 
@@ -151,9 +182,8 @@ class Recording:
         """
         reason = "there is none"
         for recorded in self._bag.messages([self.topics[role]], self.start_ns, self._stop_ns):
-            arrival = Arrival(role, recorded, recorded.received_ns, 0)
             try:
-                image = self.pixels(arrival)
+                image = self.pixels(Arrival(role, recorded, recorded.received_ns, 0))
             except SsvifError as error:
                 reason = str(error)
                 continue
@@ -161,19 +191,26 @@ class Recording:
         raise SsvifError(f"{self.path} has no usable image of {self.topics[role]}: {reason}")
 
     def camera_infos(self) -> dict[str, Any]:
-        """The first CameraInfo of each camera that has any, by "visible" and "thermal"."""
+        """The first readable CameraInfo of each camera that has any, by "visible" and "thermal"."""
         infos = {}
         for camera, role in CAMERA_INFOS.items():
             if role not in self.topics:
                 continue
-            first = next(self._bag.messages([self.topics[role]]), None)
-            if first is not None:
-                infos[camera] = self._bag.message(first)
+            for recorded in self._bag.messages([self.topics[role]]):
+                try:
+                    infos[camera] = self._bag.message(recorded)
+                except SsvifError:
+                    continue  # counted when it is its turn
+                break
         return infos
+
+    def pose(self, parent: str, child: str) -> tuple[Pose | None, str]:
+        """Pose of a frame in another, and where it is from; or None, and why."""
+        return recorded_pose(self._bag, parent, child)
 
     def _choose(self) -> None:
         images = image_topics(self._bag)
-        if not images:
+        if all(topic.empty for topic in images):
             damage = "; ".join(f"{name} {why}" for name, why in self.broken.items())
             raise SsvifError(f"{self.path} holds no image that can be read. {damage}".strip())
         self.encodings = {topic.name: topic.encoding for topic in images}
@@ -189,13 +226,23 @@ class Recording:
             info = topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
             if kinds.get(info) == INFO:
                 self.topics[role] = info
-        named = {wanted.visible, wanted.thermal, wanted.labels}
-        self.found = [
-            f"{role.replace('_', ' ')}: {topic}"
-            + (f" ({self.encodings[topic]})" if self.encodings.get(topic) else "")
-            for role, topic in self.topics.items()
-            if topic not in named
-        ]
+        self.found = self._sentences(images)
+
+    def _sentences(self, images: Sequence[ImageTopic]) -> list[str]:
+        """What was found and not named, and what could have been taken instead."""
+        named = {self._wanted.visible, self._wanted.thermal, self._wanted.labels}
+        sentences = []
+        for role, topic in self.topics.items():
+            if topic in named:
+                continue
+            encoding = self.encodings.get(topic)
+            sentence = f"{role.replace('_', ' ')}: {topic}" + (f" ({encoding})" if encoding else "")
+            if role in CAMERAS:
+                others = passed_over(images, topic, thermal=role == "thermal")
+                others = [name for name in others if name not in self.topics.values()]
+                sentence += f", rather than {', '.join(others)}" if others else ""
+            sentences.append(sentence)
+        return sentences
 
     def _labels_topic(self, images: Sequence[ImageTopic]) -> str | None:
         wanted = self._wanted.labels
@@ -229,33 +276,3 @@ class Recording:
             self.end_ns = stop if self.end_ns is None else min(stop, self.end_ns)
         if self.end_ns is not None and self.end_ns <= self.start_ns:
             raise SsvifError(f"{self.path} has ended before its second {self._slice.start_s:g}.")
-
-
-def recordings_in(paths: Sequence[Path]) -> list[Path]:
-    """The recordings that paths mean: themselves, or those in a folder, sorted by name.
-
-    A folder with metadata.yaml is one recording, and so is a folder with files whose names differ
-    by a number at the end (drive_0.mcap, drive_1.mcap). Any other folder holds several.
-
-    Raises:
-        SsvifError: there is no recording at a path.
-    """
-    found: list[Path] = []
-    for path in paths:
-        inside = _inside(path)
-        if not inside:
-            raise SsvifError(f"There is no recording {path} (looked for {sorted(BAG_SUFFIXES)}).")
-        found += inside
-    return list(dict.fromkeys(found))
-
-
-def _inside(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path] if path.exists() else []
-    files = [p for p in sorted(path.iterdir()) if p.is_file() and is_bag(p)]
-    stems = {PART.sub("", p.name.split(".", 1)[0]) for p in files}
-    folders = [p for p in sorted(path.iterdir()) if p.is_dir()]
-    below = [bag for folder in folders for bag in _inside(folder)]
-    if (path / "metadata.yaml").is_file() or (len(stems) == 1 and not below):
-        return [path]
-    return files + below

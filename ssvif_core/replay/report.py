@@ -1,6 +1,7 @@
 """The report of a replay: one HTML file with its data in it, no network, plots that can be zoomed.
 
-The page is `report_template.html`; its script draws what `render` hands it as JSON.
+The page is `report_template.html` with report.css and report.js, which draws what it is handed as
+JSON.
 """
 
 from __future__ import annotations
@@ -11,162 +12,75 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
-from ssvif_core.evaluation.fusion_metrics import METRICS
-from ssvif_core.replay.frame_table import STAGES, FrameTable
+from ssvif_core.models import ModelCard
 from ssvif_core.replay.pictures import Picture
+from ssvif_core.replay.report_head import card_grid, cards, event_list, file_list, subtitle
+from ssvif_core.replay.report_plots import plots
 from ssvif_core.replay.run import EXTREMES, Replayed
 from ssvif_core.replay.summary import finite
-from ssvif_core.replay.tables import answers
 
-__all__ = ["fill", "line", "pictures_of", "render", "table_of"]
+__all__ = ["fill", "pictures_of", "render", "table_of"]
 
-TEMPLATE = Path(__file__).with_name("report_template.html")
-#: More points of a line than this are drawn as the mean, least and greatest of bins.
-POINTS = 1500
+HERE = Path(__file__).parent
+TEMPLATE, STYLE, SCRIPT = (HERE / n for n in ("report_template.html", "report.css", "report.js"))
 
 
 def render(summary: dict[str, Any], played: Replayed) -> str:
     """The whole file as text."""
     content = {
         "TITLE": html.escape(f"Replay of {summary['bag']}"),
-        "ANSWERS": _answers(summary),
-        "WARNINGS": _warnings(summary),
-        "PICTURES_TITLE": "Best and worst",
+        "SUBTITLE": subtitle(summary),
+        "ANSWERS": card_grid(cards(summary)),
+        "EVENTS_TITLE": "What went wrong, and when",
+        "WARNINGS": event_list(summary),
+        "PICTURES_TITLE": "Best and worst pairs",
         "PICTURES": _pictures(played),
         "TABLES": _tables(summary),
         "CONFIGURATION": _configuration(summary),
+        "FILES": file_list(played.table.path.parent, "summary.json"),
     }
-    return fill(content, _plots(summary, played.table))
+    return fill(content, plots(summary, played.table), summary)
 
 
-def fill(content: dict[str, str], plots: list[dict[str, Any]]) -> str:
-    """The page with HTML for each of its marks, and with plots as `report_template.html` draws."""
-    data = json.dumps(finite(plots), allow_nan=False, separators=(",", ":"))
-    # A closing tag in a text must not end the script.
-    content = content | {"DATA": data.replace("</", "<\\/")}
+def fill(content: dict[str, str], drawn: list[dict[str, Any]], summary: dict[str, Any]) -> str:
+    """The page with HTML for each of its marks, and with plots as report.js draws them.
+
+    Args:
+        content: mark -> HTML.
+        drawn: plots, see report_plots.py.
+        summary: what the button saves.
+    """
+    shared, drawn = _shared(finite(drawn))
+    content = content | {
+        "STYLE": STYLE.read_text(encoding="utf-8"),
+        "SCRIPT": SCRIPT.read_text(encoding="utf-8"),
+        "XS": _json(shared),
+        "DATA": _json(drawn),
+        "SUMMARY": _json(finite(summary)),
+    }
     # Split, not replaced one after the other: a text that is put in may look like a mark.
     parts = TEMPLATE.read_text(encoding="utf-8").split("@@")
     return "".join(content[p] if i % 2 else p for i, p in enumerate(parts))
 
 
-def _answers(summary: dict[str, Any]) -> str:
-    rows = [
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
-        for name, text in answers(summary).items()
-    ]
-    return f'<table class="answers"><tbody>{"".join(rows)}</tbody></table>'
+def _json(value: Any) -> str:
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("</", "<\\/")  # a closing tag in a text must not end the script
 
 
-def _warnings(summary: dict[str, Any]) -> str:
-    if not summary["warnings"]:
-        return '<p class="verdict good">Nothing to warn of.</p>'
-    items = "".join(f"<li>{html.escape(text)}</li>" for text in summary["warnings"])
-    return f'<ul class="verdict bad">{items}</ul>'
-
-
-def _plots(summary: dict[str, Any], table: FrameTable) -> list[dict[str, Any]]:
-    time_s = table.column("time_s")
-
-    def lines(*columns: str, **names: str) -> list[dict[str, Any]]:
-        drawn = [line(names.get(c, c), time_s, table.column(c)) for c in columns]
-        return [line for line in drawn if line["x"]]
-
-    seconds = list(range(len(summary["timeline"]["visible"])))
-    bands = _bands(summary)
-    plots = [
-        {
-            "title": "Timeline of health: messages and pairs in each second",
-            "unit": "1/s", "kind": "steps", "bands": bands, "wide": True,
-            "lines": [
-                {"name": name.replace("_", " "), "x": seconds, "y": values}
-                for name, values in summary["timeline"].items()
-                if name in ("visible", "thermal", "paired") or any(values)
-            ],
-        },
-        {
-            "title": "Distance of the two frames of a pair, thermal - visible", "unit": "ms",
-            "lines": lines("delta_ms"), "dots": True,
-        },
-        _histogram(summary["pairing"]["delta_histogram"]),
-        {
-            "title": "Time of each stage", "unit": "ms",
-            "lines": lines(*STAGES, "total_ms"), "zero": True,
-        },
-        {
-            "title": "Latency at real time, from the visible stamp and from its receipt",
-            "unit": "ms", "lines": lines("latency_ms", "after_receipt_ms"), "zero": True,
-        },
-        {
-            "title": "Flicker on static pixels", "unit": "grey levels", "zero": True,
-            "lines": lines("flicker_fused", "flicker_visible", "flicker_thermal"),
-        },
-        {
-            "title": "Labels that change on static pixels", "unit": "part", "zero": True,
-            "lines": lines("flicker_labels"),
-        },
-        {
-            "title": "Fused luminance: mean and deviation", "unit": "grey levels",
-            "lines": lines("fused_mean", "fused_deviation"), "zero": True,
-        },
-        {
-            "title": "Masks against the truth", "unit": "", "zero": True,
-            "lines": lines("iou_objects", "pixel_accuracy"),
-        },
-        *({"title": f"Fusion metric {m}", "unit": "", "lines": lines(m), "small": True}
-          for m in METRICS),
-    ]  # fmt: skip
-    return [plot for plot in plots if plot["lines"]]
-
-
-def line(name: str, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """A line of a plot: finite points, or bins of them with their range."""
-    known = np.isfinite(x) & np.isfinite(y)
-    x, y = x[known], y[known]
-    label = name.removesuffix("_ms").replace("_", " ")
-    if len(x) <= POINTS:
-        return {"name": label, "x": np.round(x, 4).tolist(), "y": [_short(v) for v in y]}
-    parts = np.array_split(np.arange(len(x)), POINTS)
-    return {
-        "name": label,
-        "x": [round(float(x[p].mean()), 4) for p in parts],
-        "y": [_short(y[p].mean()) for p in parts],
-        "low": [_short(y[p].min()) for p in parts],
-        "high": [_short(y[p].max()) for p in parts],
-    }
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.5g}")
-
-
-def _histogram(histogram: dict[str, list[float]]) -> dict[str, Any]:
-    edges, counts = histogram["edges"], histogram["counts"]
-    lines = [{"name": "pairs", "x": edges, "y": counts}] if counts else []
-    title = "How often each distance occurs"
-    return {"title": title, "unit": "pairs", "x_unit": "ms", "kind": "bars", "lines": lines}
-
-
-def _bands(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Spans of trouble, drawn behind the timeline."""
-    bands = [
-        {"from": s["start_s"], "to": s["start_s"] + s["seconds"], "name": f"{s['mode']} alone"}
-        for s in summary["presence"]
-        if s["mode"] in summary["streams"]
-    ]
-    for camera, stream in summary["streams"].items():
-        for what, key in (("paused", "gaps"), ("frozen", "frozen")):
-            bands += [
-                {
-                    "from": s["start_s"],
-                    "to": s["start_s"] + s["seconds"],
-                    "name": f"{camera} {what}",
-                }
-                for s in stream[key]
-            ]
-    return bands
+def _shared(drawn: list[dict[str, Any]]) -> tuple[list[list[float]], list[dict[str, Any]]]:
+    """Each list of x once, and plots whose lines name it by its number: most lines share one."""
+    numbers: dict[tuple[float, ...], int] = {}
+    found = []
+    for plot in drawn:
+        lines = [
+            each | {"x": numbers.setdefault(tuple(each["x"]), len(numbers))}
+            for each in plot["lines"]
+        ]
+        found.append(plot | {"lines": lines})
+    return [[*x] for x in numbers], found
 
 
 def _pictures(played: Replayed) -> str:
@@ -174,7 +88,19 @@ def _pictures(played: Replayed) -> str:
         pictures_of(title, column, played.extremes[title].pictures())
         for title, (column, _) in EXTREMES.items()
     ]
-    return "".join(sections) or "<p>None: no figure to choose them by was measured.</p>"
+    if not any(sections):
+        return "<p>None: no figure to choose them by was measured.</p>"
+    return _classes(played.parts.model.card) + "".join(sections)
+
+
+def _classes(card: ModelCard) -> str:
+    """What the colours of the masks mean; the background has none."""
+    spans = "".join(
+        f'<span><i style="background:rgb{c.color}"></i>{html.escape(c.name)}</span>'
+        for c in card.classes
+        if c.id
+    )
+    return f'<p class="classes">Masks: {spans}</p>'
 
 
 def pictures_of(title: str, figure: str, pictures: list[Picture]) -> str:
@@ -183,7 +109,8 @@ def pictures_of(title: str, figure: str, pictures: list[Picture]) -> str:
         return ""
     figures = "".join(
         f"<figure><figcaption>{picture.time_s:.2f} s, pair {picture.pair}: {figure} "
-        f"{picture.value:.3f}</figcaption>"
+        f'{picture.value:.3f} <button class="small" data-from="{picture.time_s:.3f}" '
+        f'data-to="{picture.time_s:.3f}">show in the plots</button></figcaption>'
         f'<img alt="{html.escape(title)}, pair {picture.pair}" '
         f'src="data:image/jpeg;base64,{base64.b64encode(picture.jpeg).decode("ascii")}">'
         "</figure>"

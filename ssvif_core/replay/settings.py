@@ -23,7 +23,7 @@ from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model, open_model
 from ssvif_core.pairing_base import Pairing
 from ssvif_core.presence import Presence
-from ssvif_core.replay.registration import alignment_of
+from ssvif_core.replay.registration import PoseBetween, alignment_of
 from ssvif_core.sync_policies import make_pairing
 
 __all__ = ["NodeSettings", "Parts", "build", "read_settings"]
@@ -100,13 +100,19 @@ class Parts:
     registration: str
 
 
-def build(settings: NodeSettings, size: tuple[int, int], infos: dict[str, Any]) -> Parts:
+def build(
+    settings: NodeSettings,
+    size: tuple[int, int],
+    infos: dict[str, Any],
+    pose_between: PoseBetween | None = None,
+) -> Parts:
     """Pairing and pipeline as the node would make them.
 
     Args:
         settings: the node's parameters.
         size: (height, width) of the visible frames.
         infos: "visible" and "thermal" -> CameraInfo, as far as there are any.
+        pose_between: looks up poses between two frames, as `Recording.pose`.
 
     Raises:
         SsvifError: a value is out of its range, or the model or the engine cannot be had.
@@ -150,6 +156,7 @@ def build(settings: NodeSettings, size: tuple[int, int], infos: dict[str, Any]) 
         s.registration__extrinsics,
         s.registration__depth,
         infos,
+        pose_between,
     )
     registration = None if alignment is None else Registration(alignment)
     model = open_model(s.model)

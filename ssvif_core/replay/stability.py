@@ -10,15 +10,17 @@ own spread from the 1st to the 99.5th percentile. A light that changes more slow
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from ssvif_core.imaging.bad_pixels import fill_not_finite
 from ssvif_core.imaging.registration import Alignment, Registration
 
-__all__ = ["STABILITY", "Stability", "warped"]
+__all__ = ["STABILITY", "Look", "Stability", "warped"]
 
 #: Names of the figures: part of static pixels; mean absolute change in grey levels of the fused
 #: luminance, of the visible one and of thermal as the engine saw it; part of labels that changed.
@@ -30,8 +32,8 @@ CHANGE_LEVELS = 3.0
 LEAST_STATIC = 0.01
 #: Pairs further apart than this are not compared.
 LONGEST_STEP_S = 0.5
-#: Smallest spread of raw counts that is taken for 255 levels, as in the gain.
-LEAST_SPREAD = {np.dtype(np.uint8): 16.0, np.dtype(np.uint16): 64.0}
+#: Smallest spread of raw counts, or of temperatures, that is taken for 255 levels, as in the gain.
+LEAST_SPREAD = {np.dtype(np.uint8): 16.0, np.dtype(np.uint16): 64.0, np.dtype(np.float32): 0.64}
 
 Warp = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 
@@ -56,26 +58,41 @@ def warped(alignment: Alignment) -> Warp:
 
 
 @dataclass(frozen=True)
-class _Before:
+class Look:
+    """What is kept of a pair to compare the next one with; images of (H, W), `counts_mean` (h, w).
+
+    Attributes:
+        stamp_s: of the pair.
+        visible: luminance, uint8.
+        visible_mean: the same, averaged, float32.
+        counts_mean: thermal as it came, averaged, float32.
+        spread: of the raw counts, from the 1st to the 99.5th percentile.
+        thermal: as the engine saw it, uint8.
+        fused: luminance, uint8.
+        labels: uint8.
+    """
+
     stamp_s: float
     visible: np.ndarray
     visible_mean: np.ndarray
     counts_mean: np.ndarray
+    spread: float
     thermal: np.ndarray
     fused: np.ndarray
     labels: np.ndarray
 
 
 class Stability:
-    """Compares each pair with the one before.
+    """Compares each pair with the one before: `step`, or its two halves, which keep nothing and
+    may be called from any thread.
 
     Args:
         warp: takes a uint8 mask on the thermal image's grid to the visible one's (height, width).
     """
 
     def __init__(self, warp: Warp = resized) -> None:
-        self._warp = warp
-        self._before: _Before | None = None
+        self._warp, self._warping = warp, threading.Lock()
+        self._before: Look | None = None
 
     def step(
         self,
@@ -86,54 +103,75 @@ class Stability:
         fused: np.ndarray,
         labels: np.ndarray,
     ) -> dict[str, float]:
-        """The figures of this pair against the one before; NaN where there is nothing to compare.
+        """The figures of this pair against the one before; arguments as of `look`."""
+        before, self._before = (
+            self._before,
+            self.look(stamp_s, visible, counts, thermal, fused, labels),
+        )
+        return self.compare(before, self._before)
+
+    def look(
+        self,
+        stamp_s: float,
+        visible: np.ndarray,
+        counts: np.ndarray,
+        thermal: np.ndarray,
+        fused: np.ndarray,
+        labels: np.ndarray,
+    ) -> Look:
+        """What is needed of one pair.
 
         Args:
             stamp_s: of the pair.
             visible: (H, W, 3) uint8 RGB.
-            counts: (h, w) uint8 or uint16, thermal as it came.
+            counts: (h, w) uint8, uint16 or float32, thermal as it came.
             thermal: (H, W) uint8, as the engine saw it.
             fused: (H, W, 3) uint8 RGB.
             labels: (H, W) uint8.
         """
         luma = cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
-        now = _Before(
-            stamp_s, luma, _mean(luma), _mean(counts), thermal.copy(),
+        if counts.dtype == np.float32:
+            counts = fill_not_finite(counts)
+        low, high = np.percentile(counts[::4, ::4], (1, 99.5))
+        spread = max(float(high - low), LEAST_SPREAD[counts.dtype])
+        return Look(
+            stamp_s, luma, _mean(luma), _mean(counts), spread, thermal.copy(),
             cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY), labels.copy(),
         )  # fmt: skip
-        before, self._before = self._before, now
+
+    def compare(self, before: Look | None, now: Look) -> dict[str, float]:
+        """The figures of a pair against the one before; NaN where there is nothing to compare."""
         nothing = dict.fromkeys(STABILITY, math.nan)
-        if before is None or not 0 < stamp_s - before.stamp_s <= LONGEST_STEP_S:
+        if before is None or not 0 < now.stamp_s - before.stamp_s <= LONGEST_STEP_S:
             return nothing
-        if before.visible.shape != luma.shape or before.counts_mean.shape != now.counts_mean.shape:
+        if before.visible.shape != now.visible.shape:
             return nothing
-        static = self._static(before, now, counts)
-        part = cv2.mean(static)[0] / 255
+        if before.counts_mean.shape != now.counts_mean.shape:
+            return nothing
+        static = self._static(before, now)
+        part = cv2.countNonZero(static) / static.size
         if part < LEAST_STATIC:
             return nothing | {"static": part}
+        changed = cv2.compare(before.labels, now.labels, cv2.CMP_NE) & static
         return {
             "static": part,
             "flicker_fused": _change(before.fused, now.fused, static),
             "flicker_visible": _change(before.visible, now.visible, static),
             "flicker_thermal": _change(before.thermal, now.thermal, static),
-            "flicker_labels": cv2.mean(cv2.compare(before.labels, now.labels, cv2.CMP_NE), static)[
-                0
-            ]
-            / 255,
+            "flicker_labels": cv2.countNonZero(changed) / cv2.countNonZero(static),
         }
 
-    def _static(self, before: _Before, now: _Before, counts: np.ndarray) -> np.ndarray:
+    def _static(self, before: Look, now: Look) -> np.ndarray:
         """(H, W) uint8, 255 where neither camera has changed."""
         moved = _moved(before.visible_mean, now.visible_mean, CHANGE_LEVELS)
-        low, high = np.percentile(counts[::4, ::4], (1, 99.5))
-        spread = max(float(high - low), LEAST_SPREAD[counts.dtype])
-        warm = _moved(before.counts_mean, now.counts_mean, CHANGE_LEVELS * spread / 255)
-        moved |= self._warp(warm, (moved.shape[0], moved.shape[1]))
+        warm = _moved(before.counts_mean, now.counts_mean, CHANGE_LEVELS * now.spread / 255)
+        with self._warping:  # a registration keeps its maps and buffers
+            moved |= self._warp(warm, (moved.shape[0], moved.shape[1]))
         return cv2.compare(moved, 0, cv2.CMP_EQ)  # type: ignore[call-overload]
 
 
 def _mean(image: np.ndarray) -> np.ndarray:
-    return cv2.blur(image.astype(np.float32), (WINDOW, WINDOW))
+    return cv2.boxFilter(image, cv2.CV_32F, (WINDOW, WINDOW))
 
 
 def _moved(before: np.ndarray, now: np.ndarray, limit: float) -> np.ndarray:
@@ -143,4 +181,4 @@ def _moved(before: np.ndarray, now: np.ndarray, limit: float) -> np.ndarray:
 
 
 def _change(before: np.ndarray, now: np.ndarray, static: np.ndarray) -> float:
-    return cv2.mean(cv2.absdiff(before, now), static)[0]
+    return cv2.norm(before, now, cv2.NORM_L1, static) / cv2.countNonZero(static)

@@ -91,6 +91,16 @@ class StreamWatch:
         starts = (received[:-1] - self._start_ns) * 1e-9
         return [Span(float(s), float(p)) for s, p in zip(starts[long], periods[long], strict=True)]
 
+    def stale(self) -> list[Span]:
+        """Runs of frames whose stamps lie further from their receipt than `FAR_S`, by receipt."""
+        far = np.abs(self.lags_s) > FAR_S
+        edges = np.flatnonzero(np.diff(np.concatenate(([0], far.astype(np.int8), [0]))))
+        received = (np.array(self._received, np.int64) - self._start_ns) * 1e-9
+        return [
+            Span(float(received[first]), float(received[behind - 1] - received[first]))
+            for first, behind in edges.reshape(-1, 2)
+        ]
+
     def summary(self) -> dict[str, Any]:
         """Figures for reports."""
         received = np.array(self._received, np.int64)
@@ -106,34 +116,52 @@ class StreamWatch:
             figures["receipt_after_stamp_p99_s"] = float(np.percentile(lags, 99))
         figures["unstamped"] = self.unstamped
         figures["gaps"] = [span._asdict() for span in self.gaps()]
+        figures["stale"] = [span._asdict() for span in self.stale()]
         figures["frozen"] = [span._asdict() for span in self.frozen]
         return figures
 
 
-def stamp_warnings(visible: StreamWatch, thermal: StreamWatch, slop_s: float) -> list[str]:
-    """Where header stamps and stamps of receipt disagree so that pairs would suffer; in words."""
+def stamp_warnings(
+    visible: StreamWatch, thermal: StreamWatch, slop_s: float, by: str = "header"
+) -> list[str]:
+    """Where header stamps and stamps of receipt disagree so that pairs would suffer; in words.
+
+    Args:
+        visible: all that was received of the camera.
+        thermal: likewise.
+        slop_s: greatest time between the frames of a pair.
+        by: what pairs were made by, "header" or "receive".
+    """
     warnings, medians = [], []
+    by_receipt = "Pairs were made by receipt" if by == "receive" else "Try --stamps receive"
     for camera, watch in (("visible", visible), ("thermal", thermal)):
         if not len(watch.lags_s):
+            warnings.append(f"Nothing usable came from the {camera} camera.")
             continue
         if watch.unstamped:
             warnings.append(
-                f"{watch.unstamped} {camera} messages have no header stamp and pair with nothing: "
-                "use --stamps receive, or make the driver stamp its frames."
+                f"{watch.unstamped} {camera} messages have no header stamp, so that the node pairs "
+                f"them with nothing: make the driver stamp its frames. {by_receipt}."
             )
             continue
         median = float(np.median(watch.lags_s))
         medians.append(median)
+        if abs(median) <= FAR_S and (stale := watch.stale()):
+            longest = max(span.seconds for span in stale)
+            warnings.append(
+                f"Stamps of the {camera} camera lay more than {FAR_S:g} s from their receipt "
+                f"{len(stale)} time(s), for {longest:.2f} s at the longest: its frames were late."
+            )
         if abs(median) > FAR_S or median < 0:
             warnings.append(
                 f"Header stamps of the {camera} camera lie {abs(median):.3f} s "
                 f"{'after' if median < 0 else 'before'} their receipt: another clock, or no stamps "
-                "of capture. --stamps receive pairs by receipt."
+                f"of capture. {by_receipt}."
             )
     if len(medians) == 2 and abs(medians[0] - medians[1]) > slop_s:
         warnings.append(
             f"Receipt says that thermal stamps are {medians[0] - medians[1]:+.3f} s off those of "
             f"the visible camera, more than slop ({slop_s:g} s), unless transport differs so much: "
-            "see thermal_offset, or --stamps receive."
+            f"see thermal_offset. {by_receipt}."
         )
     return warnings

@@ -26,7 +26,7 @@ BINS = 40
 def summarise(played: Replayed) -> dict[str, Any]:
     """The figures; what is not finite is None, so that it is valid JSON."""
     table, options = played.table, played.options
-    fused = int(np.isfinite(table.column("total_ms")).sum())
+    fused = int(table.fused.sum())
     seconds = _length_s(played)
     content = {
         "format": FORMAT,
@@ -68,6 +68,7 @@ def summarise(played: Replayed) -> dict[str, Any]:
             "ssvif": __version__, "python": platform.python_version(), **installed(PACKAGES)
         },
         "machine": processor(),
+        "workers": played.workers,
         "seconds_taken": played.seconds_taken,
         "pairs_per_second": fused / played.seconds_taken if played.seconds_taken else None,
     }  # fmt: skip
@@ -97,6 +98,7 @@ def _recording(played: Replayed, seconds: float) -> dict[str, Any]:
         "start_ns": recording.start_ns,
         "broken": recording.broken,
         "unreadable": recording.unreadable,
+        "refused": recording.refused,
     }
 
 
@@ -182,9 +184,16 @@ def _warnings(played: Replayed) -> list[str]:
     """What a person should know before reading the figures."""
     found = [f"{name}: {reason}" for name, reason in played.recording.broken.items()]
     for role, count in played.recording.unreadable.items():
-        found.append(f"{count} {role} messages are too short for a header and were left out.")
-    streams = played.streams
-    found += stamp_warnings(streams["visible"], streams["thermal"], played.options.settings.slop)
+        found.append(f"{count} {role} messages cannot be read and were left out.")
+    if refused := played.recording.refused:
+        counts = " and ".join(f"{count} {camera}" for camera, count in refused.items())
+        found.append(
+            f"{counts} images are refused as in the node. The last: {played.recording.refusal}"
+        )
+    streams, options = played.streams, played.options
+    found += stamp_warnings(
+        streams["visible"], streams["thermal"], options.settings.slop, options.stamps
+    )
     for camera, watch in streams.items():
         if watch.frozen:
             longest = max(span.seconds for span in watch.frozen)
@@ -205,7 +214,7 @@ def _warnings(played: Replayed) -> list[str]:
                 f"The node would have taken the {camera} camera as missing {_times(len(alone))}, "
                 f"{sum(alone):.1f} s in all."
             )
-    if "not registered" in played.parts.registration:
+    if any(words in played.parts.registration for words in ("not registered", "not read")):
         found.append(f"{played.parts.registration}.")
     if played.bad:
         found.append(f"{played.bad} pairs could not be fused. The last: {played.last_error}")
@@ -213,6 +222,11 @@ def _warnings(played: Replayed) -> list[str]:
         found.append(f"Stamps jumped back {_times(played.parts.pairing.counts.resets)}.")
     if not played.parts.pairing.counts.paired:
         found.append("No pair at all: see the counts of the pairing and the stamps.")
+    if played.options.jobs > 1:
+        found.append(
+            f"Up to {played.options.jobs} recordings were replayed at the same time: the times "
+            "here are longer than alone."
+        )
     if played.interrupted:
         found.append(f"Not the whole recording: {played.interrupted}.")
     return found

@@ -7,7 +7,7 @@ from collections import defaultdict
 __all__ = ["SECOND_FIGURES", "Timeline"]
 
 #: Messages of each camera, pairs, pairs that real time would have dropped, frames of one camera
-#: that went on alone, pairs that could not be fused.
+#: that went on alone, images that were refused and pairs that could not be fused.
 SECOND_FIGURES = ("visible", "thermal", "paired", "dropped", "alone", "bad")
 
 

@@ -6,7 +6,7 @@ stamp in nanoseconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -16,10 +16,15 @@ from ssvif_core.data.pairs import IMAGE_SUFFIXES, UNKNOWN, read_labels
 from ssvif_core.errors import SsvifError
 from ssvif_core.replay.recording import Arrival, Recording
 
-__all__ = ["FolderLabels", "LabelSource", "NoLabels", "TopicLabels"]
+__all__ = ["FolderLabels", "LabelSource", "NoLabels", "TopicLabels", "Truth"]
 
 #: Labels that wait for their frame: three seconds at 30 Hz.
 KEPT = 90
+
+
+#: Reads labels from any thread: (height, width) -> (height, width) uint8 class ids with 255 for
+#: unknown. Raises SsvifError if the image cannot be read.
+Truth = Callable[[tuple[int, int]], np.ndarray]
 
 
 class LabelSource:
@@ -32,19 +37,15 @@ class LabelSource:
         """Whether the labels of this frame may still come."""
         return False
 
-    def take(self, header_ns: int, size: tuple[int, int]) -> np.ndarray | None:
-        """(height, width) uint8 class ids with 255 for unknown, or None where there are none.
-
-        Raises:
-            SsvifError: the image cannot be read.
-        """
+    def take(self, header_ns: int) -> Truth | None:
+        """The labels of this frame, still to be read, or None where there are none."""
         raise NotImplementedError
 
 
 class NoLabels(LabelSource):
     """No truth."""
 
-    def take(self, header_ns: int, size: tuple[int, int]) -> np.ndarray | None:
+    def take(self, header_ns: int) -> Truth | None:
         return None
 
 
@@ -70,12 +71,15 @@ class TopicLabels(LabelSource):
     def pending(self, header_ns: int) -> bool:
         return header_ns not in self._kept and self._newest_ns < header_ns
 
-    def take(self, header_ns: int, size: tuple[int, int]) -> np.ndarray | None:
+    def take(self, header_ns: int) -> Truth | None:
         arrival = self._kept.pop(header_ns, None)
         if arrival is None:
             return None
-        ids = self._recording.pixels(arrival)
-        return _fitted(_mapped(ids, self._map), size)
+
+        def read(size: tuple[int, int]) -> np.ndarray:
+            return _fitted(_mapped(self._recording.pixels(arrival), self._map), size)
+
+        return read
 
 
 class FolderLabels(LabelSource):
@@ -99,9 +103,11 @@ class FolderLabels(LabelSource):
                 "nanoseconds, such as 1700000000000000000.png."
             )
 
-    def take(self, header_ns: int, size: tuple[int, int]) -> np.ndarray | None:
+    def take(self, header_ns: int) -> Truth | None:
         path = self._paths.get(header_ns)
-        return None if path is None else _fitted(read_labels(path, self._map), size)
+        if path is None:
+            return None
+        return lambda size: _fitted(read_labels(path, self._map), size)
 
 
 def _mapped(ids: np.ndarray, label_map: Mapping[int, int] | None) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import importlib.util
 import json
 import subprocess
 import sys
@@ -13,7 +14,10 @@ import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
+from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.replay.compare import Difference, block_interval  # noqa: E402
+from ssvif_core.replay.settings import NodeSettings  # noqa: E402
+from ssvif_core.replay.variants import file_name, names_of, variant  # noqa: E402
 
 
 def rows_of(folder):
@@ -74,3 +78,86 @@ def test_models_are_compared_pair_by_pair(drive, tmp_path):
     assert 'href="tiny/report.html"' in page
     assert page.count("data:image/jpeg;base64,") == 3  # the recording has three seconds
     assert "@@" not in page
+
+
+# What is compared.
+
+
+FIRST = NodeSettings(model="base", engine="onnxruntime", precision="fp32")
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "precision", "engine"),
+    [
+        ("tiny", "tiny", "fp32", "onnxruntime"),
+        (":fp16", "base", "fp16", "onnxruntime"),
+        ("@openvino", "base", "fp32", "openvino"),
+        ("tiny:int8@torch", "tiny", "int8", "torch"),
+        ("tiny:auto@auto", "tiny", "auto", "auto"),
+        ("mine/new.onnx@openvino", "mine/new.onnx", "fp32", "openvino"),
+    ],
+)
+def test_what_a_comparison_leaves_out_is_as_in_the_first(text, model, precision, engine):
+    made = variant(text, FIRST)
+    assert (made.model, made.precision, made.engine) == (model, precision, engine)
+
+
+def test_a_path_may_hold_the_signs_of_precision_and_engine(tmp_path):
+    path = tmp_path / "a@b:c.onnx"
+    path.touch()
+    assert variant(str(path), FIRST).model == str(path)
+    made = variant(f"{path}:fp16@torch", FIRST)
+    assert (made.model, made.precision, made.engine) == (str(path), "fp16", "torch")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("tiny@fast", "'fast' is no engine"), ("tiny:fp8", "'fp8' is no precision"), ("", "nothing")],
+)
+def test_a_comparison_that_means_nothing_is_refused(text, reason):
+    with pytest.raises(SsvifError, match=reason):
+        variant(text, FIRST)
+
+
+def test_names_say_in_what_the_compared_differ():
+    made = [FIRST, *(variant(text, FIRST) for text in (":fp16", "@openvino"))]
+    assert names_of(made) == [
+        "base:fp32@onnxruntime",
+        "base:fp16@onnxruntime",
+        "base:fp32@openvino",
+    ]
+    auto = NodeSettings(model="base")
+    assert names_of([auto, variant("tiny", auto)]) == ["base", "tiny"]
+    assert names_of([auto, variant(":int8", auto)]) == ["base", "base:int8"]
+    assert names_of([auto, auto]) == ["base", "base (2)"]
+    assert file_name("base:fp32@onnxruntime") == "base-fp32-onnxruntime"
+    assert file_name("base (2)") == "base--2"
+
+
+@pytest.mark.slow
+def test_engines_and_precisions_are_compared_on_the_same_pairs(drive, tmp_path):
+    others = [":fp16", ":int8"]
+    others += [f"@{name}" for name in ("openvino", "torch") if importlib.util.find_spec(name)]
+    command = [sys.executable, "-m", "ssvif_core.cli", "replay", drive, "-o", tmp_path]
+    options = ["--model", "tiny", "--engine", "onnxruntime", "--precision", "fp32"]
+    options += ["--threads", "1", "--metrics-every", "5", "--no-video", "--pictures", "0"]
+    options += [word for other in others for word in ("--compare", other)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "compare.json").read_text())
+    assert len(content["differences"]) == len(others)
+    ran = {name: (e["engine"], e["precision"]) for name, e in content["engines"].items()}
+    assert ran["tiny:fp16@onnxruntime"] == ("onnxruntime", "fp16")
+    assert ran["tiny:int8@onnxruntime"] == ("onnxruntime", "int8")
+    assert all(ran[name][0] == name.split("@")[1] for name in ran)
+    changed = {
+        name: max(abs(d["mean"]) for d in rows if d["figure"] in ("Qabf", "SSIM", "VIF"))
+        for name, rows in content["differences"].items()
+    }
+    # Rounding changes the image, and eight bits change it more; another engine hardly does.
+    assert 0 < changed["tiny:fp16@onnxruntime"] < changed["tiny:int8@onnxruntime"]
+    for name in ran:
+        if name.startswith("tiny:fp32@") and name != content["first"]:
+            assert changed[name] < changed["tiny:int8@onnxruntime"] / 10
+    for figures in content["differences"].values():
+        assert all(d["low"] <= d["mean"] <= d["high"] for d in figures)

@@ -1,0 +1,44 @@
+"""Image messages that cannot be used are found before they take a partner. Knows no ROS.
+
+Looks at the numbers of a message, not at its pixels: encoding, size, step and length of the data,
+some microseconds (16-bit pixels of the other byte order are copied: a tenth of a millisecond). A
+bad frame that is found only when it is decoded has been paired by then, and takes a good frame of
+the other camera along; and a camera that sends nothing usable would pass for one that is there.
+The node asks when a message comes, replay when it is read: one rule for both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssvif_core.imaging.encodings import DECODED, ENCODINGS, pixels_of
+from ssvif_core.imaging.messages import EncodingError
+
+__all__ = ["check_image"]
+
+
+def check_image(message: Any, camera: str, *, others_decode: bool = False) -> None:
+    """Whether the numbers of an image message fit together.
+
+    Args:
+        message: with the fields of sensor_msgs/Image or CompressedImage.
+        camera: "visible" or "thermal".
+        others_decode: there is somebody (cv_bridge) who may know an encoding that is not known
+            here; such a message is let through, and its decoding shows.
+
+    Raises:
+        EncodingError: they do not; or the encoding is one that nothing here can read, or, for the
+            visible camera, one of 16-bit gray; or a compressed image is empty.
+    """
+    if not hasattr(message, "encoding"):
+        if not len(message.data):
+            raise EncodingError("the compressed image is empty")
+        return
+    if message.encoding not in ENCODINGS and (message.encoding in DECODED or others_decode):
+        return  # planes, or cv_bridge's: what comes of them is seen when they are decoded
+    pixels_of(message)
+    layout = ENCODINGS[message.encoding]
+    if camera == "visible" and layout.channels == 1 and layout.to_rgb is None:
+        raise EncodingError(
+            f"encoding '{message.encoding}' is a thermal camera's: are the two topics swapped?"
+        )

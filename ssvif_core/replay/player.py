@@ -1,0 +1,221 @@
+"""The loop of a replay: messages -> pairs -> workers -> figures and outputs, in order.
+
+    this thread: read, pair, hand out  ->  workers (work.py)  ->  this thread: count, row  ->  sinks
+
+Pairs are handed out and taken back in their order. What is under way is bounded (`Crew`); pairs
+wait for their true labels, and rows for their fate at real time, for a few pairs only. So memory
+does not grow with the recording but for the figures of the table.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.overlay import draw_overlay
+from ssvif_core.inference.pipeline import FusionResult
+from ssvif_core.replay.in_order import Crew, Relay
+from ssvif_core.replay.lanes import Lanes
+from ssvif_core.replay.pairs import DecidedPair, NodePairing
+from ssvif_core.replay.recording import Arrival, Recording
+from ssvif_core.replay.rows import Costs, Rows
+from ssvif_core.replay.sinks import Sinks
+from ssvif_core.replay.stability import Look
+from ssvif_core.replay.truth import FolderLabels, LabelSource, NoLabels, TopicLabels
+from ssvif_core.replay.work import Done, Job, Work
+
+if TYPE_CHECKING:
+    from ssvif_core.replay.run import Replayed, ReplayOptions
+
+__all__ = ["EXTREMES", "Player", "Progress"]
+
+#: Pairs that are drawn: title -> column, and which end of it.
+EXTREMES = {
+    "Worst by Qabf": ("Qabf", False),
+    "Best by Qabf": ("Qabf", True),
+    "Most flicker of the fused image": ("flicker_fused", True),
+    "Worst masks (IoU of objects)": ("iou_objects", False),
+}
+#: How long, in receipt, a pair waits for its labels.
+LABEL_WAIT_NS = 1_000_000_000
+#: With several workers, the first pairs are timed, alone, so that short recordings have some; then
+#: one in this many for each worker, which costs the same part of the time on any number of cores.
+TIMED_FIRST, TIMED_EVERY = 10, 10
+
+Progress = Callable[[float, float | None, str], None]
+
+
+class Player:
+    """Plays one recording into `played`.
+
+    Args:
+        played: fresh.
+        recording: open.
+        output: existing folder.
+        lanes: where pairs are fused.
+        workers: threads.
+        stack: closes what is opened.
+    """
+
+    def __init__(
+        self, played: Replayed, recording: Recording, output: Path, lanes: Lanes, workers: int,
+        stack: ExitStack,
+    ) -> None:  # fmt: skip
+        options, parts = played.options, played.parts
+        self._played, self._recording, self._options = played, recording, options
+        self._every = 1 if workers == 1 else TIMED_EVERY * workers
+        self._truth = _truth(recording, options)
+        self._pairing = NodePairing(parts.pairing, parts.presence, options.stamps)
+        played.modes = self._pairing.modes
+        offset_ns = round(options.settings.thermal_offset * 1e9)
+        self._costs, self._timed = Costs(), set[str]()
+        self._sinks = stack.enter_context(
+            Sinks(
+                output, parts.model.card, video=options.video, bag=options.bag,
+                rerun=recording.path.name if options.rerun else None,
+                timeline=played.timeline, start_ns=recording.start_ns, beside=workers > 1,
+            )
+        )  # fmt: skip
+        self._rows = Rows(
+            played.table, played.timeline, recording.start_ns, offset_ns, self._sinks.figures
+        )
+        self._crew = stack.enter_context(Crew(workers))
+        self._work = Work(recording, lanes, played.measures)
+        self._turns: Relay[None] = Relay(None)
+        self._looks: Relay[Look | None] = Relay(None)
+        self._infos: dict[str, Any] = {}
+        self._info_error = ""
+        self._done = 0
+
+    def play(self, progress: Progress) -> None:
+        """Play all of it."""
+        waiting: deque[DecidedPair] = deque()
+        for pair in self._pairing.play(self._recording, self._observe):
+            waiting.append(pair)
+            while waiting and self._labels_are_settled(waiting[0], pair.decided_ns):
+                self._begin(waiting.popleft())
+            seconds = (pair.decided_ns - self._recording.start_ns) * 1e-9
+            progress(seconds, self._recording.seconds, f"{self._done} pairs")
+        for pair in waiting:
+            self._begin(pair)
+
+    def finish(self) -> None:
+        """End what was begun, and settle what waits."""
+        self._end_all()
+        self._rows.flush()
+        self._sinks.seconds(self._played.timeline.last + 1, vars(self._played.parts.pairing.counts))
+        self._sinks.wait()
+        for watch in self._played.streams.values():
+            watch.close()
+        self._played.last_error = self._played.last_error or self._info_error
+
+    def _observe(self, arrival: Arrival) -> None:
+        if arrival.refused:
+            self._played.timeline.count("bad", arrival.received_ns)
+        elif arrival.role in ("visible", "thermal"):
+            watch = self._played.streams[arrival.role]
+            watch.see(arrival.received_ns, arrival.header_ns, arrival.recorded.raw)
+            self._played.timeline.count(arrival.role, arrival.received_ns)
+        elif arrival.role == "labels":
+            self._truth.see(arrival)
+        elif arrival.role not in self._infos:
+            try:
+                self._infos[arrival.role] = self._recording.message(arrival)
+            except SsvifError as error:
+                self._info_error = f"{self._recording.topics[arrival.role]}: {error}"
+
+    def _labels_are_settled(self, pair: DecidedPair, now_ns: int) -> bool:
+        late = now_ns - pair.decided_ns > LABEL_WAIT_NS
+        return late or pair.visible is None or not self._truth.pending(pair.visible.header_ns)
+
+    def _begin(self, pair: DecidedPair) -> None:
+        """Hand a pair to the workers; first take back what there is no more room for."""
+        row = self._rows.make(pair)
+        timed = (
+            row["index"] < TIMED_FIRST
+            or row["index"] % self._every == 0
+            or pair.cameras not in self._timed
+        )
+        while len(self._crew) if timed else self._crew.full:
+            self._end(self._crew.take())
+        if timed:
+            self._sinks.wait()
+        job = self._job(pair, row, timed=timed)
+        self._crew.give(self._work.do, job)
+        if timed:
+            job.over.wait()
+            if not job.failed:
+                self._timed.add(pair.cameras)
+
+    def _job(self, pair: DecidedPair, row: dict[str, Any], *, timed: bool) -> Job:
+        both = pair.cameras == "both"
+        newest_ns = pair.thermal_ns if pair.thermal_ns is not None else pair.visible_ns
+        assert newest_ns is not None
+        return Job(
+            pair,
+            row,
+            newest_ns * 1e-9,
+            self._truth.take(pair.visible.header_ns) if both and pair.visible else None,
+            timed,
+            self._turns.leg(),
+            self._looks.leg(),
+            self._infos.get("visible_info"),
+            dict(vars(self._played.parts.pairing.counts)),
+        )
+
+    def _end_all(self) -> None:
+        while len(self._crew):
+            self._end(self._crew.take())
+
+    def _end(self, done: Done) -> None:
+        """What has to be in order: counts, the row, outputs."""
+        job, played = done.job, self._played
+        pair, row = job.pair, job.row
+        self._done += 1
+        played.timeline.count("paired" if pair.cameras == "both" else "alone", pair.decided_ns)
+        if job.timed:
+            row.update(done.stages_ms)
+            self._costs.timed(pair.cameras, done.stages_ms, failed=bool(done.error))
+        cost_ns = self._costs.of_ns(pair.cameras, failed=bool(done.error))
+        if done.error or done.result is None:
+            row["error"] = played.last_error = done.error
+            played.bad += 1
+            played.timeline.count("bad", pair.decided_ns)
+            self._rows.close(row, pair.decided_ns, cost_ns)
+            return
+        if job.timed:
+            row["total_ms"] = sum(done.stages_ms.values())
+        for role, size in done.sizes.items():
+            played.sizes.setdefault(role, size)
+        if done.measured is not None and done.visible is not None:
+            played.last_error = done.truth_error or played.last_error
+            row.update(played.measures.add(done.measured))
+            self._draw(row, done.visible, done.result)
+        self._sinks.seconds(played.timeline.second_of(pair.decided_ns), job.counts)
+        self._sinks.frame(pair.decided_ns + cost_ns, row, done.visible, done.result, job.info)
+        self._rows.close(row, pair.decided_ns, cost_ns)
+
+    def _draw(self, row: dict[str, Any], visible: np.ndarray, result: FusionResult) -> None:
+        def panels() -> dict[str, np.ndarray]:
+            card, alpha = self._played.parts.model.card, self._options.settings.overlay_alpha
+            overlay = draw_overlay(result.fused, result.labels, card.palette, alpha)
+            images = (visible, result.thermal, result.fused, overlay)
+            return dict(zip(("visible", "thermal", "fused", "labels"), images, strict=True))
+
+        for title, (column, _) in EXTREMES.items():
+            value = row.get(column, float("nan"))
+            self._played.extremes[title].offer(value, row["index"], row["time_s"], panels)
+
+
+def _truth(recording: Recording, options: ReplayOptions) -> LabelSource:
+    if options.labels_folder is not None:
+        return FolderLabels(options.labels_folder, options.label_map)
+    if "labels" in recording.topics:
+        return TopicLabels(recording, options.label_map)
+    return NoLabels()

@@ -1,0 +1,101 @@
+"""What leaves a replay: video, output recording and run.rrd, in order, in a thread of their own
+where several work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssvif_core.inference.pipeline import FusionResult
+from ssvif_core.models import ModelCard
+from ssvif_core.replay.in_order import Crew
+from ssvif_core.replay.outputs import OutputBag, Video
+from ssvif_core.replay.rerun_file import RerunFile
+from ssvif_core.replay.timeline import Timeline
+
+__all__ = ["RRD", "Sinks"]
+
+RRD = "run.rrd"
+
+
+class Sinks:
+    """Writes fused.mp4, bag/ and run.rrd, as far as they are asked for. A context manager.
+
+    Args:
+        output: existing folder.
+        card: of the model.
+        video: whether to write the first.
+        bag: whether to write the second.
+        rerun: the name that the third gets, or None for none.
+        timeline: of what the diagnostics tell.
+        start_ns: beginning of the recording.
+        beside: write in another thread, so that the caller can go on.
+    """
+
+    def __init__(
+        self, output: Path, card: ModelCard, *, video: bool, bag: bool,
+        rerun: str | None, timeline: Timeline, start_ns: int, beside: bool,
+    ) -> None:  # fmt: skip
+        self._video = Video(output / "fused.mp4") if video else None
+        self._bag = OutputBag(output / "bag", card) if bag else None
+        self._rerun = None if rerun is None else RerunFile(output / RRD, card, rerun)
+        self._timeline, self._start_ns = timeline, start_ns
+        self._next_second = 0
+        self._crew = Crew(1, beside=beside)
+
+    def __enter__(self) -> Sinks:
+        if self._bag:
+            self._bag.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._crew.__exit__()
+        if self._video:
+            self._video.close()
+        if self._bag:
+            self._bag.__exit__(*error)
+        if self._rerun:
+            self._rerun.__exit__(*error)
+
+    def frame(
+        self, time_ns: int, row: Mapping[str, Any], visible: np.ndarray | None,
+        result: FusionResult, info: Any,
+    ) -> None:  # fmt: skip
+        """Write a fused pair; its images are the sinks' from now on."""
+        if self._rerun:
+            self._give(self._rerun.frame, dict(row), row["_stamp_ns"], visible, result)
+        if self._video:
+            self._give(self._video.append, row["_stamp_ns"] * 1e-9, result.fused)
+        if self._bag:
+            self._give(self._bag.frame, time_ns, row["_header_ns"], result, info)
+
+    def figures(self, row: Mapping[str, Any]) -> None:
+        """Write a row that is complete."""
+        if self._rerun:
+            self._give(self._rerun.figures, row)
+
+    def seconds(self, until: int, counts: Mapping[str, int]) -> None:
+        """Write diagnostics of the seconds before `until` that are not written yet."""
+        if self._bag is None:
+            return
+        for second in range(self._next_second, until):
+            values = self._timeline.at(second)
+            silent = [c for c in ("visible", "thermal") if not values[c]]
+            warning = f"nothing of the {' and the '.join(silent)} camera" if silent else ""
+            time_ns = self._start_ns + (second + 1) * 10**9
+            self._give(self._bag.second, time_ns, values | dict(counts), warning)
+        self._next_second = max(self._next_second, until)
+
+    def wait(self) -> None:
+        """Until all is written that was given; what went wrong is raised."""
+        while len(self._crew):
+            self._crew.take()
+
+    def _give(self, write: Any, *arguments: Any) -> None:
+        while self._crew.full:
+            self._crew.take()
+        self._crew.give(write, *arguments)

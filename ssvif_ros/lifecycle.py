@@ -1,0 +1,58 @@
+"""What rclpy's lifecycle node leaves open: transitions that raise, and requests it cannot meet.
+
+Knows nothing of what the node does in its transitions.
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from ssvif_core.errors import SsvifError
+
+__all__ = ["CarefulLifecycleNode", "logged"]
+
+Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+
+
+def logged(transition: Transition) -> Transition:
+    """Rclpy swallows what a transition raises without a word; say it, and refuse the transition."""
+
+    @functools.wraps(transition)
+    def wrapper(node: CarefulLifecycleNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except SsvifError as error:
+            node.get_logger().error(f"{transition.__name__}: {error}")
+        except Exception:
+            node.get_logger().error(f"{transition.__name__}: {traceback.format_exc()}")
+        node.undo(state)
+        return TransitionCallbackReturn.FAILURE
+
+    return wrapper
+
+
+class CarefulLifecycleNode(LifecycleNode):
+    """Lifecycle node that answers every request for a transition, on every release of ROS.
+
+    Before kilted, rclpy raises RCLError out of the service where a transition is not possible in
+    the present state: nobody is answered, and a lifecycle manager or launch_ros waits forever.
+    """
+
+    def undo(self, state: LifecycleState) -> None:
+        """After a transition that failed: leave nothing of it behind. `state`: from where."""
+
+    # rclpy offers no other place between its service and the state machine; a release that has
+    # none of this name never calls it.
+    def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:  # noqa: N802
+        try:
+            return super()._LifecycleNodeMixin__change_state(transition_id)  # type: ignore[misc]
+        except RuntimeError as error:  # RCLError is one
+            self.get_logger().error(
+                f"refused: {error}. `ros2 lifecycle list` says what can be asked for now."
+            )
+            return TransitionCallbackReturn.ERROR

@@ -1,0 +1,324 @@
+"""What replay says of a recording whose every frame is known: by hand, or by plain NumPy."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="needs the extra `bags`")
+
+from ssvif_core.data.bag_files import Bag  # noqa: E402
+from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
+from ssvif_core.replay.folder import prepare, write_run  # noqa: E402
+from ssvif_core.replay.recording import Slice  # noqa: E402
+from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
+from ssvif_core.replay.settings import NodeSettings  # noqa: E402
+
+START_NS = 1_700_000_000_000_000_000
+MS = 1_000_000
+HEIGHT, WIDTH = 48, 64
+#: Nobody goes on alone here: what is missing is only unpaired.
+QUIET = {"missing_after": 60.0, "frozen_after": 0.0}
+
+
+def record(path, frames):
+    """A recording of (received ms, camera, stamp ms, pixels), in any order."""
+    encodings = {"uint8": "rgb8", "uint16": "mono16", "float32": "32FC1"}
+    with BagWriter(path) as bag:
+        for received, camera, stamp, pixels in sorted(frames, key=lambda f: f[0]):
+            stamp_ns = 0 if stamp is None else START_NS + round(stamp * MS)
+            times = START_NS + round(received * MS), stamp_ns
+            encoding = encodings[str(pixels.dtype)]
+            bag.image(f"/{camera}/image_raw", *times, pixels, encoding, f"{camera}_frame")
+    return path
+
+
+def replayed(path, folder, *, parameters=None, **options):
+    prepare(folder)
+    known = {"model": "tiny", "engine": "onnxruntime", "threads": 1, **QUIET}
+    settings = NodeSettings(**(known | (parameters or {})))
+    options = {"metrics_every": 0, "video": False, "pictures": 0, **options}
+    write_run(replay(path, folder, ReplayOptions(settings, **options), lambda *_: None), folder)
+    with gzip.open(folder / "frames.csv.gz", "rt", newline="", encoding="utf-8") as file:
+        return json.loads((folder / "summary.json").read_text()), list(csv.DictReader(file))
+
+
+def numbers(rows, column):
+    return np.array([float(row[column]) if row[column] else np.nan for row in rows])
+
+
+class Scene:
+    """Images with a little noise, and a square that moves in the visible one."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(5)
+        self.visible = self.rng.integers(40, 200, (HEIGHT // 8, WIDTH // 8, 3)).repeat(8, 0)
+        self.visible = self.visible.repeat(8, 1)
+        self.counts = 7000 + np.arange(WIDTH) * 12 + np.zeros((HEIGHT, 1), int)
+
+    def visible_image(self, number=None):
+        image = self.visible + self.rng.integers(-1, 2, (HEIGHT, WIDTH, 3))
+        if number is not None:
+            column = number * 3 % (WIDTH - 10)
+            image[10:20, column : column + 10] = (250, 250, 40)
+        return image.astype(np.uint8)
+
+    def thermal_image(self):
+        return (self.counts + self.rng.integers(-4, 5, (HEIGHT, WIDTH))).astype(np.uint16)
+
+
+# Where every frame went.
+
+LOST, FROZEN, LATE = range(20, 24), range(15, 22), range(25, 35)
+#: Thermal frames whose visible partner is lost.
+ALONE = (10, 11)
+
+
+def delta_of(number):
+    """Milliseconds by which the stamp of a thermal frame is off that of its visible partner."""
+    return (number * 7) % 11 - 5
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """Eight seconds of 10 Hz visible and 5 Hz thermal: summary, rows, frames.
+
+    Visible frames 20 to 23 are lost, one comes twice, one late, one without a stamp. The thermal
+    picture stands still for frames 15 to 21; transport stalls for 25 to 34 by 1.1 s, and the frames
+    behind them come in a burst.
+    """
+    scene, frames = Scene(), []
+    for i in range(80):
+        if i not in LOST:
+            frames.append((100 * i + 8, "visible", 100 * i, scene.visible_image(i)))
+    frames.append((3009, "visible", 3000, scene.visible_image()))  # the stamp of its predecessor
+    frames.append((3420, "visible", 3350, scene.visible_image()))  # older than its predecessor
+    frames.append((5050, "visible", None, scene.visible_image()))
+    frozen, before = scene.thermal_image(), 0
+    for j in range(40):
+        before = max(before + 1, 200 * j + 12 + 1100 * (j in LATE))
+        pixels = frozen if j in FROZEN else scene.thermal_image()
+        frames.append((before, "thermal", 200 * j + delta_of(j), pixels))
+    folder = tmp_path_factory.mktemp("known")
+    return *replayed(record(folder / "bag", frames), folder / "run", bag=True), frames
+
+
+def received_of(frames, camera):
+    return np.array(sorted(f[0] for f in frames if f[1] == camera))
+
+
+def test_every_frame_is_where_it_was_put(known):
+    summary, rows, _ = known
+    counts = {name: n for name, n in summary["pairing"]["counts"].items() if n}
+    assert counts == {
+        "received_visible": 80 - len(LOST) + 3,
+        "received_thermal": 40,
+        "paired": 40 - len(ALONE),
+        "unpaired_visible": 80 - len(LOST) - (40 - len(ALONE)),
+        "unpaired_thermal": len(ALONE),
+        "duplicate_visible": 1,
+        "late_visible": 1,
+        "unstamped_visible": 1,
+    }
+    expected = [(200 * j, 200 * j + delta_of(j)) for j in range(40) if j not in ALONE]
+    stamps = [
+        tuple((int(r[f"{camera}_stamp_ns"]) - START_NS) // MS for camera in ("visible", "thermal"))
+        for r in rows
+    ]
+    assert stamps == expected
+    assert numbers(rows, "delta_ms") == pytest.approx([t - v for v, t in expected])
+
+
+def test_the_distances_of_pairs_and_their_histogram_are_counted_right(known):
+    summary, _, frames = known
+    deltas = np.array([delta_of(j) for j in range(40) if j not in ALONE], float)
+    signed, absolute = summary["pairing"]["delta_signed_ms"], summary["pairing"]["delta_ms"]
+    assert (signed["mean"], absolute["mean"]) == (
+        pytest.approx(deltas.mean()), pytest.approx(np.abs(deltas).mean()),
+    )  # fmt: skip
+    assert absolute["p95"] == pytest.approx(np.percentile(np.abs(deltas), 95))
+    histogram = summary["pairing"]["delta_histogram"]
+    edges, counts = histogram["edges"], histogram["counts"]
+    assert (edges[0], edges[-1]) == (pytest.approx(deltas.min()), pytest.approx(deltas.max()))
+    for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True):
+        closed = right == edges[-1]
+        inside = (deltas >= left - 1e-9) & ((deltas < right - 1e-9) | closed)
+        assert count == inside.sum()
+    seconds = (max(f[0] for f in frames) - min(f[0] for f in frames)) / 1000
+    assert summary["pairing"]["rate_hz"] == pytest.approx((40 - len(ALONE)) / seconds)
+
+
+def test_gaps_and_frozen_and_stale_spans_are_where_they_were_put(known):
+    summary, _, frames = known
+    start = min(f[0] for f in frames) / 1000
+    streams = summary["streams"]
+    spans = {
+        (camera, kind): [(s["start_s"] + start, s["seconds"]) for s in streams[camera][kind]]
+        for camera in ("visible", "thermal")
+        for kind in ("gaps", "frozen", "stale")
+    }
+    assert spans == {
+        ("visible", "gaps"): [pytest.approx((1.908, 0.5))],
+        ("visible", "frozen"): [],
+        # The one without a stamp is 54 years old.
+        ("visible", "stale"): [pytest.approx((5.05, 0.0))],
+        ("thermal", "gaps"): [pytest.approx((4.812, 1.3))],
+        ("thermal", "frozen"): [pytest.approx((3.012, 1.2))],
+        ("thermal", "stale"): [pytest.approx((6.112, 1.8))],
+    }
+    assert streams["thermal"]["repeated"] == len(FROZEN) - 1
+    warnings = " ".join(summary["warnings"])
+    for words in (
+        "thermal image stood still once, 1.20 s", "thermal camera paused once, 1.30 s",
+        "visible camera paused once, 0.50 s", "1 visible messages have no header stamp",
+        "Stamps of the thermal camera lay more than 1 s from their receipt 1 time(s), for 1.80 s",
+    ):  # fmt: skip
+        assert words in warnings
+
+
+def test_rates_lags_and_the_timeline_are_those_of_the_times_of_receipt(known):
+    summary, rows, frames = known
+    start = min(f[0] for f in frames)
+    for camera in ("visible", "thermal"):
+        received, stream = received_of(frames, camera), summary["streams"][camera]
+        seconds = (received[-1] - received[0]) / 1000
+        assert stream["rate_hz"] == pytest.approx((len(received) - 1) / seconds)
+        counted = np.bincount((received - start) // 1000, minlength=8)
+        assert summary["timeline"][camera] == counted.tolist()
+        in_order = sorted((f for f in frames if f[1] == camera), key=lambda f: f[0])
+        lags = [f[0] - (START_NS / -MS if f[2] is None else f[2]) for f in in_order]
+        median = stream["receipt_after_stamp_median_s"]
+        assert median == pytest.approx(np.median(lags) / 1000)
+    first = [100 * 2 * j + 8 for j in range(40) if j not in ALONE]  # receipt of visible frames
+    assert numbers(rows, "time_s") * 1000 + start == pytest.approx(np.array(first), abs=1e-3)
+    assert sum(summary["timeline"]["paired"]) == len(rows)
+
+
+# Whether the output keeps still.
+
+
+def moved(before, now, limit):
+    """Pixels that changed, averaged over 5 x 5 and spread by 3 pixels; by loops of plain NumPy."""
+
+    def mean(image):
+        padded = np.pad(image.astype(float), 2, mode="reflect")
+        return np.lib.stride_tricks.sliding_window_view(padded, (5, 5)).mean(axis=(2, 3))
+
+    changed = np.pad(np.abs(mean(now) - mean(before)) > limit, 3)
+    return np.lib.stride_tricks.sliding_window_view(changed, (7, 7)).any(axis=(2, 3))
+
+
+def luma(image):
+    return np.rint(image.astype(float) @ [0.299, 0.587, 0.114])
+
+
+def test_flicker_is_the_change_on_pixels_where_neither_camera_saw_one(known, tmp_path):
+    _, _, frames = known
+    outputs = {"fused": {}, "labels": {}}
+    folder = tmp_path / "run"
+    bag_path = record(tmp_path / "bag", frames)
+    _, again = replayed(bag_path, folder, bag=True)
+    with Bag(folder / "bag") as bag:
+        for recorded in bag.messages(["/fusion/fused", "/fusion/labels"]):
+            image = bag.image(recorded)
+            shape = (HEIGHT, WIDTH, 3) if recorded.topic.endswith("fused") else (HEIGHT, WIDTH)
+            stamp = (image.stamp_ns - START_NS) // MS
+            outputs[recorded.topic.rsplit("/", 1)[1]][stamp] = image.data.reshape(shape)
+    images = {(camera, stamp): pixels for _, camera, stamp, pixels in reversed(frames)}
+    numbered = [j for j in range(40) if j not in ALONE]
+    pairs = [(images["visible", 200 * j], images["thermal", 200 * j + delta_of(j)])
+             for j in numbered]  # fmt: skip
+    flicker, static = numbers(again, "flicker_fused"), numbers(again, "static")
+    compared = 0
+    for k in range(1, len(pairs)):
+        if numbered[k] != numbered[k - 1] + 1:
+            assert np.isnan(flicker[k])  # 0.6 s apart
+            continue
+        low, high = np.percentile(pairs[k][1][::4, ::4], (1, 99.5))
+        still = ~(
+            moved(luma(pairs[k - 1][0]), luma(pairs[k][0]), 3.0)
+            | moved(pairs[k - 1][1], pairs[k][1], 3.0 * (high - low) / 255)
+        )
+        assert static[k] == pytest.approx(still.mean(), abs=0.01)
+        now, before = 200 * numbered[k], 200 * numbered[k - 1]
+        fused, labels = outputs["fused"], outputs["labels"]
+        change = np.abs(luma(fused[now]) - luma(fused[before]))[still].mean()
+        assert flicker[k] == pytest.approx(change, abs=0.05)
+        changed = (labels[now] != labels[before])[still].mean()
+        assert float(again[k]["flicker_labels"]) == pytest.approx(changed, abs=0.01)
+        compared += 1
+    assert compared == 36
+    assert 0.5 < np.nanmin(static) < np.nanmax(static) < 1.0
+
+
+# What real time would drop.
+
+
+def test_what_the_node_would_drop_is_what_a_busy_worker_misses(tmp_path):
+    scene = Scene()
+    frames = [
+        (2 * i + lag, camera, 2 * i, image())
+        for i in range(60)
+        for camera, lag, image in (
+            ("visible", 1.0, scene.visible_image), ("thermal", 1.5, scene.thermal_image),
+        )
+    ]  # fmt: skip
+    bag = record(tmp_path / "bag", frames)
+    summary, rows = replayed(bag, tmp_path / "run", parameters={"slop": 0.0005})
+    assert len(rows) == 60
+    time_ms, wait = numbers(rows, "time_s") * 1e3, numbers(rows, "wait_ms")
+    cost, latency = numbers(rows, "total_ms"), numbers(rows, "latency_ms")
+    decided = time_ms + 0.5 + wait  # the thermal frame comes half a millisecond later
+    done, free, k = {}, -np.inf, 0
+    while k < len(rows):  # the worker takes the newest pair that is there, or waits for the next
+        there = [n for n in range(k, len(rows)) if decided[n] <= free + 1e-6]
+        taken = there[-1] if there else k
+        free = done[taken] = max(free, decided[taken]) + cost[taken]
+        k = taken + 1
+    dropped = {n for n, row in enumerate(rows) if row["dropped"] == "1"}
+    assert dropped == set(range(60)) - done.keys()
+    assert summary["real_time"]["dropped"] == len(dropped) > 10
+    assert summary["real_time"]["fused"] == len(done)
+    assert sum(summary["timeline"]["dropped"]) == len(dropped)
+    # The visible stamp lies a millisecond before its receipt, with which the recording begins.
+    expected = [done[n] + 1 - 2 * n if n in done else np.nan for n in range(60)]
+    assert latency == pytest.approx(np.array(expected), abs=0.02, nan_ok=True)
+    after = numbers(rows, "after_receipt_ms")
+    assert after == pytest.approx(np.array(expected) - 1, abs=0.02, nan_ok=True)
+
+
+# Other pixels, other parts.
+
+
+def test_temperatures_are_measured_as_counts_are(tmp_path):
+    scene, frames = Scene(), []
+    for i in range(6):
+        kelvin = (scene.thermal_image() * 0.04).astype(np.float32)
+        kelvin[3, 3] = np.nan  # a dead pixel
+        frames.append((100 * i + 8, "visible", 100 * i, scene.visible_image()))
+        frames.append((100 * i + 9, "thermal", 100 * i, kelvin))
+    summary, rows = replayed(record(tmp_path / "bag", frames), tmp_path / "run", metrics_every=1)
+    assert len(rows) == summary["fused"] == 6
+    assert numbers(rows, "static")[1:] == pytest.approx(1.0)
+    assert np.isfinite(numbers(rows, "Qabf")).all()
+
+
+def test_a_slice_by_receipt_ends_where_it_should_with_stamps_of_either_kind(known, tmp_path):
+    _, _, frames = known
+    bag = record(tmp_path / "bag", frames)
+    part = Slice(1.0, 2.5)
+    summary, rows = replayed(bag, tmp_path / "receive", part=part, stamps="receive")
+    start = min(f[0] for f in frames) + 1000
+    inside = [f for f in frames if start <= f[0] < start + 2500]
+    counts = summary["pairing"]["counts"]
+    for camera in ("visible", "thermal"):
+        assert counts[f"received_{camera}"] == sum(f[1] == camera for f in inside)
+    assert counts["unstamped_visible"] == counts["duplicate_visible"] == counts["late_visible"] == 0
+    lag = {int(r["thermal_stamp_ns"]) - int(r["visible_stamp_ns"]) for r in rows}
+    # 12 and 8 ms of transport, whatever the headers say; the frame that came twice is nearer.
+    assert lag == {4 * MS, 3 * MS}
+    assert summary["stamps"] == "receive"
