@@ -1,8 +1,8 @@
-"""What a fused image shows that no camera saw. Lower is better, in grey levels, for both figures.
+"""What a fused image shows that no camera saw. Lower is better, in grey levels, for all figures.
 
-Metrics such as SF and AG reward any added detail; these two say where there was none to add: noise
-and checkerboard in flat regions, and halos that leave the brightness range of both cameras. Both
-are symmetric in the sources, and 0 for a copy of a source.
+Metrics such as SF and AG reward any added detail; these say where there was none to add: noise
+and checkerboard in flat regions, brightness that leaves the range of both cameras, and halos
+(`halos.py`). All are symmetric in the sources, and 0 for a copy of a source.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.fusion_metrics import luminance
+from ssvif_core.evaluation.halos import halo_steepness
 
 __all__ = [
     "ARTEFACTS",
@@ -20,11 +21,12 @@ __all__ = [
     "FLAT_WINDOW",
     "evaluate_artefacts",
     "flat_artefacts",
+    "halo",
     "overshoot",
 ]
 
 #: Names of the figures, in the order in which tables show them.
-ARTEFACTS = ("artefacts", "overshoot")
+ARTEFACTS = ("artefacts", "overshoot", "halo")
 
 #: Side of the window in which a region is called flat, and of the one that energy is averaged in.
 FLAT_WINDOW, ENERGY_WINDOW = 11, 7
@@ -42,10 +44,11 @@ _BINOMIAL = np.array([1.0, 2.0, 1.0]) / 4
 def evaluate_artefacts(
     fused: np.ndarray, visible: np.ndarray, thermal: np.ndarray
 ) -> dict[str, float]:
-    """Both figures, by the names in `ARTEFACTS`; arguments and errors as `flat_artefacts`."""
+    """All figures, by the names in `ARTEFACTS`; arguments and errors as `flat_artefacts`."""
     return {
         "artefacts": flat_artefacts(fused, visible, thermal),
         "overshoot": overshoot(fused, visible, thermal),
+        "halo": halo(fused, visible, thermal),
     }
 
 
@@ -80,7 +83,7 @@ def flat_artefacts(fused: np.ndarray, visible: np.ndarray, thermal: np.ndarray) 
 
 
 def overshoot(fused: np.ndarray, visible: np.ndarray, thermal: np.ndarray) -> float:
-    """By how much the fused image leaves the range of both sources nearby: halos.
+    """By how much the fused image leaves the range of both sources nearby.
 
     With max_r and min_r over a window of 17 x 17 pixels:
 
@@ -96,6 +99,14 @@ def overshoot(fused: np.ndarray, visible: np.ndarray, thermal: np.ndarray) -> fl
     above = f - cv2.dilate(np.maximum(y, t), window)
     below = cv2.erode(np.minimum(y, t), window) - f
     return float(np.maximum(np.maximum(above, below), 0).mean())
+
+
+def halo(fused: np.ndarray, visible: np.ndarray, thermal: np.ndarray) -> float:
+    """`halo_steepness` of the luminances, in grey levels a pixel; NaN without a strong edge.
+
+    Arguments and errors as `flat_artefacts`.
+    """
+    return halo_steepness(*_luminances(fused, visible, thermal))
 
 
 def _luminances(*images: np.ndarray) -> list[np.ndarray]:

@@ -24,7 +24,7 @@ __all__ = [
 
 
 #: The terms of the fusion loss, as in `LossWeights`.
-FUSION_TERMS = ("intensity", "gradient", "ssim", "decomposition", "edges", "flat")
+FUSION_TERMS = ("intensity", "gradient", "ssim", "decomposition", "edges", "flat", "halo")
 
 
 class _Strict(BaseModel):
@@ -63,6 +63,7 @@ class LossWeights(_Strict):
     decomposition: float = 0.3
     edges: float = 0.0
     flat: float = 0.0
+    halo: float = 0.0
     cross_entropy: float = 1.0
     dice: float = 0.5
     fusion: float = Field(default=1.0, description="scale of all fusion terms")

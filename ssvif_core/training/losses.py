@@ -10,6 +10,7 @@ Fusion terms, with Y visible luminance, T thermal, F fused luminance, all (B, 1,
     decomposition  1 - (corr(F - T, Y) + corr(F - Y, T)) / 2: what one camera adds is the other's
     edges          1 - Q^AB/F: strength and angle of both cameras' edges (`detail_losses.py`)
     flat           noise in flat regions that neither camera has, likewise, in grey levels
+    halo           slope beside strong edges that neither camera has, likewise, grey levels a pixel
 
 Intensity is asked of local means: a pixel-wise maximum erases dark detail (a cable before the sky)
 wherever the other camera is brighter. Decomposition is the sum of correlations of differences
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from ssvif_core.data.pairs import UNKNOWN
 from ssvif_core.training.config import FUSION_TERMS
-from ssvif_core.training.detail_losses import edge_loss, flat_loss
+from ssvif_core.training.detail_losses import edge_loss, flat_loss, halo_loss
 
 __all__ = ["fusion_losses", "segmentation_losses"]
 
@@ -98,7 +99,7 @@ def fusion_losses(
     """The fusion terms that are wanted, unweighted scalars; equations in the module's docstring.
 
     Edges and flat regions are looked at in every pixel: together they cost as much as a fifth of a
-    training step on a CPU.
+    training step on a CPU; halos a fraction of that.
     """
     images = (fused, luma, thermal)
     terms: dict[str, Callable[[], Tensor]] = {
@@ -108,6 +109,7 @@ def fusion_losses(
         "decomposition": lambda: _decomposition(*images),
         "edges": lambda: edge_loss(*images),
         "flat": lambda: flat_loss(*images),
+        "halo": lambda: halo_loss(*images),
     }
     return {name: terms[name]() for name in FUSION_TERMS if name in wanted}
 

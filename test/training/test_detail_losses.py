@@ -1,4 +1,4 @@
-"""Edge and flat-region losses: cases worked out by hand, and the metrics that they stand for."""
+"""Edge, flat-region and halo losses: cases worked out by hand, and the metrics they stand for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 
 from ssvif_core.evaluation.artefacts import flat_artefacts  # noqa: E402
 from ssvif_core.evaluation.fusion_metrics import edge_transfer  # noqa: E402
-from ssvif_core.training.detail_losses import edge_loss, flat_loss  # noqa: E402
+from ssvif_core.evaluation.halos import halo_steepness  # noqa: E402
+from ssvif_core.training.detail_losses import edge_loss, flat_loss, halo_loss  # noqa: E402
 
 
 def _frame(array: np.ndarray) -> torch.Tensor:
@@ -26,11 +27,12 @@ def _texture(seed: int, size: int = 96) -> np.ndarray:
     return (relief - relief.min()) / np.ptp(relief) * 255
 
 
-def test_the_edge_loss_is_one_minus_the_metric():
+def test_the_edge_loss_is_one_minus_the_metric_where_edges_have_one_sign():
     # The metric continues an image with zeros, the loss with itself: fade to black at the border.
     fade = np.outer(np.hanning(96), np.hanning(96))
-    visible, thermal = _texture(0) * fade, _texture(1) * fade
-    for fused in ((visible + thermal) / 2, np.maximum(visible, thermal), visible):
+    visible = _texture(0) * fade
+    thermal = visible**2 / 255  # other strengths, no edge the other way round
+    for fused in ((visible + thermal) / 2, _texture(1) * fade, thermal):
         metric = edge_transfer(*(x.round() for x in (visible, thermal, fused)))
         loss = edge_loss(*(_frame(x.round()) for x in (fused, visible, thermal))).item()
         # The metric's arctan wraps at the vertical, so that +89 and -89 degrees are far apart.
@@ -42,6 +44,41 @@ def test_a_copy_of_two_equal_sources_keeps_every_edge_that_counts():
     # Gains of both sigmoids at a perfect match: 0.9994 / (1 + e^-7.5) * 0.9879 / (1 + e^-4.4).
     best = 0.9994 / (1 + np.exp(-7.5)) * 0.9879 / (1 + np.exp(-4.4))
     assert edge_loss(image, image, image).item() == pytest.approx(1 - best, abs=2e-3)
+
+
+def test_the_weaker_of_two_opposed_edges_asks_for_nothing():
+    weak, strong = np.full((2, 64, 64), 100.0)
+    weak[:, 32:], strong[:, 32:] = 130, 20  # up by 30, down by 80
+    copy = edge_loss(*(_frame(x) for x in (strong, weak, strong))).item()
+    alone = edge_loss(*(_frame(x) for x in (strong, strong, strong))).item()
+    assert copy == pytest.approx(alone, abs=0.015)  # faint noise of the flat parts counts
+    # Modulo pi a rim that shows the weaker edge beside the stronger one would earn something.
+    rim = strong.copy()
+    rim[:, 28:32] -= 50
+    assert edge_loss(*(_frame(x) for x in (rim, weak, strong))).item() > copy + 0.1
+    # Of one sign, both count: a copy of the stronger one keeps the weaker one in part only.
+    same = edge_loss(*(_frame(x) for x in (strong, 200 - weak, strong))).item()
+    assert same > copy + 0.05
+
+
+def test_the_halo_loss_is_the_metric_on_a_rim():
+    columns = np.arange(128)
+    visible = np.where(columns < 64, 230.0, 90.0) + np.zeros((64, 1))
+    thermal = np.where(columns < 64, 10.0, 160.0) + np.zeros((64, 1))
+    rim = np.maximum(visible, thermal) - np.clip(columns - 50, 0, 14) * 4.0 * (columns < 64)
+    loss = halo_loss(*(_frame(x) for x in (rim, visible, thermal))).item()
+    assert loss == pytest.approx(halo_steepness(rim, visible, thermal), rel=0.25)
+    clean = halo_loss(*(_frame(x) for x in (np.maximum(visible, thermal), visible, thermal)))
+    assert clean.item() < 0.02
+
+
+def test_a_frame_without_a_strong_edge_asks_for_no_halo_loss():
+    fused = _frame(_texture(4)).requires_grad_()
+    flat = _frame(np.full((96, 96), 100.0))
+    loss = halo_loss(fused, flat, flat)
+    loss.backward()
+    assert loss.item() == 0
+    assert fused.grad.abs().max() == 0
 
 
 def test_the_flat_loss_is_the_metric_on_a_checkerboard():
