@@ -21,7 +21,7 @@ from ssvif_core.evaluation.fusion_metrics import METRICS, evaluate_fusion
 from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.inference.engine import Engine
 from ssvif_core.models import Model
-from ssvif_core.replay.compare import block_interval
+from ssvif_core.replay.compare import LEAST_PAIRS, block_interval
 from ssvif_core.replay.pictures import Extremes, Picture
 
 __all__ = ["FIGURES", "Figure", "Judged", "Measured", "judge", "measure"]
@@ -185,7 +185,9 @@ def judge(measured: Measured) -> list[Judged]:
         if known.sum() < 2:
             continue
         old, new = old[known], new[known]
-        low, high = block_interval(new - old)
+        # A guard may be too careful; an improvement may not be taken for sure too early.
+        least = 2 if FIGURES[name].guard else LEAST_PAIRS
+        low, high = block_interval(new - old, least=least)
         found.append(
             Judged(
                 name,

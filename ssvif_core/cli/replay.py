@@ -93,9 +93,13 @@ def replay_bags(
         typer.Option(min=0.01, help="Stop after this much [s]."),
     ] = None,
     metrics_every: Annotated[
-        int,
-        typer.Option(min=0, help="Fusion metrics on every n-th pair (they are slow); 0: on none."),
-    ] = 30,
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=0,
+            help="Fusion metrics on every n-th pair (they are slow); 0: on none. Default 30, and 5 "
+            "with --compare, whose intervals need many pairs.",
+        ),
+    ] = None,
     pictures: Annotated[int, typer.Option(min=0, help="Best and worst pairs to show.")] = 3,
     video: Annotated[bool, typer.Option(help="Write fused.mp4.")] = True,
     bag: Annotated[
@@ -158,7 +162,7 @@ def replay_bags(
         stamps=stamps,
         labels_folder=folder,
         label_map=parse_label_map(label_map),
-        metrics_every=metrics_every,
+        metrics_every=(5 if compare else 30) if metrics_every is None else metrics_every,
         video=video,
         bag=bag,
         rerun=rerun,

@@ -12,7 +12,10 @@ import numpy as np
 from ssvif_core.evaluation.fusion_metrics import METRICS
 from ssvif_core.replay.frame_table import FrameTable
 
-__all__ = ["FIGURES", "UNITS", "Difference", "block_interval", "differences", "frames_of_both"]
+__all__ = [
+    "FIGURES", "LEAST_PAIRS", "UNITS", "Difference", "block_interval", "differences",
+    "frames_of_both",
+]  # fmt: skip
 
 #: Figures that are compared, and whether more is better.
 FIGURES: dict[str, bool] = {
@@ -32,6 +35,8 @@ UNITS = {
     "total_ms": "ms",
 }
 RESAMPLES, COVERAGE = 4000, 0.95
+#: A bootstrap of fewer values gives an interval that is much too narrow.
+LEAST_PAIRS = 10
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Difference:
         pairs: how many.
         first, second: means.
         mean: of second - first.
-        low, high: 95 % confidence interval of that mean; NaN for fewer than 2 pairs.
+        low, high: 95 % confidence interval of that mean; NaN for fewer than 10 pairs.
     """
 
     figure: str
@@ -57,6 +62,8 @@ class Difference:
     @property
     def verdict(self) -> str:
         """Of the second against the first, in a word or two."""
+        if np.isnan(self.low):
+            return "too few pairs"
         if not (self.low > 0 or self.high < 0):
             return "no difference shown"
         return "better" if (self.mean > 0) == FIGURES[self.figure] else "worse"
@@ -85,7 +92,9 @@ def _by_index(table: FrameTable, column: str) -> dict[int, float]:
     return {int(i): float(v) for i, v in sorted(pairs)}
 
 
-def block_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+def block_interval(
+    values: np.ndarray, seed: int = 0, least: int = LEAST_PAIRS
+) -> tuple[float, float]:
     """95 % interval of the mean of a series by the circular block bootstrap.
 
     Neighbouring frames are alike; a bootstrap of single frames would take them for independent and
@@ -95,12 +104,13 @@ def block_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     Args:
         values: (n,) float64 in order of time.
         seed: of the draws.
+        least: fewer values get no interval; at least 2.
 
     Returns:
-        Lower and upper end; NaN for n < 2.
+        Lower and upper end; NaN for n < `least`.
     """
     n = len(values)
-    if n < 2:
+    if n < least:
         return float("nan"), float("nan")
     length = int(np.ceil(np.sqrt(n)))
     ring = np.concatenate([[0.0], np.cumsum(np.concatenate([values, values[: length - 1]]))])

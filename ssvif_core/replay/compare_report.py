@@ -129,7 +129,7 @@ def _row(difference: Difference) -> dict[str, Any]:
 
 def _card(first: Run, run: Run, list_: list[Difference]) -> Card:
     """What is better and what is worse, by enough to matter; of the times, by how much."""
-    shown = [d for d in list_ if d.verdict != "no difference shown"]
+    shown = [d for d in list_ if d.verdict in ("better", "worse")]
     large = [d for d in shown if abs(d.mean) > MATTERS * abs(d.first)]
     named = {word: [d.figure for d in large if d.verdict == word] for word in ("better", "worse")}
     word = ", ".join(f"{len(figures)} {word}" for word, figures in named.items() if figures)

@@ -50,7 +50,7 @@ def _row(d: Difference) -> str:
 def _plot(d: Difference) -> str:
     """Two cells: mean and interval in per cent of the first's mean, drawn and in figures."""
     if not math.isfinite(d.low):
-        return "<td></td><td>too few pairs</td>"
+        return "<td></td><td></td>"
     if not d.first:
         return f"<td></td><td>{d.low:+.4g} to {d.high:+.4g}, no percentage of 0</td>"
     percent = [100 * value / abs(d.first) for value in (d.low, d.mean, d.high)]
