@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 import time
@@ -30,7 +31,9 @@ def read(monitor, keys, timeout_s=10.0):
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="no Linux")
 def test_this_process_is_seen_as_it_is():
     before = process_usage()
-    ballast = bytearray(os.urandom(32 << 20))
+    # Not from malloc, which may still hold what an earlier test gave back.
+    ballast = mmap.mmap(-1, 32 << 20)
+    ballast.write(bytes(range(256)) * (1 << 17))
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
