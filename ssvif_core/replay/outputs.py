@@ -99,6 +99,7 @@ class OutputBag:
         self._bag = BagWriter(path, "mcap", "zstd")
         self._card = card
         self._begun = False
+        self._last_ns = 0
 
     def __enter__(self) -> OutputBag:
         self._bag.__enter__()
@@ -116,11 +117,13 @@ class OutputBag:
         """Write one pair.
 
         Args:
-            time_ns: when the node would have published it, had it dropped nothing.
+            time_ns: when the node would have published it, had it dropped nothing; a pair that
+                would overtake the one before it comes right after that.
             stamp_ns: of the visible frame.
             result: of the pipeline.
             info: the visible camera's CameraInfo, or None.
         """
+        time_ns = self._last_ns = max(time_ns, self._last_ns + 1)
         if not self._begun:
             self._begun = True
             self._bag.text("/fusion/label_info", time_ns, self._label_info(), latched=True)
