@@ -12,12 +12,7 @@ import typer
 from rich.console import Console
 
 from ssvif_core.adapt.judge import Judged, Measured, judge, measure
-from ssvif_core.adapt.material import (
-    FolderMaterial,
-    Material,
-    RecordedMaterial,
-    engine_for,
-)
+from ssvif_core.adapt.material import FolderMaterial, Material, RecordedMaterial
 from ssvif_core.adapt.report import REPORT, lines, write_report
 from ssvif_core.adapt.split import LEAST_PAIRS
 from ssvif_core.adapt.target import digest, files_of, target_path
@@ -30,7 +25,7 @@ from ssvif_core.inference.engine import Engine
 from ssvif_core.models import Model, in_precision, open_model
 from ssvif_core.replay.pairs import STAMPS
 from ssvif_core.replay.recording import TopicChoice
-from ssvif_core.replay.settings import NodeSettings, read_settings
+from ssvif_core.replay.settings import NodeSettings, engine_for, read_settings
 
 if TYPE_CHECKING:
     from ssvif_core.training.config import TrainingConfig
@@ -271,7 +266,7 @@ def _measured(job: _Job, new: Model) -> Measured:
 
     def engine(size: tuple[int, int]) -> Engine:
         if size not in engines:
-            engines[size] = engine_for(new, job.settings, size)
+            engines[size], _ = engine_for(new, job.settings, size)
         return engines[size]
 
     with progress_bar() as bar, _stoppable():

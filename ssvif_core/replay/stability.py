@@ -83,8 +83,7 @@ class Look:
 
 
 class Stability:
-    """Compares each pair with the one before: `step`, or its two halves, which keep nothing and
-    may be called from any thread.
+    """Compares each pair with the one before. Keeps nothing; may be called from any thread.
 
     Args:
         warp: takes a uint8 mask on the thermal image's grid to the visible one's (height, width).
@@ -92,23 +91,6 @@ class Stability:
 
     def __init__(self, warp: Warp = resized) -> None:
         self._warp, self._warping = warp, threading.Lock()
-        self._before: Look | None = None
-
-    def step(
-        self,
-        stamp_s: float,
-        visible: np.ndarray,
-        counts: np.ndarray,
-        thermal: np.ndarray,
-        fused: np.ndarray,
-        labels: np.ndarray,
-    ) -> dict[str, float]:
-        """The figures of this pair against the one before; arguments as of `look`."""
-        before, self._before = (
-            self._before,
-            self.look(stamp_s, visible, counts, thermal, fused, labels),
-        )
-        return self.compare(before, self._before)
 
     def look(
         self,

@@ -63,6 +63,25 @@ def test_it_answers_like_onnxruntime(name, frame_pairs):
 
 
 @needs_openvino
+@pytest.mark.parametrize("name", ["base", "tiny"])
+def test_in_bf16_it_answers_nearly_alike(name, frame_pairs):
+    model = open_model(name)
+    engine = OpenVinoEngine(model, replace(EXACT, precision="auto"))
+    if engine.describe()["precision"] != "bf16":
+        pytest.skip("this CPU does not compute in bf16")
+    reference, agreements = OnnxRuntimeEngine(model, EXACT), []
+    for visible, thermal, _ in frame_pairs:
+        fused, labels = engine.infer(visible, thermal)
+        wanted, wanted_labels = reference.infer(visible, thermal)
+        difference = np.abs(fused.astype(int) - wanted)
+        assert difference.max() <= 8
+        assert difference.mean() <= 0.5
+        agreements.append((labels == wanted_labels).mean())
+    assert np.mean(agreements) >= 0.995, agreements  # over all frames, as the bar of fp16
+    engine.close()
+
+
+@needs_openvino
 def test_the_size_may_change_from_frame_to_frame():
     model = open_model("tiny")
     engine, reference = OpenVinoEngine(model, EXACT), OnnxRuntimeEngine(model, EXACT)
