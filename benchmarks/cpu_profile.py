@@ -5,7 +5,8 @@
 One thread, so that a node's time is work and not waiting. Convolutions are given with the part of
 the CPU's peak that they reach: the peak is a large matrix product in single precision, by NumPy or
 by ONNX Runtime, whichever is faster, measured in turns with the model in the same run. (OpenBLAS
-takes its AVX2 kernels on CPUs that it does not know: half of what one with AVX-512 can do.) Writes benchmarks/results/cpu_profile.json.
+takes its AVX2 kernels on CPUs that it does not know: half of what one with AVX-512 can do.) Writes
+benchmarks/results/cpu_profile.json.
 """
 
 from __future__ import annotations
