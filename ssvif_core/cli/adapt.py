@@ -18,6 +18,7 @@ from ssvif_core.adapt.split import LEAST_PAIRS
 from ssvif_core.adapt.target import digest, files_of, target_path
 from ssvif_core.adapt.training_pairs import write_pairs
 from ssvif_core.adapt.verdict import Verdict, decide
+from ssvif_core.cli.options import Params, Stamps, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.bag_files import is_bag
 from ssvif_core.errors import SsvifError
@@ -88,26 +89,14 @@ def adapt(
         float, typer.Option(min=0.01, help="Pairs to train on are this far apart at least [s].")
     ] = 0.5,
     limit: Annotated[int, typer.Option(min=8, help="Pairs to train on at most.")] = 400,
-    params: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Parameter file of the node: pairing, gain, registration, model."),
-    ] = None,
+    params: Params = None,
     recipe: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Training file instead of the built-in one, config/training/adapt.yaml."),
     ] = None,
-    visible_topic: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Default: found by type, name and encoding."),
-    ] = None,
-    thermal_topic: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Default: found likewise."),
-    ] = None,
-    stamps: Annotated[
-        str,
-        typer.Option(help="header: pair as the node; receive: by times of receipt."),
-    ] = "header",
+    visible_topic: VisibleTopic = None,
+    thermal_topic: ThermalTopic = None,
+    stamps: Stamps = "header",
     device: Annotated[str, typer.Option(help="To train on: auto, cpu, cuda, ...")] = "auto",
 ) -> None:
     """Train a model on a recording of your own cameras, without labels, and see if it helped.
