@@ -82,12 +82,21 @@ def test_an_engine_from_elsewhere_is_not_used(stored):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"format": 1}', '{"format": 99, "key": {"a": 1}}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"format": 1}',
+        '{"format": 99, "key": {"a": 1}}',
+        '{"format": 1, "key": "x", "sha256": ""}',
+    ],
 )
 def test_a_damaged_description_is_not_used(stored, text):
     cache, path, key = stored
     (path.parent / (path.name + ".json")).write_text(text)
     assert cache.find(path, key)[0] is None
+    assert isinstance(cache.entries()[0].key, dict)  # of which `ssvif engine list` makes a row
 
 
 def test_an_engine_that_others_may_write_is_not_used(stored):
@@ -95,6 +104,26 @@ def test_an_engine_that_others_may_write_is_not_used(stored):
     path.chmod(0o666)
     plan, why = cache.find(path, key)
     assert plan is None and "others may write" in why
+
+
+def test_an_engine_that_cannot_be_read_is_not_used(stored):
+    cache, path, key = stored
+    sidecar = path.parent / (path.name + ".json")
+    sidecar.unlink()
+    sidecar.mkdir()  # root, who may run this, can read every file
+    plan, why = cache.find(path, key)
+    assert plan is None and "cannot be read" in why
+    assert "cannot be read" in cache.entries()[0].problem
+
+
+def test_a_folder_that_cannot_be_is_one_clear_error(tmp_path):
+    cache, model = EngineCache(tmp_path / ("x" * 300)), open_model("tiny")
+    path = cache.path_of(model, EngineOptions())
+    key = EngineKey.of(model, EngineOptions(), "10.3.0", ORIN)
+    plan, why = cache.find(path, key)
+    assert plan is None and "cannot be read" in why
+    with pytest.raises(SsvifError, match=r"Cannot write.*SSVIF_ENGINES"), cache.lock(path):
+        pass
 
 
 def test_before_the_first_build_it_says_so(tmp_path):

@@ -95,7 +95,27 @@ def test_a_size_outside_the_range_is_refused():
 
 def test_there_is_no_dla_here():
     with pytest.raises(SsvifError, match="no DLA core 0"):
+        build_plan(rtx, open_model(FOLDER / "tiny.fp16.onnx"), EngineOptions(dla_core=0))
+
+
+def test_an_fp32_file_is_refused_for_the_dla_which_would_compute_nothing_of_it():
+    with pytest.raises(SsvifError, match="precision fp16"):
         build_plan(rtx, open_model("tiny"), EngineOptions(dla_core=0))
+
+
+def test_timings_that_are_damaged_do_not_stop_the_build():
+    assert build_plan(rtx, open_model("tiny"), EngineOptions(), timing_cache=b"damaged").plan
+
+
+def test_a_tensorrt_that_does_not_start_is_one_clear_error():
+    log = api.make_logger(rtx)
+
+    def null_pointer(_):
+        log.log(rtx.ILogger.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")  # as all versions do
+
+    with pytest.raises(SsvifError, match=r"does not start: CUDA init.*35.*driver"):
+        api.make(null_pointer, log)
 
 
 def test_an_engine_is_built_once_and_again_when_something_changes(tmp_path, caplog):
