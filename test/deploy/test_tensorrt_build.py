@@ -107,6 +107,22 @@ def test_timings_that_are_damaged_do_not_stop_the_build():
     assert build_plan(rtx, open_model("tiny"), EngineOptions(), timing_cache=b"damaged").plan
 
 
+def test_kernels_that_were_skipped_for_want_of_memory_are_counted_once_each():
+    log = api.make_logger(rtx)
+    for number in (44, 45):  # as TensorRT 8.5 to 10.3 say it on an Orin
+        log.log(
+            rtx.ILogger.WARNING,
+            "Tactic Device request: 1000MB Available: 302MB. Device memory is insufficient to use "
+            "tactic.",
+        )
+        log.log(
+            rtx.ILogger.WARNING,
+            f"UNSUPPORTED_STATE: Skipping tactic {number} due to insufficient memory on requested "
+            "size of 1048576000 detected for tactic 0x6e2a3c7a7fc5e4e1.",
+        )
+    assert log.out_of_memory == 2
+
+
 def test_a_tensorrt_that_does_not_start_is_one_clear_error():
     log = api.make_logger(rtx)
 
