@@ -149,12 +149,15 @@ def is_strongly_typed(trt: Any) -> bool:
 
 
 def set_precision(trt: Any, network: Any, config: Any, precision: str) -> None:
-    """Have weakly typed TensorRT (8.x) follow the precision that is in the graph.
+    """Have TensorRT follow the precision that is in the graph.
 
-    Elsewhere the graph alone decides, and there is nothing to do. 8.x computes in half precision or
-    int8 only where a flag allows it, and may then do so anywhere: the arithmetic on grey levels,
-    which the file keeps in fp32, is held there layer by layer.
+    Strongly typed, the graph alone decides, but for fp32, which is TF32 by default: as coarse as
+    fp16. 8.x computes in half precision or int8 only where a flag allows it, and may then do so
+    anywhere: the arithmetic on grey levels, which the file keeps in fp32, is held there layer by
+    layer.
     """
+    if precision == "fp32":
+        config.clear_flag(trt.BuilderFlag.TF32)
     if is_strongly_typed(trt) or precision == "fp32":
         return
     config.set_flag(trt.BuilderFlag.FP16)

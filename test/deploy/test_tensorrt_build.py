@@ -56,6 +56,15 @@ def test_the_network_is_strongly_typed_and_has_the_contract():
     assert {t.dtype for t in inputs + outputs} == {rtx.uint8}
 
 
+def test_who_asks_for_fp32_does_not_get_tf32():
+    builder = rtx.Builder(api.make_logger(rtx))
+    network, config = api.create_network(rtx, builder), builder.create_builder_config()
+    api.set_precision(rtx, network, config, "fp16")
+    assert config.get_flag(rtx.BuilderFlag.TF32)
+    api.set_precision(rtx, network, config, "fp32")
+    assert not config.get_flag(rtx.BuilderFlag.TF32)
+
+
 def test_progress_is_told_and_can_end_the_build():
     seen: list[tuple[str, int, int]] = []
 
