@@ -218,7 +218,10 @@ class EngineCache:
         try:
             self._make_folder()
             partial.touch(mode=0o600)
-            partial.write_bytes(content)
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # robots are switched off without being asked
             os.replace(partial, path)
         except OSError as error:
             raise _unwritable(path, error) from error

@@ -124,7 +124,10 @@ class TensorRtEngine:
         for name in INPUTS:
             self._buffers[name].upload(self._stream)
         if not self._context.execute_async_v3(int(self._stream.handle)):
-            raise SsvifError(f"TensorRT could not run: {api.last_error(self._log)}.")
+            raise SsvifError(
+                f"TensorRT could not run: {api.last_error(self._log)}. If it goes on, build the "
+                "engine anew: ssvif engine build --force, with the same options."
+            )
         for name in OUTPUTS:
             self._buffers[name].download(self._stream)
 
