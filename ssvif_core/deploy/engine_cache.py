@@ -75,13 +75,28 @@ def _size(rows_columns: tuple[int, int]) -> str:
     return f"{rows_columns[1]}x{rows_columns[0]}"
 
 
-def differences(cached: dict[str, Any], wanted: EngineKey) -> list[str]:
-    """What is not the same, cached and wanted side by side; empty: the engine fits."""
+def differences(cached: dict[str, Any], wanted: EngineKey, or_wider: bool = False) -> list[str]:
+    """What is not the same, cached and wanted side by side; empty: the engine fits.
+
+    `or_wider`: for a single size, an engine for a range around it will do.
+    """
+    single = wanted.smallest == wanted.size == wanted.largest
+    ignored = ("smallest", "largest") if or_wider and single and _spans(cached, wanted) else ()
     return [
         f"{name}: cached {_short(cached.get(name))}, wanted {_short(value)}"
         for name, value in asdict(wanted).items()
-        if cached.get(name) != value
+        if cached.get(name) != value and name not in ignored
     ]
+
+
+def _spans(cached: dict[str, Any], wanted: EngineKey) -> bool:
+    """Whether the cached range holds the wanted size, in both directions."""
+    texts = cached.get("smallest"), wanted.size, cached.get("largest")
+    try:
+        low, size, high = ([int(part) for part in str(text).split("x")] for text in texts)
+    except ValueError:
+        return False
+    return all(a <= b <= c for a, b, c in zip(low, size, high, strict=False))
 
 
 def _short(value: Any) -> str:
@@ -166,8 +181,8 @@ class EngineCache:
             return Entry(path, about, _unreadable(error))
         return Entry(path, about, "")
 
-    def find(self, path: Path, key: EngineKey) -> tuple[bytes | None, str]:
-        """The plan in `path` if it fits `key`.
+    def find(self, path: Path, key: EngineKey, or_wider: bool = False) -> tuple[bytes | None, str]:
+        """The plan in `path` if it fits `key`; `or_wider` as in `differences`.
 
         Returns:
             The plan or None, and, where it is None, why in one sentence.
@@ -180,7 +195,7 @@ class EngineCache:
         entry = self.look(path)
         if entry.problem:
             return None, f"{path} cannot be used: {entry.problem}"
-        unlike = differences(entry.key, key)
+        unlike = differences(entry.key, key, or_wider)
         if unlike:
             return None, f"{path} was built for something else: {'; '.join(unlike)}"
         return path.read_bytes(), ""

@@ -30,7 +30,7 @@ MISSING = (
 )
 NO_GPU = (
     "Check that `nvidia-smi` (Jetson: `tegrastats`) sees a GPU; in a container, that the GPU is "
-    "passed in."
+    "passed in; on a Jetson, that the user is in the groups video and render."
 )
 
 

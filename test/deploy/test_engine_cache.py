@@ -67,6 +67,28 @@ def test_whatever_matters_makes_it_another_engine(stored, field, value):
     assert field in why and "cached" in why and "wanted" in why
 
 
+@pytest.mark.parametrize(
+    ("smallest", "largest", "fits"),
+    [
+        ((480, 640), (480, 640), True),
+        ((240, 320), (1024, 1280), True),
+        ((480, 640), (1024, 1280), True),
+        ((240, 320), (480, 320), False),
+        ((720, 1280), (1024, 1280), False),
+    ],
+)
+def test_an_engine_for_a_range_is_loaded_for_a_size_within(smallest, largest, fits, tmp_path):
+    cache, model, wanted = EngineCache(tmp_path), open_model("tiny"), EngineOptions()
+    path = cache.path_of(model, wanted)
+    made = replace(wanted, smallest=smallest, largest=largest)
+    cache.store(path, EngineKey.of(model, made, "10.3.0", ORIN), PLAN, 1.0)
+    key = EngineKey.of(model, wanted, "10.3.0", ORIN)
+    assert (cache.find(path, key, or_wider=True)[0] == PLAN) is fits
+    assert (cache.find(path, key)[0] == PLAN) is (smallest == largest)  # to build is to ask for it
+    other = replace(key, tensorrt="10.4.0")
+    assert cache.find(path, other, or_wider=True)[0] is None
+
+
 def test_a_truncated_engine_is_not_used(stored):
     cache, path, key = stored
     path.write_bytes(PLAN[:-10])
