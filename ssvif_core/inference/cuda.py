@@ -42,7 +42,7 @@ def _runtime() -> Any:
     except ImportError:
         pass
     try:
-        from cuda import cudart  # type: ignore[attr-defined]  # cuda-python before 12.8
+        from cuda import cudart  # type: ignore[attr-defined]  # an older cuda-python
 
         return cudart
     except ImportError as error:
@@ -53,7 +53,7 @@ def _call(what: str, function: Callable[..., tuple[Any, ...]], *arguments: Any) 
     """The value of a CUDA call, or an error that says what failed and what may help."""
     try:
         error, *values = function(*arguments)
-    except RuntimeError as missing:  # cuda-python before 12.8, where there is no driver
+    except RuntimeError as missing:  # cuda-python before 12.9, where there is no driver
         raise SsvifError(f"{what} failed: {missing}. {NO_GPU}") from missing
     if int(error):
         runtime = _runtime()

@@ -17,7 +17,7 @@ def test_without_a_gpu_the_error_says_what_to_do():
 
 
 def without_driver(*_):
-    """What every call of cuda-python 11.8, 12.2 and 12.6 does where there is no driver."""
+    """What every call of cuda-python 11.8, 12.2, 12.6 and 12.8 does where there is no driver."""
     raise RuntimeError("Failed to dlopen libcuda.so.1")
 
 
