@@ -54,6 +54,7 @@ PARTS = [
     Part("torch", "training, export", "pip install '.[train]'"),
     Part("onnx", "export", "pip install '.[train]'"),
     Part("matplotlib", "reports of training runs", "pip install '.[train]'"),
+    Part("PIL", "folders of pairs", "pip install '.[train]'"),
     Part("rosbags", "recordings", "pip install '.[bags]'"),
 ]
 
@@ -69,11 +70,16 @@ def doctor() -> None:
         f"{os.cpu_count()} cores, ROS_DISTRO={os.environ.get('ROS_DISTRO', 'not set')}"
     )
     table = Table("package", "for", "state", title="Packages", title_justify="left")
+    remedies: dict[str, list[str]] = {}
     for part in PARTS:
         version = _version(part.module)
-        state = f"[green]{version}[/]" if version else f"[yellow]missing[/]: {escape(part.remedy)}"
+        state = f"[green]{version}[/]" if version else "[yellow]missing[/]"
         table.add_row(part.module, part.purpose, state)
+        if not version:
+            remedies.setdefault(part.remedy, []).append(part.module)
     console.print(table)
+    for remedy, modules in remedies.items():  # below the table, where no column breaks a command
+        console.print(f"{', '.join(modules)}: {escape(remedy)}", highlight=False, soft_wrap=True)
     if not _check_engines(console):
         raise SsvifError("No engine can run a shipped model: install one from the table above.")
 
