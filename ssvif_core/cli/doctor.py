@@ -49,6 +49,7 @@ PARTS = [
     Part("sensor_msgs", "live node", "pip install '.[ros]'   (robot: a ROS 2 installation)"),
     Part("message_filters", "live node (optional)", "apt install ros-$ROS_DISTRO-message-filters"),
     Part("cv_bridge", "unusual encodings (optional)", "apt install ros-$ROS_DISTRO-cv-bridge"),
+    Part("tf2_msgs", "pose of /tf_static (optional)", "apt install ros-$ROS_DISTRO-tf2-msgs"),
     Part("vision_msgs", "label info (optional)", "apt install ros-$ROS_DISTRO-vision-msgs"),
     Part("launch_ros", "ros2 launch", "apt install ros-$ROS_DISTRO-launch-ros"),
     Part("torch", "training, export", "pip install '.[train]'"),

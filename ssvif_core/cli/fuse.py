@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import cv2
 import numpy as np
@@ -48,7 +48,7 @@ def fuse(
         ),
     ] = "auto",
     calibration: Annotated[
-        Path | None,
+        Optional[Path],  # noqa: UP045 - typer evaluates annotations, and Ubuntu's 0.9 knows no `|`
         typer.Option(help="File of `ssvif calibrate`; without: both have the same field of view."),
     ] = None,
 ) -> None:
