@@ -79,7 +79,16 @@ def main() -> None:
     try:
         app()
     except SsvifError as error:
-        Console(stderr=True).print(
-            f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True
-        )
+        _say(str(error))
         sys.exit(STOPPED if isinstance(error, StoppedError) else 1)
+    except OSError as error:
+        if error.filename is None:
+            raise  # a bug, not a file of the user's
+        _say(f"Cannot use {error.filename}: {error.strerror}. Check the path, permissions, space.")
+        sys.exit(1)
+
+
+def _say(reason: str) -> None:
+    Console(stderr=True).print(
+        f"[bold red]error:[/] {escape(reason)}", highlight=False, soft_wrap=True
+    )
