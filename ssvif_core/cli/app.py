@@ -1,6 +1,8 @@
-"""The `ssvif` command: gathers the verbs and turns user errors into one line."""
+"""The `ssvif` command: gathers the verbs and turns user errors into one line.
 
-from __future__ import annotations
+The typer of Ubuntu 24.04 (0.9) reads annotations only where they are no strings, and knows
+`Optional[X]` but not `X | None`: hence no `from __future__ import annotations` in files of verbs.
+"""
 
 import logging
 import sys

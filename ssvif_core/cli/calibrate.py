@@ -1,7 +1,5 @@
 """`ssvif calibrate`: the file that says where thermal pixels lie in the visible image."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
@@ -47,7 +45,7 @@ def calibrate(
         Path, typer.Option("--output", "-o", help="File to write; a picture goes beside it.")
     ] = Path("calibration.yaml"),
     pattern: Annotated[
-        Optional[str],  # noqa: UP045 - typer evaluates annotations, and Ubuntu's 0.9 knows no `|`
+        Optional[str],  # noqa: UP045 - see app.py
         typer.Option(help="Use a board that both see: chessboard, circles, or asymmetric."),
     ] = None,
     grid: Annotated[

@@ -1,7 +1,5 @@
 """`ssvif doctor`: what is installed, what works, what is missing and how to get it."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import importlib.util

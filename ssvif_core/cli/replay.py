@@ -1,7 +1,5 @@
 """`ssvif replay`: recordings through the node's pairing and pipeline, measured."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -34,7 +32,7 @@ def replay_bags(
         "replay"
     ),
     params: Annotated[
-        Optional[Path],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        Optional[Path],  # noqa: UP045 - see app.py
         typer.Option(help="Parameter file of the node, as config/fusion.yaml; options win."),
     ] = None,
     model: Annotated[

@@ -7,9 +7,12 @@ in for such a machine.
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import re
 import subprocess
 import sys
+import types
+import typing
 
 import pytest
 import typer
@@ -78,6 +81,22 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(ssvif):
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "works" in answer.stdout
     assert "torch, onnx, matplotlib, PIL: pip install '.[train]'" in answer.stdout
+
+
+def commands(group=app):
+    """The functions behind the verbs, those of groups included."""
+    yield from (command.callback for command in group.registered_commands)
+    for below in group.registered_groups:
+        yield from commands(below.typer_instance)
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=lambda command: command.__name__)
+def test_the_typer_of_ubuntu_24_04_understands_every_option(command):
+    # Version 0.9 takes annotations as they stand: no strings, and Optional[X] for `X | None`.
+    for name, parameter in inspect.signature(command).parameters.items():
+        assert typing.get_origin(parameter.annotation) is typing.Annotated, name
+        (kind, *_) = typing.get_args(parameter.annotation)
+        assert not isinstance(kind, types.UnionType), name
 
 
 @pytest.mark.parametrize("verb", VERBS)
