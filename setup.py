@@ -29,7 +29,7 @@ RUNTIME = [
 BAGS = ["rosbags>=0.11.9,<0.12"]
 REPLAY = [*BAGS, 'pyarrow>=26,<27; python_version >= "3.11"']
 
-RERUN = ["rerun-sdk>=0.41,<0.42"]
+RERUN = ['rerun-sdk>=0.41,<0.42; python_version >= "3.11"']
 
 # `ssvif replay --cluster`: the scheduler's client, and what `dask worker` needs.
 CLUSTER = ["distributed>=2026.8,<2026.9"]

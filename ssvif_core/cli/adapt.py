@@ -1,7 +1,5 @@
 """`ssvif adapt`: a recording of your cameras -> a model that learnt them, and if it helps."""
 
-from __future__ import annotations
-
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,7 +47,7 @@ class _Job:
     material: Material
     old: Model
     settings: NodeSettings
-    config: TrainingConfig
+    config: "TrainingConfig"
     output: Path
     target: Path
     asked: str
@@ -71,7 +69,7 @@ def adapt(
         Path, typer.Option("--output", "-o", help="Folder for pairs, training, model and report.")
     ],
     model: Annotated[
-        Optional[str],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        Optional[str],  # noqa: UP045 - see app.py
         typer.Option(help="base, tiny, or an ONNX model: what to start from. Default: --params'."),
     ] = None,
     name: Annotated[

@@ -1,7 +1,5 @@
 """`ssvif evaluate`: fused images and masks of models, beside methods that need no learning."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -39,7 +37,7 @@ __all__ = ["evaluate"]
 
 def evaluate(
     models: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        Optional[list[str]],  # noqa: UP045 - see app.py
         typer.Argument(help="base, tiny, or paths of ONNX models; none: the baselines alone."),
     ] = None,
     data: Annotated[

@@ -1,7 +1,5 @@
 """`ssvif export`: a checkpoint or an fp32 model becomes an ONNX model with its card."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +58,7 @@ def export(
         str, typer.Option(help="fp32; fp16: for NVIDIA GPUs; int8: for Jetson and DLA.")
     ] = "fp32",
     calibrate: Annotated[
-        Optional[str],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        Optional[str],  # noqa: UP045 - see app.py
         typer.Option(
             help="For int8, what the cameras will see: a folder of pairs, a rosbag, or "
             f"'{SIMULATION}'; default: that of --frames."
@@ -166,7 +164,7 @@ class _Source:
         notes: sections of the card.
     """
 
-    network: FusionNetwork
+    network: "FusionNetwork"
     classes: list[str]
     mode: str
     name: str | None

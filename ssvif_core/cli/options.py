@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["LabelMap", "Labels", "Params", "Stamps", "ThermalTopic", "VisibleTopic"]
 
-# typer evaluates annotations on Python 3.10 as well, hence Optional.
+# typer evaluates annotations on Python 3.10 as well, hence Optional (see app.py).
 Params = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(help="Parameter file of the node, as config/fusion.yaml; options win."),

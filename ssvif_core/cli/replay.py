@@ -1,7 +1,5 @@
 """`ssvif replay`: recordings through the node's pairing and pipeline, measured."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -36,7 +34,7 @@ def replay_bags(
     ),
     params: Params = None,
     model: Annotated[
-        Optional[str],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        Optional[str],  # noqa: UP045 - see app.py
         typer.Option(help="base, tiny, or the path of an ONNX model."),
     ] = None,
     engine: Annotated[
