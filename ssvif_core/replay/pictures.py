@@ -11,7 +11,7 @@ import numpy as np
 
 from ssvif_core.imaging.panels import panel_row
 
-__all__ = ["Extremes", "Picture"]
+__all__ = ["Extremes", "Picture", "jpeg_of"]
 
 PANEL_HEIGHT, JPEG_QUALITY = 224, 82
 
@@ -37,31 +37,35 @@ class Extremes:
         self._count, self._sign = count, 1.0 if greatest else -1.0
         self._kept: list[tuple[float, Picture]] = []
 
-    def offer(
-        self, value: float, index: int, time_s: float, panels: Callable[[], dict[str, np.ndarray]]
-    ) -> None:
-        """Consider a pair; NaN is never kept. `panels` gives caption -> RGB or gray image."""
+    def offer(self, value: float, index: int, time_s: float, picture: Callable[[], bytes]) -> bool:
+        """Consider a pair; NaN is never kept. `picture` gives its JPEG, if it is, see `jpeg_of`.
+
+        Returns:
+            Whether it is among the kept ones now.
+        """
         if value != value or not self._count:
-            return
+            return False
         rank = self._sign * value
         near = [entry for entry in self._kept if abs(entry[1].time_s - time_s) < 1.0]
         if near and max(near)[0] >= rank:
-            return
+            return False
         if not near and len(self._kept) == self._count and self._kept[0][0] >= rank:
-            return
+            return False
         for entry in near:
             self._kept.remove(entry)
-        self._kept.append((rank, Picture(value, index, time_s, _jpeg(panels()))))
+        self._kept.append((rank, Picture(value, index, time_s, picture())))
         heapq.heapify(self._kept)
         while len(self._kept) > self._count:
             heapq.heappop(self._kept)
+        return True
 
     def pictures(self) -> list[Picture]:
         """The most extreme first."""
         return [picture for _, picture in sorted(self._kept, reverse=True)]
 
 
-def _jpeg(panels: dict[str, np.ndarray]) -> bytes:
+def jpeg_of(panels: dict[str, np.ndarray]) -> bytes:
+    """Panels side by side: caption -> (H, W, 3) RGB or (H, W) gray, uint8."""
     images = []
     for image in panels.values():
         width = max(1, round(image.shape[1] * PANEL_HEIGHT / image.shape[0]))
