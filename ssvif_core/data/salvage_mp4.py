@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import struct
 from collections.abc import Iterator
+from mmap import mmap
 from pathlib import Path
 
 from ssvif_core.errors import SsvifError
@@ -20,8 +21,8 @@ __all__ = ["has_index", "salvage_video"]
 #: Of a box: its length with this head, and its kind. 0: to the end of the file; 1: 64 bits follow.
 HEAD = struct.Struct(">I4s")
 TO_THE_END, LONG = 0, 1
-#: What a header begins with: visual_object_sequence_start_code.
-BEGIN = b"\x00\x00\x01\xb0"
+#: What a header begins with, and a frame: visual_object_sequence_start_code, vop_start_code.
+BEGIN, FRAME = b"\x00\x00\x01\xb0", b"\x00\x00\x01\xb6"
 
 
 def has_index(video: Path) -> bool:
@@ -35,19 +36,22 @@ def salvage_video(killed: Path, like: Path, to: Path) -> None:
     Args:
         killed: .mp4 file without index.
         like: whole .mp4 file that the same writer has made, of the same size and rate.
-        to: file to write, .m4v. Its last frame may not be whole.
+        to: file to write, .m4v. The last frame, which may be torn, is left out.
 
     Raises:
-        SsvifError: there is no frame, or no header.
+        SsvifError: it was killed before its first frame, or there is no header.
     """
     frames = next((begin for kind, begin, _ in _boxes(killed) if kind == b"mdat"), None)
     if frames is None:
         raise SsvifError(f"{killed} holds no frame.")
-    header = _header(like)
-    with killed.open("rb") as source, to.open("wb") as stream:
+    with killed.open("rb") as source, to.open("w+b") as stream:
         source.seek(frames)
-        stream.write(header)
+        stream.write(_header(like))
         shutil.copyfileobj(source, stream)
+        stream.flush()
+        with mmap(stream.fileno(), 0) as content:
+            last = content.rfind(FRAME)
+        stream.truncate(max(0, last))
 
 
 def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:

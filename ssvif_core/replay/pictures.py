@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from ssvif_core.imaging.panels import panel_row
 
-__all__ = ["Extremes", "Picture", "jpeg_of"]
+__all__ = ["EXTREMES", "Extremes", "Picture", "jpeg_of", "offer"]
+
+#: Pairs that are drawn: title -> column, and which end of it.
+EXTREMES = {
+    "Worst by Qabf": ("Qabf", False),
+    "Best by Qabf": ("Qabf", True),
+    "Most flicker of the fused image": ("flicker_fused", True),
+    "Worst masks (IoU of objects)": ("iou_objects", False),
+}
 
 PANEL_HEIGHT, JPEG_QUALITY = 224, 82
 
@@ -62,6 +71,26 @@ class Extremes:
     def pictures(self) -> list[Picture]:
         """The most extreme first."""
         return [picture for _, picture in sorted(self._kept, reverse=True)]
+
+
+def offer(
+    extremes: Mapping[str, Extremes], row: Mapping[str, Any], picture: Callable[[], bytes]
+) -> bytes:
+    """Consider a pair for each of `EXTREMES`.
+
+    Args:
+        extremes: title -> the pairs that are kept.
+        row: of the table.
+        picture: gives its JPEG.
+
+    Returns:
+        The JPEG, if any has kept it, or nothing.
+    """
+    drawn = cache(picture)
+    for title, (column, _) in EXTREMES.items():
+        value = row.get(column, float("nan"))
+        extremes[title].offer(value, row["index"], row["time_s"], drawn)
+    return drawn() if drawn.cache_info().currsize else b""
 
 
 def jpeg_of(panels: dict[str, np.ndarray]) -> bytes:

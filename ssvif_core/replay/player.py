@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ssvif_core.errors import SsvifError
@@ -22,7 +23,7 @@ from ssvif_core.replay.in_order import Crew, Relay
 from ssvif_core.replay.journal import Entry, Journal
 from ssvif_core.replay.lanes import Lanes
 from ssvif_core.replay.pairs import DecidedPair, NodePairing
-from ssvif_core.replay.pictures import jpeg_of
+from ssvif_core.replay.pictures import jpeg_of, offer
 from ssvif_core.replay.recording import Arrival, Recording
 from ssvif_core.replay.rows import Costs, Rows
 from ssvif_core.replay.sinks import Sinks
@@ -33,15 +34,8 @@ from ssvif_core.replay.work import Done, Job, Work
 if TYPE_CHECKING:
     from ssvif_core.replay.run import Replayed, ReplayOptions
 
-__all__ = ["EXTREMES", "Player", "Progress"]
+__all__ = ["Player", "Progress"]
 
-#: Pairs that are drawn: title -> column, and which end of it.
-EXTREMES = {
-    "Worst by Qabf": ("Qabf", False),
-    "Best by Qabf": ("Qabf", True),
-    "Most flicker of the fused image": ("flicker_fused", True),
-    "Worst masks (IoU of objects)": ("iou_objects", False),
-}
 #: How long, in receipt, a pair waits for its labels.
 LABEL_WAIT_NS = 1_000_000_000
 #: With several workers, the first pairs are timed, alone, so that short recordings have some; then
@@ -242,17 +236,9 @@ class Player:
             return b""
         played.last_error = done.truth_error or played.last_error
         row.update(played.measures.add(done.measured))
-        jpeg = b""
-
-        def picture() -> bytes:
-            nonlocal jpeg
-            jpeg = jpeg or (self._drawn(done) if job.known is None else job.known.jpeg)
-            return jpeg
-
-        for title, (column, _) in EXTREMES.items():
-            value = row.get(column, float("nan"))
-            played.extremes[title].offer(value, row["index"], row["time_s"], picture)
-        return jpeg
+        known = job.known
+        picture = partial(self._drawn, done) if known is None else lambda: known.jpeg
+        return offer(played.extremes, row, picture)
 
     def _drawn(self, done: Done) -> bytes:
         visible, result = done.visible, done.result

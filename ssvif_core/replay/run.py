@@ -15,14 +15,14 @@ from ssvif_core.replay.journal import Journal
 from ssvif_core.replay.lanes import Lanes
 from ssvif_core.replay.measures import Measures
 from ssvif_core.replay.pairs import ModeSpan, Stamps
-from ssvif_core.replay.pictures import Extremes
-from ssvif_core.replay.player import EXTREMES, Player, Progress
+from ssvif_core.replay.pictures import EXTREMES, Extremes
+from ssvif_core.replay.player import Player, Progress
 from ssvif_core.replay.recording import Recording, Role, Slice, TopicChoice
 from ssvif_core.replay.settings import NodeSettings, Parts, build
 from ssvif_core.replay.streams import StreamWatch
 from ssvif_core.replay.timeline import Timeline
 
-__all__ = ["EXTREMES", "FRAMES", "ReplayOptions", "Replayed", "replay"]
+__all__ = ["FRAMES", "ReplayOptions", "Replayed", "replay"]
 
 FRAMES = "frames.csv.gz"
 

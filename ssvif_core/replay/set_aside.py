@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -75,18 +76,16 @@ def readable_video(video: Path, stamps_s: Sequence[float], shape: Sequence[int])
     """
     if has_index(video):
         return video
-    like, stream = video.with_suffix(".like.mp4"), _stream(video)
-    blank = Video(like)
-    for stamp_s in stamps_s:
-        blank.append(stamp_s, np.zeros(shape, np.uint8))
-    blank.close()
-    try:
-        salvage_video(video, like, stream)
-    except SsvifError:
-        return None
-    finally:
-        remove(like)
-    return stream
+    with TemporaryDirectory(prefix="ssvif-") as folder:
+        like = Video(Path(folder) / "like.mp4")
+        for stamp_s in stamps_s:
+            like.append(stamp_s, np.zeros(shape, np.uint8))
+        like.close()
+        try:
+            salvage_video(video, like.path, _stream(video))
+        except SsvifError:
+            return None
+    return _stream(video)
 
 
 def _stream(video: Path) -> Path:
@@ -94,15 +93,13 @@ def _stream(video: Path) -> Path:
 
 
 def frames_in(video: Path) -> Iterator[np.ndarray]:
-    """The frames, (H, W, 3) uint8 RGB; of one that was salvaged all but the last, which is torn."""
+    """The frames, (H, W, 3) uint8 RGB."""
     capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
-    there, frame = capture.read()
     try:
+        there, frame = capture.read()
         while there:
-            there, after = capture.read()
-            if there or video != _stream(video):
-                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            frame = after
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            there, frame = capture.read()
     finally:
         capture.release()
 
