@@ -24,8 +24,10 @@ from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.data.salvage_mp4 import has_index  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
+from ssvif_core.replay.cluster import run_on_cluster  # noqa: E402
 from ssvif_core.replay.demo import START_NS  # noqa: E402
 from ssvif_core.replay.frame_table import STAGES  # noqa: E402
+from ssvif_core.replay.jobs import run_in_processes  # noqa: E402
 from ssvif_core.replay.journal import JOURNAL, Journal  # noqa: E402
 from ssvif_core.replay.one import Task, do_task  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions  # noqa: E402
@@ -423,6 +425,25 @@ def test_a_comparison_goes_on_with_the_run_that_was_stopped_and_keeps_the_one_be
     for name in ("tiny", "base"):
         assert same(task.folder / name, whole.folder / name) >= 20
     assert (task.folder / "compare.html").exists()
+
+
+@pytest.mark.parametrize("where", ["processes", "cluster"])
+def test_several_go_on_in_processes_and_on_a_cluster(left, at_once, tmp_path, where):
+    shutil.copytree(left.folder, tmp_path / "second")
+    tasks = [
+        dataclasses.replace(left, resume=True, folder=tmp_path / name) for name in ("run", "second")
+    ]
+    if where == "processes":
+        outcomes = dict(run_in_processes(tasks, 2, lambda *_: None))
+    else:
+        distributed = pytest.importorskip("distributed", reason="needs the extra `cluster`")
+        with distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster:
+            outcomes = dict(run_on_cluster(tasks, cluster.scheduler_address, lambda *_: None))
+    for number, task in enumerate(tasks):
+        assert any("were done already" in line for line in outcomes[number].lines)
+        assert same(task.folder, at_once / "drive") >= 30
 
 
 def test_the_output_of_a_run_that_is_not_whole_is_no_recording(left, drive):
