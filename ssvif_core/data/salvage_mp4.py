@@ -21,8 +21,10 @@ __all__ = ["has_index", "salvage_video"]
 #: Of a box: its length with this head, and its kind. 0: to the end of the file; 1: 64 bits follow.
 HEAD = struct.Struct(">I4s")
 TO_THE_END, LONG = 0, 1
-#: What a header begins with, and a frame: visual_object_sequence_start_code, vop_start_code.
-BEGIN, FRAME = b"\x00\x00\x01\xb0", b"\x00\x00\x01\xb6"
+#: Start codes of a header (visual_object_sequence), a frame (vop), and a group of frames.
+BEGIN, FRAME, GROUP = b"\x00\x00\x01\xb0", b"\x00\x00\x01\xb6", b"\x00\x00\x01\xb3"
+#: Before the first frame of a group.
+GROUP_BYTES = 8
 
 
 def has_index(video: Path) -> bool:
@@ -44,14 +46,19 @@ def salvage_video(killed: Path, like: Path, to: Path) -> None:
     frames = next((begin for kind, begin, _ in _boxes(killed) if kind == b"mdat"), None)
     if frames is None:
         raise SsvifError(f"{killed} holds no frame.")
+    header = _header(like)
     with killed.open("rb") as source, to.open("w+b") as stream:
         source.seek(frames)
-        stream.write(_header(like))
+        stream.write(header)
         shutil.copyfileobj(source, stream)
         stream.flush()
         with mmap(stream.fileno(), 0) as content:
             last = content.rfind(FRAME)
-        stream.truncate(max(0, last))
+            group = content.rfind(GROUP, max(0, last - GROUP_BYTES), max(0, last))
+        end = last if group < 0 else group
+        stream.truncate(max(0, end))
+    if end <= len(header):
+        raise SsvifError(f"{killed} holds no whole frame.")
 
 
 def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:

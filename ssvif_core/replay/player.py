@@ -20,6 +20,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.replay.earlier import Earlier
 from ssvif_core.replay.in_order import Crew, Relay
+from ssvif_core.replay.interrupts import Interrupts
 from ssvif_core.replay.journal import Entry, Journal
 from ssvif_core.replay.lanes import Lanes
 from ssvif_core.replay.pairs import DecidedPair, NodePairing
@@ -95,16 +96,22 @@ class Player:
         """Wall time, with that of the earlier run."""
         return self._earlier.seconds + time.perf_counter() - self._start
 
-    def play(self, progress: Progress) -> None:
-        """Play all of it."""
+    def play(self, progress: Progress, interrupts: Interrupts) -> None:
+        """Play all of it; a Ctrl-C counts between messages and between pairs."""
         waiting: deque[DecidedPair] = deque()
-        for pair in self._pairing.play(self._recording, self._observe):
+
+        def observe(arrival: Arrival) -> None:
+            interrupts.let_through()
+            self._observe(arrival)
+
+        for pair in self._pairing.play(self._recording, observe):
             waiting.append(pair)
             while waiting and self._labels_are_settled(waiting[0], pair.decided_ns):
                 self._begin(waiting.popleft())
             seconds = (pair.decided_ns - self._recording.start_ns) * 1e-9
             progress(seconds, self._recording.seconds, self._remark())
         for pair in waiting:
+            interrupts.let_through()
             self._begin(pair)
 
     def _remark(self) -> str:

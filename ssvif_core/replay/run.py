@@ -11,6 +11,7 @@ from ssvif_core.replay.asked import asked, ran_with
 from ssvif_core.replay.earlier import Earlier, look_for_earlier
 from ssvif_core.replay.frame_table import FrameTable
 from ssvif_core.replay.in_order import cores
+from ssvif_core.replay.interrupts import Interrupts
 from ssvif_core.replay.journal import Journal
 from ssvif_core.replay.lanes import Lanes
 from ssvif_core.replay.measures import Measures
@@ -133,12 +134,13 @@ def replay(
         stack.callback(lanes.close)
         head = {"asked": asked(path, options), **ran_with(parts)}
         earlier = look_for_earlier(output, head, options) if resume else Earlier(output)
+        interrupts = stack.enter_context(Interrupts())
         journal = stack.enter_context(Journal(output, head, earlier.length))
         played = _fresh(recording, output, options, parts, workers, stack)
         played.resumed_from, played.begun_anew = earlier.pairs, earlier.why_anew
         player = Player(played, recording, earlier, journal, lanes, workers, stack)
         try:
-            player.play(progress)
+            player.play(progress, interrupts)
         except KeyboardInterrupt:
             played.interrupted = "stopped by the user"
         player.finish()

@@ -27,6 +27,7 @@ from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E
 from ssvif_core.replay.cluster import run_on_cluster  # noqa: E402
 from ssvif_core.replay.demo import START_NS  # noqa: E402
 from ssvif_core.replay.frame_table import STAGES  # noqa: E402
+from ssvif_core.replay.interrupts import Interrupts  # noqa: E402
 from ssvif_core.replay.jobs import run_in_processes  # noqa: E402
 from ssvif_core.replay.journal import JOURNAL, Journal  # noqa: E402
 from ssvif_core.replay.one import Task, do_task  # noqa: E402
@@ -458,3 +459,30 @@ def test_a_journal_on_a_full_disk_is_one_clear_error(tmp_path):
     (tmp_path / JOURNAL).symlink_to("/dev/full")
     with pytest.raises(SsvifError, match=r"Cannot write .*journal.jsonl.*--resume"):
         Journal(tmp_path, {})
+
+
+@pytest.fixture
+def hears_ctrl_c():
+    """Processes in the background are born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_ctrl_c_waits_for_a_good_moment_and_a_second_one_does_not(hears_ctrl_c):
+    steps = []
+    with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
+        interrupts.let_through()
+        signal.raise_signal(signal.SIGINT)
+        steps.append("the step was ended")
+        interrupts.let_through()
+        steps.append("not reached")
+    with pytest.raises(KeyboardInterrupt), Interrupts():
+        signal.raise_signal(signal.SIGINT)
+        steps.append("to the end, where no moment is good")
+    with pytest.raises(KeyboardInterrupt), Interrupts():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        steps.append("not reached")
+    assert steps == ["the step was ended", "to the end, where no moment is good"]
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
