@@ -18,7 +18,7 @@ __all__ = ["asked", "different", "ran_with"]
 
 def asked(path: Path, options: ReplayOptions) -> dict[str, Any]:
     """The recording as it is now and the options that decide the result, as JSON gives it back."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     content = {
         "files": {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in files},
         "parameters": options.settings.parameters(),
