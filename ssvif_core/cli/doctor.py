@@ -103,6 +103,9 @@ def _check_engines(console: Console) -> bool:
         except SsvifError as error:
             table.add_row(name, f"[yellow]not here[/]: {escape(str(error))}")
             continue
+        except Exception as error:  # of a package that does not fit the machine or the others
+            table.add_row(name, f"[red]broken[/]: {escape(repr(error))}")
+            continue
         working = True
         table.add_row(name, f"[green]works[/] ({'; '.join(sorted(devices))})")
     console.print(table)

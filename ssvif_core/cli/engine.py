@@ -133,7 +133,7 @@ def in_background(build: Callable[[Report], T]) -> T:
             return future.result()
         except KeyboardInterrupt:
             ended.set()
-            bar.console.print("ending the build; nothing is kept")
+            bar.console.print("ending the build at its next step")
             raise
 
 

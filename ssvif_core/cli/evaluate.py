@@ -9,6 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.console import Console
 
+from ssvif_core.cli.options import LabelMap, Labels
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.collection import summary
 from ssvif_core.errors import SsvifError
@@ -55,14 +56,8 @@ def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
         "evaluation"
     ),
-    labels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Name of the folder of label images; default the data's own."),
-    ] = None,
-    label_map: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Ids in the files to class ids, 0:0,1:1,4:0; others are left out."),
-    ] = None,
+    labels: Labels = None,
+    label_map: LabelMap = None,
     limit: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Evenly spaced frames to use at most."),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import numpy as np
 import typer
 
+from ssvif_core.cli.options import LabelMap, Labels
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.pairs import FramePair
 from ssvif_core.data.sources import open_pairs
@@ -65,14 +66,8 @@ def export(
             f"'{SIMULATION}'; default: that of --frames."
         ),
     ] = None,
-    labels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Name of the folder of label images; default the data's own."),
-    ] = None,
-    label_map: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Ids in the files to class ids, 0:0,1:1,4:0; others are left out."),
-    ] = None,
+    labels: Labels = None,
+    label_map: LabelMap = None,
     command: Annotated[
         str, typer.Option(help="How the checkpoint was trained, for the card.")
     ] = "ssvif train",
