@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -22,7 +23,7 @@ from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.inference.engine import Engine
 from ssvif_core.models import Model
 from ssvif_core.replay.compare import LEAST_PAIRS, block_interval
-from ssvif_core.replay.pictures import Extremes, Picture
+from ssvif_core.replay.pictures import Extremes, Picture, jpeg_of
 
 __all__ = ["FIGURES", "Figure", "Judged", "Measured", "judge", "measure"]
 
@@ -157,8 +158,8 @@ def measure(
         rows.append((old, new))
         changed = changed or not np.array_equal(frame.labels, labels)
         apart = float(cv2.absdiff(frame.fused, fused).mean())
-        panels = _panels(frame, fused, labels, model.card.palette)
-        most.offer(apart, len(names), frame.time_s, panels)
+        picture = partial(_picture, frame, fused, labels, model.card.palette)
+        most.offer(apart, len(names), frame.time_s, picture)
         names.append(frame.name)
         times.append(frame.time_s)
         done()
@@ -229,23 +230,17 @@ def _objects_iou(old: np.ndarray, new: np.ndarray) -> float:
     return float(((old == new) & either).sum() / either.sum())
 
 
-def _panels(
-    frame: Frame, fused: np.ndarray, labels: np.ndarray, palette: np.ndarray
-) -> Callable[[], dict[str, np.ndarray]]:
-    def panels() -> dict[str, np.ndarray]:
-        shown = {
-            "visible": frame.visible, "thermal": frame.thermal, "before": frame.fused,
-            "after": fused,
-        }  # fmt: skip
-        before, after = (cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in (frame.fused, fused))
-        change = 128 + MAGNIFIED * (after.astype(np.float32) - before)
-        shown[f"after - before, x {MAGNIFIED}"] = np.clip(change, 0, 255).astype(np.uint8)
-        if not np.array_equal(labels, frame.labels):
-            shown["masks before"] = draw_overlay(frame.fused, frame.labels, palette, 0.5)
-            shown["masks after"] = draw_overlay(fused, labels, palette, 0.5)
-        return shown
-
-    return panels
+def _picture(frame: Frame, fused: np.ndarray, labels: np.ndarray, palette: np.ndarray) -> bytes:
+    shown = {
+        "visible": frame.visible, "thermal": frame.thermal, "before": frame.fused, "after": fused,
+    }  # fmt: skip
+    before, after = (cv2.cvtColor(i, cv2.COLOR_RGB2GRAY) for i in (frame.fused, fused))
+    change = 128 + MAGNIFIED * (after.astype(np.float32) - before)
+    shown[f"after - before, x {MAGNIFIED}"] = np.clip(change, 0, 255).astype(np.uint8)
+    if not np.array_equal(labels, frame.labels):
+        shown["masks before"] = draw_overlay(frame.fused, frame.labels, palette, 0.5)
+        shown["masks after"] = draw_overlay(fused, labels, palette, 0.5)
+    return jpeg_of(shown)
 
 
 def means(values: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -121,7 +121,12 @@ def replay_bags(
         typer.Option(help="Scheduler of a Dask cluster that does the recordings, tcp://HOST:8786."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Leave recordings that are done already as they are.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="After Ctrl-C, a crash or a power cut: go on where it stopped, and leave "
+            "recordings that are done as they are. With other options, a recording begins anew.",
+        ),
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="A damaged recording, or none, ends with status 1.")
@@ -209,7 +214,10 @@ def _all(
             if outcome.interrupted:
                 stopped.append(str(task.folder))
     if stopped:
-        raise StoppedError(f"Stopped. What was measured until then is in {', '.join(stopped)}.")
+        raise StoppedError(
+            f"Stopped. What was measured until then is in {', '.join(stopped)}. The same command "
+            "with --resume goes on from there."
+        )
     return damaged, failed
 
 

@@ -15,8 +15,9 @@ __all__ = ["recordings_in"]
 METADATA = "metadata.yaml"
 #: Where rosbag2 and rosbag split: drive_0.mcap, drive_1.mcap; rosbag puts the time before that.
 PART = re.compile(r"(?:(?:^|_)\d{4}(?:-\d\d){5})?_(\d+)$")
-#: What `ssvif replay` writes beside its own output recording, which is no input.
+#: What `ssvif replay` writes beside its own output recording, which is no input; also unfinished.
 RUN_OF_REPLAY = ("frames.csv.gz", "report.html")
+UNFINISHED_RUN = "journal.jsonl"
 
 
 def recordings_in(paths: Sequence[Path]) -> list[Path]:
@@ -41,7 +42,8 @@ def recordings_in(paths: Sequence[Path]) -> list[Path]:
 def _inside(path: Path, seen: set[Path]) -> list[Path]:
     if not path.is_dir():
         return [path] if path.exists() else []
-    if path.resolve() in seen or all((path / name).is_file() for name in RUN_OF_REPLAY):
+    run = all((path / name).is_file() for name in RUN_OF_REPLAY)
+    if path.resolve() in seen or run or (path / UNFINISHED_RUN).is_file():
         return []
     seen.add(path.resolve())  # links may lead in a circle
     entries = sorted(path.iterdir())

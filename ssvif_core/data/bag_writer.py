@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -69,12 +68,7 @@ class BagWriter:
             raise SsvifError(f"Cannot write {self.path}: {error}") from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         # What was written before an error or Ctrl-C is a whole recording, too.
         self._writer.close()
 
@@ -155,8 +149,15 @@ class BagWriter:
         *, latched: bool = False,
     ) -> None:  # fmt: skip
         """Write any message by its fields."""
-        self.add_topic(topic, kind, latched=latched)
         data = self._store.serialize_cdr(self._store.types[kind](**fields), kind)
+        self.serialised(topic, kind, received_ns, data, latched=latched)
+
+    def serialised(
+        self, topic: str, kind: str, received_ns: int, data: bytes | memoryview,
+        *, latched: bool = False,
+    ) -> None:  # fmt: skip
+        """Write a message of ROS 2 as it was read from another recording (CDR)."""
+        self.add_topic(topic, kind, latched=latched)
         self._writer.write(self._connections[topic], received_ns, data)
 
     def add_topic(self, topic: str, kind: str, *, latched: bool = False) -> None:

@@ -7,6 +7,7 @@ ROS 1) is unpacked when its turn comes, and one that cannot be is left out and t
 from __future__ import annotations
 
 import heapq
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ def broken_off(position: int, size: int) -> str:
     return f"breaks off in the record at byte {position} of {size}; all that is whole is read"
 
 
-class SalvageReader:
+class SalvageReader(ABC):
     """One file, open for reading. A subclass walks it when it is made, and reads blocks.
 
     Args:
@@ -97,9 +98,9 @@ class SalvageReader:
         """Close the file."""
         self._file.close()
 
+    @abstractmethod
     def _read(self, block: Block) -> Iterable[tuple[int, int, bytes]]:
         """(time, id of channel, message) of all messages in a block."""
-        raise NotImplementedError
 
     def _bytes(self, position: int, length: int) -> bytes:
         self._file.seek(position)

@@ -249,7 +249,10 @@ def _edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sobel strength, and angle in (-pi/2, pi/2]; the image is continued with zeros."""
     x = cv2.Sobel(image, -1, 1, 0, borderType=cv2.BORDER_CONSTANT)
     y = cv2.Sobel(image, -1, 0, 1, scale=-1, borderType=cv2.BORDER_CONSTANT)
-    strength, upright = cv2.magnitude(x, y), x == 0
+    # Not cv2.magnitude: of float32 its last bit depends on where in memory the image lies.
+    strength, upright = x * x, x == 0
+    strength += y * y
+    np.sqrt(strength, out=strength)
     x[upright] = 1.0
     angle = np.divide(y, x, out=y)
     np.arctan(angle, out=angle)

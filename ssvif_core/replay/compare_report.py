@@ -15,7 +15,7 @@ import numpy as np
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.replay.compare import Difference, differences, frames_of_both
-from ssvif_core.replay.pictures import Extremes
+from ssvif_core.replay.pictures import Extremes, jpeg_of
 from ssvif_core.replay.report import fill, pictures_of, table_of
 from ssvif_core.replay.report_head import Card, Level, card_grid, file_list, subtitle
 from ssvif_core.replay.report_plots import line
@@ -200,8 +200,8 @@ def _images(first: Run, second: Run) -> tuple[str, list[dict[str, Any]]]:
         a, b = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images)
         apart.append(float(cv2.absdiff(a, b).mean()))
         names = (first.name, second.name)
-        panels = functools.partial(_panels, dict(zip(names, images, strict=True)))
-        most.offer(apart[-1], int(index), float(time_s), panels)
+        picture = functools.partial(_picture, dict(zip(names, images, strict=True)))
+        most.offer(apart[-1], int(index), float(time_s), picture)
     title = f"How far the fused images of {first.name} and {second.name} are apart"
     plot = {
         "title": title, "unit": "grey levels", "zero": True, "wide": True,
@@ -211,8 +211,8 @@ def _images(first: Run, second: Run) -> tuple[str, list[dict[str, Any]]]:
     return pictures_of(heading, "mean difference", most.pictures()), [plot]
 
 
-def _panels(images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Both images, and their difference about mid-gray."""
+def _picture(images: dict[str, np.ndarray]) -> bytes:
+    """Both images, and their difference about mid-gray, as JPEG."""
     a, b = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images.values())
     apart = np.clip(128 + MAGNIFIED * (b.astype(np.float32) - a), 0, 255).astype(np.uint8)
-    return {**images, "difference": apart}
+    return jpeg_of({**images, "difference": apart})

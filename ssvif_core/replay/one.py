@@ -16,7 +16,7 @@ from rich.markup import escape
 from ssvif_core.errors import SsvifError
 from ssvif_core.memory import keep_image_buffers
 from ssvif_core.replay.compare_report import Run, comparison_lines, write_comparison
-from ssvif_core.replay.folder import earlier_run, prepare, write_run
+from ssvif_core.replay.folder import earlier_run, end_journal, prepare, write_run
 from ssvif_core.replay.player import Progress
 from ssvif_core.replay.run import Replayed, ReplayOptions, replay
 from ssvif_core.replay.tables import summary_lines
@@ -38,7 +38,7 @@ class Task:
         folder: to write to.
         options: of the replay.
         models: others on the same pairs, to compare with; see variants.py.
-        resume: leave it alone if it was done already.
+        resume: leave it alone if it was done already; go on with it if it was begun.
     """
 
     path: Path
@@ -82,7 +82,7 @@ def do_task(task: Task, progress: Progress) -> Outcome:
         elif task.models:
             summary = _compared(task, progress, lines)
         else:
-            summary, _ = _one(task.path, task.folder, task.options, progress, lines)
+            summary, _ = _one(task, task.folder, task.options, progress, lines)
     except SsvifError as error:
         return Outcome(tuple(lines), failed=str(error))
     except KeyboardInterrupt:
@@ -96,11 +96,15 @@ def do_task(task: Task, progress: Progress) -> Outcome:
 
 
 def _one(
-    path: Path, folder: Path, options: ReplayOptions, progress: Progress, lines: list[str]
+    task: Task, folder: Path, options: ReplayOptions, progress: Progress, lines: list[str]
 ) -> tuple[dict[str, Any], Replayed]:
-    prepare(folder)
-    played = replay(path, folder, options, progress)
-    summary, written = write_run(played, folder)
+    prepare(folder, resume=task.resume)
+    played = replay(task.path, folder, options, progress, resume=task.resume)
+    summary, written = write_run(played, folder, keep_journal=bool(task.models))
+    if played.resumed_from:
+        lines.append(f"resumed: {played.resumed_from} pairs were done already")
+    if played.begun_anew:
+        lines.append(escape(f"begun anew, not resumed: {played.begun_anew}"))
     lines += summary_lines(summary)
     names = ", ".join(path.name for path in written)
     lines.append(escape(f"written to {folder}: {names}"))
@@ -116,10 +120,12 @@ def _compared(task: Task, progress: Progress, lines: list[str]) -> dict[str, Any
         lines.append(f"{name}: model {settings.model}, {settings.precision}, {settings.engine}")
         each = replace(task.options, settings=settings)
         folder = task.folder / file_name(name)
-        runs.append(Run(name, folder, *_one(task.path, folder, each, progress, lines)))
+        runs.append(Run(name, folder, *_one(task, folder, each, progress, lines)))
         if runs[-1].summary["interrupted"]:
             return runs[-1].summary
     found = write_comparison(task.folder, runs)
+    for run in runs:
+        end_journal(run.folder)
     lines += [escape(line) for line in comparison_lines(runs[0].name, found)]
     lines.append(escape(f"written to {task.folder}: compare.html, compare.json"))
     return runs[0].summary

@@ -1,26 +1,34 @@
 """What a replay leaves besides figures: a video of the fused images, and a recording of the output.
 
-The recording has the node's topics, so that viewers set up for the node show it.
+The recording has the node's topics, so that viewers set up for the node show it. Of pairs that an
+earlier run has done (`earlier.py`), its frames and messages are taken.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
 import numpy as np
 
+from ssvif_core.data.bag_files import Recorded
 from ssvif_core.data.bag_writer import BagWriter
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
 
-__all__ = ["OutputBag", "Video"]
+__all__ = [
+    "BAG", "CAMERA_INFO", "DIAGNOSTICS", "FUSED", "LABELS", "RATE_FROM", "VIDEO", "OutputBag",
+    "Video",
+]  # fmt: skip
 
+VIDEO, BAG = "fused.mp4", "bag"
+FUSED, LABELS = "/fusion/fused", "/fusion/labels"
+LABEL_INFO, CAMERA_INFO = "/fusion/label_info", "/fusion/camera_info"
+DIAGNOSTICS = "/diagnostics"  # of `BagWriter.diagnostics`
 #: Frames by whose times the rate of the video is set.
 RATE_FROM = 12
 LOWEST_HZ, HIGHEST_HZ, USUAL_HZ = 1.0, 120.0, 30.0
@@ -31,13 +39,15 @@ class Video:
 
     Args:
         path: to write.
+        before: frames of an earlier run, for `again`.
 
     Attributes:
         left_out: frames of another size than the first.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before: Iterable[np.ndarray] = ()) -> None:
         self.path, self.left_out = path, 0
+        self._before = iter(before)
         self._first: list[tuple[float, np.ndarray]] = []
         self._writer: cv2.VideoWriter | None = None
         self._shape: tuple[int, ...] | None = None
@@ -48,12 +58,29 @@ class Video:
         Raises:
             SsvifError: the file cannot be written.
         """
-        if self._writer is not None:
+        self._shape = self._shape or fused.shape
+        if fused.shape != self._shape:
+            self.left_out += 1
+        elif self._writer is not None:
             self._write(fused)
+        else:
+            self._first.append((stamp_s, fused.copy()))
+            if len(self._first) >= RATE_FROM:
+                self._begin()
+
+    def again(self, stamp_s: float, shape: Sequence[int]) -> None:
+        """Add a frame of this shape that the earlier run has added; its coding is lossy.
+
+        Raises:
+            SsvifError: it is not there.
+        """
+        if self._shape not in (None, tuple(shape)):
+            self.left_out += 1
             return
-        self._first.append((stamp_s, fused.copy()))
-        if len(self._first) >= RATE_FROM:
-            self._begin()
+        fused = next(self._before, None)
+        if fused is None or fused.shape != tuple(shape):
+            raise SsvifError(f"{self.path} cannot be gone on with: replay without --resume.")
+        self.append(stamp_s, fused)
 
     def close(self) -> None:
         if self._writer is None and self._first:
@@ -67,7 +94,6 @@ class Video:
         rate = 1 / float(np.median(steps)) if len(steps) else USUAL_HZ
         rate = min(max(rate, LOWEST_HZ), HIGHEST_HZ)
         image = self._first[0][1]
-        self._shape = image.shape
         code = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = cv2.VideoWriter(str(self.path), code, rate, image.shape[1::-1])
         if not self._writer.isOpened():
@@ -78,10 +104,7 @@ class Video:
 
     def _write(self, fused: np.ndarray) -> None:
         assert self._writer is not None
-        if fused.shape == self._shape:
-            self._writer.write(cv2.cvtColor(fused, cv2.COLOR_RGB2BGR))
-        else:
-            self.left_out += 1
+        self._writer.write(cv2.cvtColor(fused, cv2.COLOR_RGB2BGR))
 
 
 class OutputBag:
@@ -90,13 +113,15 @@ class OutputBag:
     Args:
         path: folder to make.
         card: of the model, for label_info.
+        before: messages of an earlier run, pair by pair, for `again`.
 
     Raises:
         SsvifError: it cannot be made.
     """
 
-    def __init__(self, path: Path, card: ModelCard) -> None:
+    def __init__(self, path: Path, card: ModelCard, before: Iterable[list[Recorded]] = ()) -> None:
         self._bag = BagWriter(path, "mcap", "zstd")
+        self._before = iter(before)
         self._card = card
         self._begun = False
         self._last_ns = 0
@@ -105,13 +130,8 @@ class OutputBag:
         self._bag.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bag.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._bag.__exit__(*error)
 
     def frame(self, time_ns: int, stamp_ns: int, result: FusionResult, info: Any) -> None:
         """Write one pair.
@@ -126,19 +146,33 @@ class OutputBag:
         time_ns = self._last_ns = max(time_ns, self._last_ns + 1)
         if not self._begun:
             self._begun = True
-            self._bag.text("/fusion/label_info", time_ns, self._label_info(), latched=True)
+            self._bag.text(LABEL_INFO, time_ns, self._label_info(), latched=True)
         frame_id = "visible" if info is None else info.header.frame_id
-        self._bag.image("/fusion/fused", time_ns, stamp_ns, result.fused, "rgb8", frame_id)
-        self._bag.image("/fusion/labels", time_ns, stamp_ns, result.labels, "mono8", frame_id)
+        self._bag.image(FUSED, time_ns, stamp_ns, result.fused, "rgb8", frame_id)
+        self._bag.image(LABELS, time_ns, stamp_ns, result.labels, "mono8", frame_id)
         if info is not None:
             lens = {key: getattr(info, key, None) for key in "dkrp"}
             if any(value is None for value in lens.values()):  # ROS 1 writes them in capitals
                 lens = {key: getattr(info, key.upper()) for key in "dkrp"}
             size = (int(info.height), int(info.width))
             self._bag.camera_info(
-                "/fusion/camera_info", time_ns, stamp_ns, size, lens, frame_id,
+                CAMERA_INFO, time_ns, stamp_ns, size, lens, frame_id,
                 info.distortion_model,
             )  # fmt: skip
+
+    def again(self) -> None:
+        """Write the messages of the next pair of the earlier run, byte for byte.
+
+        Raises:
+            SsvifError: they are not there.
+        """
+        messages = next(self._before, None)
+        if messages is None:
+            raise SsvifError(f"{self._bag.path} cannot be gone on with: replay without --resume.")
+        self._begun = True
+        for topic, kind, time_ns, raw, _ in messages:
+            self._bag.serialised(topic, kind, time_ns, raw, latched=topic == LABEL_INFO)
+            self._last_ns = time_ns
 
     def second(self, time_ns: int, values: Mapping[str, object], warning: str = "") -> None:
         """Write the figures of a second of the recording to /diagnostics."""

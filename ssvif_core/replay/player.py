@@ -9,20 +9,22 @@ does not grow with the recording but for the figures of the table.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.overlay import draw_overlay
-from ssvif_core.inference.pipeline import FusionResult
+from ssvif_core.replay.earlier import Earlier
 from ssvif_core.replay.in_order import Crew, Relay
+from ssvif_core.replay.interrupts import Interrupts
+from ssvif_core.replay.journal import Entry, Journal
 from ssvif_core.replay.lanes import Lanes
 from ssvif_core.replay.pairs import DecidedPair, NodePairing
+from ssvif_core.replay.pictures import jpeg_of, offer
 from ssvif_core.replay.recording import Arrival, Recording
 from ssvif_core.replay.rows import Costs, Rows
 from ssvif_core.replay.sinks import Sinks
@@ -33,15 +35,8 @@ from ssvif_core.replay.work import Done, Job, Work
 if TYPE_CHECKING:
     from ssvif_core.replay.run import Replayed, ReplayOptions
 
-__all__ = ["EXTREMES", "Player", "Progress"]
+__all__ = ["Player", "Progress"]
 
-#: Pairs that are drawn: title -> column, and which end of it.
-EXTREMES = {
-    "Worst by Qabf": ("Qabf", False),
-    "Best by Qabf": ("Qabf", True),
-    "Most flicker of the fused image": ("flicker_fused", True),
-    "Worst masks (IoU of objects)": ("iou_objects", False),
-}
 #: How long, in receipt, a pair waits for its labels.
 LABEL_WAIT_NS = 1_000_000_000
 #: With several workers, the first pairs are timed, alone, so that short recordings have some; then
@@ -57,15 +52,16 @@ class Player:
     Args:
         played: fresh.
         recording: open.
-        output: existing folder.
+        earlier: what an earlier run has left in the folder to write to.
+        journal: of this run.
         lanes: where pairs are fused.
         workers: threads.
         stack: closes what is opened.
     """
 
     def __init__(
-        self, played: Replayed, recording: Recording, output: Path, lanes: Lanes, workers: int,
-        stack: ExitStack,
+        self, played: Replayed, recording: Recording, earlier: Earlier, journal: Journal,
+        lanes: Lanes, workers: int, stack: ExitStack,
     ) -> None:  # fmt: skip
         options, parts = played.options, played.parts
         self._played, self._recording, self._options = played, recording, options
@@ -77,7 +73,7 @@ class Player:
         self._costs, self._timed = Costs(), set[str]()
         self._sinks = stack.enter_context(
             Sinks(
-                output, parts.model.card, video=options.video, bag=options.bag,
+                earlier, parts.model.card, video=options.video, bag=options.bag,
                 rerun=recording.path.name if options.rerun else None,
                 timeline=played.timeline, start_ns=recording.start_ns, beside=workers > 1,
             )
@@ -91,19 +87,38 @@ class Player:
         self._looks: Relay[Look | None] = Relay(None)
         self._infos: dict[str, Any] = {}
         self._info_error = ""
+        self._earlier, self._known, self._journal = earlier, earlier.entries(), journal
+        self._start = time.perf_counter()
         self._done = 0
 
-    def play(self, progress: Progress) -> None:
-        """Play all of it."""
+    @property
+    def seconds_taken(self) -> float:
+        """Wall time, with that of the earlier run."""
+        return self._earlier.seconds + time.perf_counter() - self._start
+
+    def play(self, progress: Progress, interrupts: Interrupts) -> None:
+        """Play all of it; a Ctrl-C counts between messages and between pairs."""
         waiting: deque[DecidedPair] = deque()
-        for pair in self._pairing.play(self._recording, self._observe):
+
+        def observe(arrival: Arrival) -> None:
+            interrupts.let_through()
+            self._observe(arrival)
+
+        for pair in self._pairing.play(self._recording, observe):
             waiting.append(pair)
             while waiting and self._labels_are_settled(waiting[0], pair.decided_ns):
                 self._begin(waiting.popleft())
             seconds = (pair.decided_ns - self._recording.start_ns) * 1e-9
-            progress(seconds, self._recording.seconds, f"{self._done} pairs")
+            progress(seconds, self._recording.seconds, self._remark())
         for pair in waiting:
+            interrupts.let_through()
             self._begin(pair)
+
+    def _remark(self) -> str:
+        if self._done < self._earlier.pairs:
+            return f"resuming: {self._done} of {self._earlier.pairs} pairs"
+        anew = self._earlier.why_anew and ", begun anew"
+        return f"{self._done} pairs{anew}"
 
     def finish(self) -> None:
         """End what was begun, and settle what waits."""
@@ -137,6 +152,9 @@ class Player:
     def _begin(self, pair: DecidedPair) -> None:
         """Hand a pair to the workers; first take back what there is no more room for."""
         row = self._rows.make(pair)
+        if row["index"] < self._earlier.pairs:
+            self._begin_known(pair, row)
+            return
         timed = (
             row["index"] < TIMED_FIRST
             or row["index"] % self._every == 0
@@ -152,6 +170,22 @@ class Player:
             job.over.wait()
             if not job.failed:
                 self._timed.add(pair.cameras)
+
+    def _begin_known(self, pair: DecidedPair, row: dict[str, Any]) -> None:
+        """The same of a pair that an earlier run has done."""
+        known = next(self._known)
+        if (known.stamp_ns, known.header_ns) != (row["_stamp_ns"], row["_header_ns"]):
+            raise SsvifError(
+                f"Pair {known.index} of {self._recording.path} is not that of the run that was "
+                "stopped: replay without --resume."
+            )
+        while self._crew.full:
+            self._end(self._crew.take())
+        job = self._job(pair, row, timed=known.timed)
+        job.known, job.look_again = known, known.index == self._earlier.look
+        self._crew.give(self._work.do, job)
+        if known.timed and known.fused:
+            self._timed.add(pair.cameras)
 
     def _job(self, pair: DecidedPair, row: dict[str, Any], *, timed: bool) -> Job:
         both = pair.cameras == "both"
@@ -174,7 +208,7 @@ class Player:
             self._end(self._crew.take())
 
     def _end(self, done: Done) -> None:
-        """What has to be in order: counts, the row, outputs."""
+        """What has to be in order: counts, the row, outputs, the journal."""
         job, played = done.job, self._played
         pair, row = job.pair, job.row
         self._done += 1
@@ -183,34 +217,58 @@ class Player:
             row.update(done.stages_ms)
             self._costs.timed(pair.cameras, done.stages_ms, failed=bool(done.error))
         cost_ns = self._costs.of_ns(pair.cameras, failed=bool(done.error))
-        if done.error or done.result is None:
+        jpeg = b""
+        if done.error or done.shape is None:
             row["error"] = played.last_error = done.error
             played.bad += 1
             played.timeline.count("bad", pair.decided_ns)
-            self._rows.close(row, pair.decided_ns, cost_ns)
-            return
+        else:
+            jpeg = self._count(done)
+            self._sinks.seconds(played.timeline.second_of(pair.decided_ns), job.counts)
+            self._hand_out(done, pair.decided_ns + cost_ns)
+        if job.known is None:
+            self._journal.add(self._entry(done, jpeg))
+        elif row["index"] + 1 == self._earlier.pairs:
+            self._sinks.caught_up()
+        self._rows.close(row, pair.decided_ns, cost_ns)
+
+    def _count(self, done: Done) -> bytes:
+        """The figures of a pair that was fused; its picture, if it is one to be shown."""
+        job, played, row = done.job, self._played, done.job.row
         if job.timed:
             row["total_ms"] = sum(done.stages_ms.values())
         for role, size in done.sizes.items():
             played.sizes.setdefault(role, size)
-        if done.measured is not None and done.visible is not None:
-            played.last_error = done.truth_error or played.last_error
-            row.update(played.measures.add(done.measured))
-            self._draw(row, done.visible, done.result)
-        self._sinks.seconds(played.timeline.second_of(pair.decided_ns), job.counts)
-        self._sinks.frame(pair.decided_ns + cost_ns, row, done.visible, done.result, job.info)
-        self._rows.close(row, pair.decided_ns, cost_ns)
+        if done.measured is None:
+            return b""
+        played.last_error = done.truth_error or played.last_error
+        row.update(played.measures.add(done.measured))
+        known = job.known
+        picture = partial(self._drawn, done) if known is None else lambda: known.jpeg
+        return offer(played.extremes, row, picture)
 
-    def _draw(self, row: dict[str, Any], visible: np.ndarray, result: FusionResult) -> None:
-        def panels() -> dict[str, np.ndarray]:
-            card, alpha = self._played.parts.model.card, self._options.settings.overlay_alpha
-            overlay = draw_overlay(result.fused, result.labels, card.palette, alpha)
-            images = (visible, result.thermal, result.fused, overlay)
-            return dict(zip(("visible", "thermal", "fused", "labels"), images, strict=True))
+    def _drawn(self, done: Done) -> bytes:
+        visible, result = done.visible, done.result
+        assert visible is not None and result is not None
+        card, alpha = self._played.parts.model.card, self._options.settings.overlay_alpha
+        overlay = draw_overlay(result.fused, result.labels, card.palette, alpha)
+        images = (visible, result.thermal, result.fused, overlay)
+        return jpeg_of(dict(zip(("visible", "thermal", "fused", "labels"), images, strict=True)))
 
-        for title, (column, _) in EXTREMES.items():
-            value = row.get(column, float("nan"))
-            self._played.extremes[title].offer(value, row["index"], row["time_s"], panels)
+    def _hand_out(self, done: Done, time_ns: int) -> None:
+        job, result = done.job, done.result
+        if result is not None:
+            self._sinks.frame(time_ns, job.row, done.visible, result, job.info)
+        elif done.shape is not None:
+            self._sinks.again(job.row, done.shape)
+
+    def _entry(self, done: Done, jpeg: bytes) -> Entry:
+        job, row = done.job, done.job.row
+        return Entry(
+            row["index"], row["_stamp_ns"], row["_header_ns"], job.timed, done.stages_ms,
+            done.error, done.sizes, done.shape, done.measured, done.truth_error, jpeg,
+            self.seconds_taken,
+        )  # fmt: skip
 
 
 def _truth(recording: Recording, options: ReplayOptions) -> LabelSource:

@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 
 from ssvif_core.models import ModelCard
-from ssvif_core.replay.pictures import Picture
+from ssvif_core.replay.pictures import EXTREMES, Picture
 from ssvif_core.replay.report_head import card_grid, cards, event_list, file_list, subtitle
 from ssvif_core.replay.report_plots import plots
-from ssvif_core.replay.run import EXTREMES, Replayed
+from ssvif_core.replay.run import Replayed
 from ssvif_core.replay.summary import finite
 
 __all__ = ["fill", "pictures_of", "render", "table_of"]
@@ -183,5 +183,7 @@ def _configuration(summary: dict[str, Any]) -> str:
         "seconds": round(summary["seconds_taken"], 1),
         "pairs per second, measuring included": summary["pairs_per_second"],
     }
+    if summary["resumed_from"]:
+        shown["time taken"]["resumed from pair"] = summary["resumed_from"]
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
     return f"<pre>{html.escape(text)}</pre>"

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssvif_core.errors import SsvifError
+from ssvif_core.replay.asked import asked, ran_with
+from ssvif_core.replay.earlier import Earlier, look_for_earlier
 from ssvif_core.replay.frame_table import FrameTable
 from ssvif_core.replay.in_order import cores
+from ssvif_core.replay.interrupts import Interrupts
+from ssvif_core.replay.journal import Journal
 from ssvif_core.replay.lanes import Lanes
 from ssvif_core.replay.measures import Measures
 from ssvif_core.replay.pairs import ModeSpan, Stamps
-from ssvif_core.replay.pictures import Extremes
-from ssvif_core.replay.player import EXTREMES, Player, Progress
+from ssvif_core.replay.pictures import EXTREMES, Extremes
+from ssvif_core.replay.player import Player, Progress
 from ssvif_core.replay.recording import Recording, Role, Slice, TopicChoice
 from ssvif_core.replay.settings import NodeSettings, Parts, build
 from ssvif_core.replay.streams import StreamWatch
 from ssvif_core.replay.timeline import Timeline
 
-__all__ = ["EXTREMES", "FRAMES", "ReplayOptions", "Replayed", "replay"]
+__all__ = ["FRAMES", "ReplayOptions", "Replayed", "replay"]
 
 FRAMES = "frames.csv.gz"
 
@@ -72,7 +75,9 @@ class Replayed:
         table: closed, its columns can be read.
         engine: what ran.
         workers: threads that it was played with.
-        seconds_taken: wall time.
+        seconds_taken: wall time, of earlier runs too.
+        resumed_from: pairs that an earlier run had done.
+        begun_anew: why there are none although it was to go on from one, or "".
         interrupted: why it ended before the recording did, or "".
     """
 
@@ -91,10 +96,14 @@ class Replayed:
     bad: int = 0
     workers: int = 1
     seconds_taken: float = 0.0
+    resumed_from: int = 0
+    begun_anew: str = ""
     interrupted: str = ""
 
 
-def replay(path: Path, output: Path, options: ReplayOptions, progress: Progress) -> Replayed:
+def replay(
+    path: Path, output: Path, options: ReplayOptions, progress: Progress, *, resume: bool = False
+) -> Replayed:
     """Play one recording.
 
     Args:
@@ -102,6 +111,7 @@ def replay(path: Path, output: Path, options: ReplayOptions, progress: Progress)
         output: existing folder; frames.csv.gz and what else is asked for are written there.
         options: what to do.
         progress: told seconds done, seconds in all where known, and a remark.
+        resume: go on from a run that was stopped in the folder, as far as it came.
 
     Returns:
         What was measured; after Ctrl-C what was measured until then.
@@ -122,15 +132,19 @@ def replay(path: Path, output: Path, options: ReplayOptions, progress: Progress)
         workers = options.workers or cores()
         lanes = Lanes(parts, options.settings, workers, size)
         stack.callback(lanes.close)
+        head = {"asked": asked(path, options), **ran_with(parts)}
+        earlier = look_for_earlier(output, head, options) if resume else Earlier(output)
+        interrupts = stack.enter_context(Interrupts())
+        journal = stack.enter_context(Journal(output, head, earlier.length))
         played = _fresh(recording, output, options, parts, workers, stack)
-        player = Player(played, recording, output, lanes, workers, stack)
-        start = time.perf_counter()
+        played.resumed_from, played.begun_anew = earlier.pairs, earlier.why_anew
+        player = Player(played, recording, earlier, journal, lanes, workers, stack)
         try:
-            player.play(progress)
+            player.play(progress, interrupts)
         except KeyboardInterrupt:
             played.interrupted = "stopped by the user"
         player.finish()
-        played.seconds_taken = time.perf_counter() - start
+        played.seconds_taken = player.seconds_taken
         return played
 
 

@@ -4,16 +4,16 @@ where several work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
+from ssvif_core.replay.earlier import Earlier
 from ssvif_core.replay.in_order import Crew
-from ssvif_core.replay.outputs import OutputBag, Video
+from ssvif_core.replay.outputs import BAG, VIDEO, OutputBag, Video
 from ssvif_core.replay.rerun_file import RerunFile
 from ssvif_core.replay.timeline import Timeline
 
@@ -26,7 +26,7 @@ class Sinks:
     """Writes fused.mp4, bag/ and run.rrd, as far as they are asked for. A context manager.
 
     Args:
-        output: existing folder.
+        earlier: what an earlier run has left in the folder to write to.
         card: of the model.
         video: whether to write the first.
         bag: whether to write the second.
@@ -37,12 +37,14 @@ class Sinks:
     """
 
     def __init__(
-        self, output: Path, card: ModelCard, *, video: bool, bag: bool,
+        self, earlier: Earlier, card: ModelCard, *, video: bool, bag: bool,
         rerun: str | None, timeline: Timeline, start_ns: int, beside: bool,
     ) -> None:  # fmt: skip
-        self._video = Video(output / "fused.mp4") if video else None
-        self._bag = OutputBag(output / "bag", card) if bag else None
+        output = earlier.folder
+        self._video = Video(output / VIDEO, earlier.frames()) if video else None
+        self._bag = OutputBag(output / BAG, card, earlier.messages()) if bag else None
         self._rerun = None if rerun is None else RerunFile(output / RRD, card, rerun)
+        self._earlier = earlier
         self._timeline, self._start_ns = timeline, start_ns
         self._next_second = 0
         self._crew = Crew(1, beside=beside)
@@ -72,6 +74,17 @@ class Sinks:
             self._give(self._video.append, row["_stamp_ns"] * 1e-9, result.fused)
         if self._bag:
             self._give(self._bag.frame, time_ns, row["_header_ns"], result, info)
+
+    def again(self, row: Mapping[str, Any], shape: Sequence[int]) -> None:
+        """Write a pair that the earlier run has fused, from what it wrote."""
+        if self._video:
+            self._give(self._video.again, row["_stamp_ns"] * 1e-9, shape)
+        if self._bag:
+            self._give(self._bag.again)
+
+    def caught_up(self) -> None:
+        """All pairs of the earlier run were given."""
+        self._give(self._earlier.let_go)
 
     def figures(self, row: Mapping[str, Any]) -> None:
         """Write a row that is complete."""

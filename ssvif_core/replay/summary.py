@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,11 +12,13 @@ from ssvif_core import __version__
 from ssvif_core.benchmark.machine import installed, processor
 from ssvif_core.evaluation.fusion_metrics import METRICS
 from ssvif_core.replay.frame_table import STAGES, FrameTable
-from ssvif_core.replay.run import Replayed
 from ssvif_core.replay.stability import STABILITY
 from ssvif_core.replay.streams import stamp_warnings
 
-__all__ = ["finite", "summarise"]
+if TYPE_CHECKING:
+    from ssvif_core.replay.run import Replayed
+
+__all__ = ["finite", "summarise", "versions"]
 
 FORMAT = 1
 PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "rosbags", "pyarrow")
@@ -64,15 +66,19 @@ def summarise(played: Replayed) -> dict[str, Any]:
             "classes": list(played.measures.names),
         },
         "engine": {"why": played.parts.why, **played.engine},
-        "versions": {
-            "ssvif": __version__, "python": platform.python_version(), **installed(PACKAGES)
-        },
+        "versions": versions(),
         "machine": processor(),
         "workers": played.workers,
+        "resumed_from": played.resumed_from,
         "seconds_taken": played.seconds_taken,
         "pairs_per_second": fused / played.seconds_taken if played.seconds_taken else None,
     }  # fmt: skip
     return finite(content)
+
+
+def versions() -> dict[str, str]:
+    """Of what takes part in a replay."""
+    return {"ssvif": __version__, "python": platform.python_version(), **installed(PACKAGES)}
 
 
 def finite(value: Any) -> Any:

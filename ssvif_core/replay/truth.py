@@ -6,6 +6,7 @@ stamp in nanoseconds.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -27,19 +28,19 @@ KEPT = 90
 Truth = Callable[[tuple[int, int]], np.ndarray]
 
 
-class LabelSource:
+class LabelSource(ABC):
     """Labels by the header stamp of the visible frame."""
 
-    def see(self, arrival: Arrival) -> None:
+    def see(self, arrival: Arrival) -> None:  # noqa: B027 - most sources need no messages
         """Take note of a message of the label topic."""
 
     def pending(self, header_ns: int) -> bool:
         """Whether the labels of this frame may still come."""
         return False
 
+    @abstractmethod
     def take(self, header_ns: int) -> Truth | None:
         """The labels of this frame, still to be read, or None where there are none."""
-        raise NotImplementedError
 
 
 class NoLabels(LabelSource):

@@ -3,10 +3,12 @@
     decode -> gain, in turn -> warp, engine, blend -> look at it -> compare with the pair before
 
 All of it runs beside that of other pairs, but for the gain, which follows the frames in order.
+Of a pair that an earlier run has done (`earlier.py`) only that is done again which later ones need.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -16,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.inference.pipeline import FusionResult
+from ssvif_core.inference.pipeline import Followed, FusionResult
 from ssvif_core.replay.in_order import Leg
+from ssvif_core.replay.journal import Entry
 from ssvif_core.replay.lanes import Lanes
 from ssvif_core.replay.measures import Measured, Measures
 from ssvif_core.replay.pairs import DecidedPair
@@ -41,6 +44,8 @@ class Job:
         looks: the look at the pair before, for the next one.
         info: the visible camera's CameraInfo, or None.
         counts: of the pairing.
+        known: what the journal has of it, or None.
+        look_again: although it is known, the next pair is compared with it.
         over: set when its stages are.
         failed: whether it could not be fused; known when they are over.
     """
@@ -54,6 +59,8 @@ class Job:
     looks: Leg[Look | None]
     info: Any = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    known: Entry | None = None
+    look_again: bool = False
     over: threading.Event = field(default_factory=threading.Event)
     failed: bool = True
 
@@ -65,8 +72,9 @@ class Done:
     Attributes:
         stages_ms: time of each stage that was reached.
         error: why it could not be fused, or "".
-        sizes: role -> [width, height].
-        result: of the pipeline; None where it failed.
+        sizes: role -> [width, height], of those that could be decoded if all could.
+        shape: of the fused image; None where it failed.
+        result: of the pipeline; None where it failed, or was known.
         visible: (H, W, 3) uint8 RGB, or None.
         measured: of pairs of both cameras.
         truth_error: why its labels could not be read, or "".
@@ -76,6 +84,7 @@ class Done:
     stages_ms: dict[str, float] = field(default_factory=dict)
     error: str = ""
     sizes: dict[str, list[int]] = field(default_factory=dict)
+    shape: list[int] | None = None
     result: FusionResult | None = None
     visible: np.ndarray | None = None
     measured: Measured | None = None
@@ -92,6 +101,9 @@ class Work:
         """All of one job. Errors of the frame are in the answer."""
         done = Done(job)
         try:
+            if job.known is not None:
+                self._follow_again(job, job.known)
+                return _done_before(job, job.known)
             counts = self._fuse(job, done)
             job.failed = False
             job.over.set()
@@ -112,15 +124,38 @@ class Work:
             images = {arrival.role: self._decoded(arrival) for arrival in job.pair.arrivals}
         finally:
             done.stages_ms["decode_ms"] = (time.perf_counter() - start) * 1e3
+        done.sizes = {role: [image.shape[1], image.shape[0]] for role, image in images.items()}
         visible, counts = images.get("visible"), images.get("thermal")
+        followed = self._follow(job, visible, counts)
+        result = self._lanes.fuse(followed, timed=job.timed and job.known is None)
+        done.stages_ms |= vars(result.times)
+        done.shape = list(result.fused.shape)
+        done.result, done.visible = result, visible
+        return counts
+
+    def _follow(self, job: Job, visible: np.ndarray | None, counts: np.ndarray | None) -> Followed:
         job.turn.take()
         followed = self._lanes.follow(visible, counts, job.newest_s)
         job.turn.hand_on(None)
-        result = self._lanes.fuse(followed, timed=job.timed)
-        done.stages_ms |= vars(result.times)
-        done.sizes = {role: [image.shape[1], image.shape[0]] for role, image in images.items()}
-        done.result, done.visible = result, visible
-        return counts
+        return followed
+
+    def _follow_again(self, job: Job, known: Entry) -> None:
+        """What a pair leaves to later ones: the gain's state, and the look at the last one."""
+        if not known.sizes:  # it did not come so far
+            return
+        with contextlib.suppress(SsvifError):  # then it left as much the first time
+            if job.look_again:
+                again = Done(job)
+                counts = self._fuse(job, again)
+                assert counts is not None
+                job.looks.hand_on(self._look(job, again, counts))
+                return
+            images = {a.role: self._decoded(a) for a in job.pair.arrivals if a.role == "thermal"}
+            blank = None
+            if "visible" in known.sizes:  # of it only the size is needed
+                width, height = known.sizes["visible"]
+                blank = np.broadcast_to(np.uint8(0), (height, width, 3))
+            self._follow(job, blank, images.get("thermal"))
 
     def _decoded(self, arrival: Arrival) -> np.ndarray:
         try:
@@ -131,7 +166,7 @@ class Work:
     def _measure(self, job: Job, done: Done, counts: np.ndarray) -> None:
         visible, result = done.visible, done.result
         assert visible is not None and result is not None
-        now = self._measures.look(job.row["_stamp_ns"] * 1e-9, visible, counts, result)
+        now = self._look(job, done, counts)
         job.looks.hand_on(now)
         truth = None
         if job.truth is not None:
@@ -142,3 +177,20 @@ class Work:
         done.measured = self._measures.of(
             job.row["index"], job.looks.take(), now, visible, result, truth
         )
+
+    def _look(self, job: Job, done: Done, counts: np.ndarray) -> Look:
+        assert done.visible is not None and done.result is not None
+        stamp_s = job.row["_stamp_ns"] * 1e-9
+        return self._measures.look(stamp_s, done.visible, counts, done.result)
+
+
+def _done_before(job: Job, known: Entry) -> Done:
+    return Done(
+        job,
+        known.stages_ms,
+        known.error,
+        known.sizes,
+        known.shape,
+        measured=known.measured,
+        truth_error=known.truth_error,
+    )

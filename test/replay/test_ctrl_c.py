@@ -51,6 +51,7 @@ def test_ctrl_c_ends_with_status_130_and_says_where_the_results_are(stopped):
     folder, status, words = stopped
     assert status == 130, words
     assert "Stopped. What was measured until then is in" in words
+    assert "The same command with --resume goes on from there." in words
     assert "Traceback" not in words
 
 
