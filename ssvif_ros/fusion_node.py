@@ -16,7 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from ssvif_core.errors import SsvifError
@@ -32,6 +32,7 @@ from ssvif_ros.core_log import forward_core_log
 from ssvif_ros.diagnostics import diagnostic_array
 from ssvif_ros.ending import undisturbed
 from ssvif_ros.engines import begin_upgrade, build_now, engine_without_building
+from ssvif_ros.executor import QuietExecutor
 from ssvif_ros.frames import THROTTLE_S, FrameFuser, Pair
 from ssvif_ros.host import HostMonitor
 from ssvif_ros.inputs import Inputs
@@ -43,7 +44,7 @@ from ssvif_ros.problem_log import ProblemLog
 from ssvif_ros.registration_source import RegistrationSource
 from ssvif_ros.report import Report, Rooms
 from ssvif_ros.snapshot import SnapshotService, snapshot_folder
-from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher
+from ssvif_ros.status import StatusPublisher
 from ssvif_ros.timing import TimingPublisher
 from ssvif_ros.wait_set import NO_EVENTS
 from ssvif_ros.worker import LatestWorker
@@ -73,7 +74,7 @@ class FusionNode(CarefulLifecycleNode):
         self._host: HostMonitor | None = None
         self._health_report: Report | None = None
         self._registration: RegistrationSource | None = None
-        self._periodic: list[Any] = []
+        self._report_timer: Any = None
         self._parameter_server = ParameterServer(
             self, lambda: self._pipeline is not None, self._apply_live
         )
@@ -149,6 +150,7 @@ class FusionNode(CarefulLifecycleNode):
             transports,
             lambda v, t: worker.offer((v, t)),
             fuser.report_bad_message,
+            self._say_status,
         )
         self._apply_live(s)
         self._host = HostMonitor()
@@ -160,11 +162,10 @@ class FusionNode(CarefulLifecycleNode):
                 counts=lambda: self._accounts.values(self._inputs, self._worker),
             )
         )
-        self._periodic = [
-            self.create_timer(STATUS_PERIOD_S, self._say_status),
-            # On a clock that goes on while simulated time stands still: it is alive, and says so.
-            self.create_timer(REPORT_PERIOD_S, self._report, clock=Clock(clock_type=STEADY)),
-        ]
+        # On a clock that goes on while simulated time stands still: it is alive, and says so.
+        self._report_timer = self.create_timer(
+            REPORT_PERIOD_S, self._report, clock=Clock(clock_type=STEADY)
+        )
         self._outputs.publish_label_info(self.get_clock().now())
         return result
 
@@ -190,9 +191,9 @@ class FusionNode(CarefulLifecycleNode):
 
     def _stop(self) -> None:
         """Stop listening and working; what was being fused is still published."""
-        for timer in self._periodic:
-            self.destroy_timer(timer)
-        self._periodic = []
+        if self._report_timer is not None:
+            self.destroy_timer(self._report_timer)
+            self._report_timer = None
         if self._inputs is not None:
             self._inputs.destroy()
         if self._worker is not None:
@@ -282,7 +283,7 @@ def main(args: list[str] | None = None) -> int:
         return 1
     if BUILD_ONLY in (args or sys.argv):
         return _build_only(node)
-    executor = SingleThreadedExecutor()
+    executor = QuietExecutor()
     executor.add_node(node)
     try:
         try:
@@ -309,7 +310,7 @@ def _build_only(node: FusionNode) -> int:
         rclpy.try_shutdown()
 
 
-def _spin(node: FusionNode, executor: SingleThreadedExecutor) -> None:
+def _spin(node: FusionNode, executor: QuietExecutor) -> None:
     """Spin, and go on where rclpy raises: the node must live.
 
     On kilted a message that is being converted when a signal comes raises RuntimeError: the end
