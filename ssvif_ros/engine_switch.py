@@ -49,6 +49,12 @@ class EngineSwitch:
         """One of none, building, loading, done, stopped, or "failed: " with the reason."""
         return self._state or (self._upgrade.state if self._upgrade else "none")
 
+    @property
+    def problem(self) -> str:
+        """Why an engine that the parameters still ask for was not built; "" if nothing is wrong."""
+        state = self._upgrade.state if self._upgrade and not self._state else ""
+        return state if state.startswith("failed") else ""
+
     def configure(self, settings: Settings) -> None:
         """Take live parameters."""
         if _wanted(settings) != _wanted(self._asked):

@@ -202,17 +202,16 @@ class Report:
         rooms = self._rooms
         described = rooms.pipeline.engine.describe()
         status = Status("engine", good=f"{described['engine']} {described['precision']}")
-        state = rooms.switch.state
         status.values = {
             **described,
             "mask_mode": rooms.card.mode,
             "model_sha256": rooms.card.sha256[:12],
-            "engine_upgrade": state,
+            "engine_upgrade": rooms.switch.state,
         }
         if described.get("engine_fallback"):
             status.warn(str(described["engine_fallback"]))
-        if state.startswith("failed"):
-            status.warn(f"{described['engine']} goes on; another engine {state}")
+        if problem := rooms.switch.problem:
+            status.warn(f"No TensorRT engine, {described['engine']} goes on: {problem}")
         return status
 
     def _host(self) -> Status:
