@@ -52,7 +52,7 @@ class EngineSwitch:
     @property
     def problem(self) -> str:
         """Why an engine that the parameters still ask for was not built; "" if nothing is wrong."""
-        state = self._upgrade.state if self._upgrade and not self._state else ""
+        state = self._upgrade.state if self._upgrade else ""
         return state if state.startswith("failed") else ""
 
     def configure(self, settings: Settings) -> None:
@@ -67,18 +67,24 @@ class EngineSwitch:
         width, height = (settings.warm_up_width, settings.warm_up_height)
         if self._pipeline.sizes is not None:
             width, height = self._pipeline.sizes[0]
-        engine.warm_up(height, width)
+        try:
+            engine.warm_up(height, width)
+        except Exception:
+            engine.close()
+            raise
         if self._upgrade is not None:
             self._upgrade.stop()
         name, said = engine.name, engine.describe()
         self._pipeline.replace_engine(engine)
-        self._upgrade = begin_upgrade(self._model, settings, name, self._pipeline)
-        self._runs, self._state = settings, "" if self._upgrade else "done"
+        self._runs = settings
         logger.info("engine %s (%s) takes over: %s", said["engine"], said["precision"], why)
+        self._upgrade = begin_upgrade(self._model, settings, name, self._pipeline)
+        if self._tried is self._asked:  # else another one is tried next
+            self._state = "" if self._upgrade else "done"
 
     def _failed(self, error: Exception) -> None:
         logger.error("the engine was not changed: %s", error)
-        if self._tried is self._asked:  # else another one is tried next
+        if self._tried is self._asked:
             self._asked, self._state = self._runs, f"failed: {error}"
             self._go_back(self._runs)
 
