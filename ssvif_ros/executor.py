@@ -15,18 +15,24 @@ __all__ = ["QuietExecutor"]
 
 
 class QuietExecutor(SingleThreadedExecutor):
-    """SingleThreadedExecutor that is made and spun by one thread; others may wake it."""
+    """SingleThreadedExecutor that only other threads wake."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._spinner: int | None = None
         # rclpy has no other place for it; a release without this guard is as it was.
         guard = getattr(self, "_guard", None)
         if guard is None:
             return
-        trigger, spinner = guard.trigger, threading.get_ident()
+        trigger = guard.trigger
 
         def from_elsewhere() -> None:
-            if threading.get_ident() != spinner:
+            if threading.get_ident() != self._spinner:
                 trigger()
 
         guard.trigger = from_elsewhere
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """As that of rclpy, in whichever thread; but in one at a time."""
+        self._spinner = threading.get_ident()
+        super().spin_once(timeout_sec)
