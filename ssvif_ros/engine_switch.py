@@ -42,7 +42,7 @@ class EngineSwitch:
         self._runs = self._asked = self._tried = settings
         self._state = ""
         self._upgrade = begin_upgrade(model, settings, pipeline.engine.name, pipeline)
-        self._worker = LatestWorker(self._make, self._failed)
+        self._worker: LatestWorker[Settings] | None = None  # most nodes never need one
 
     @property
     def state(self) -> str:
@@ -59,6 +59,7 @@ class EngineSwitch:
         """Take live parameters."""
         if _wanted(settings) != _wanted(self._asked):
             self._asked, self._state = settings, "loading"
+            self._worker = self._worker or LatestWorker(self._make, self._failed)
             self._worker.offer(settings)
 
     def _make(self, settings: Settings) -> None:
@@ -90,7 +91,8 @@ class EngineSwitch:
 
     def stop(self) -> None:
         """End what is under way."""
-        self._worker.stop()
+        if self._worker is not None:
+            self._worker.stop()
         if self._upgrade is not None:
             self._upgrade.stop()
 
