@@ -3,6 +3,9 @@
 rclpy triggers a guard condition after each callback, so that a thread that waits looks at its
 entities anew. Where one thread both runs the callbacks and waits, nobody waits then: the trigger
 only makes the next wait return at once, for nothing, and the wait set is built once more.
+
+rclpy's EventsExecutor would need no wait set at all. It is experimental: that of rclpy 9.1.2 never
+answered a service of this node, and one that destroys subscriptions may crash (rclpy#1644, open).
 """
 
 from __future__ import annotations
