@@ -81,7 +81,7 @@ $(VENV)/.installed-ros: $(PACKAGING) | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed-ros
 	@echo "Installing torch and the development tools into $(VENV) (once; large)"
-	@$(PIP_INSTALL) --editable '.[ros,train,dev,cuda,openvino,tensorrt-check]'
+	@$(PIP_INSTALL) --editable '.[ros,train,dev,openvino,tensorrt-check,rerun]'
 	@touch $@
 
 $(VENV)/bin/python:

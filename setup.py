@@ -29,12 +29,18 @@ RUNTIME = [
 BAGS = ["rosbags>=0.11.9,<0.12"]
 REPLAY = [*BAGS, 'pyarrow>=26,<27; python_version >= "3.11"']
 
-RERUN = ["rerun-sdk>=0.41,<0.42"]
+RERUN = ['rerun-sdk>=0.41,<0.42; python_version >= "3.11"']
 
 # `ssvif replay --cluster`: the scheduler's client, and what `dask worker` needs.
 CLUSTER = ["distributed>=2026.8,<2026.9"]
 
-CUDA = ["cuda-python>=12.9,<13"]
+# Of the CUDA 12 of a desktop. JetPack 6 refuses the CUDA runtime that newer ones bring; other
+# Jetsons: docs/engines.md.
+CUDA = [
+    'cuda-python>=12.9,<13; platform_machine != "aarch64"',
+    'cuda-python==12.6.2.post1; platform_machine == "aarch64" and python_version < "3.12"',
+    'cuda-python>=13.0,<13.1; platform_machine == "aarch64" and python_version >= "3.12"',
+]
 
 OPENVINO = ["openvino>=2026.4,<2026.5"]
 
@@ -82,7 +88,7 @@ EXTRAS = {
         "torch>=2.13,<2.14",
     ],
     # Engines beside ONNX Runtime. TensorRT itself comes with JetPack or from NVIDIA, and
-    # cuda-python must be of the CUDA that is installed (JetPack 5: 11.4, JetPack 6: 12.6).
+    # cuda-python must not be newer than the CUDA of the driver (docs/engines.md).
     "cuda": CUDA,
     "openvino": OPENVINO,
     # Parses and builds engines without a GPU, to check what the real TensorRT is given.

@@ -20,6 +20,7 @@ import numpy as np
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
@@ -194,7 +195,7 @@ def main(args: list[str] | None = None) -> int:
         _calibrate(node, values, *_collect(node, values))
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
-    except SsvifError as error:
+    except (SsvifError, InvalidParameterTypeException) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 1
     finally:

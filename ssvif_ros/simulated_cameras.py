@@ -20,6 +20,7 @@ import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -255,7 +256,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.spin(nodes[0])
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except SsvifError as error:
+    except (SsvifError, InvalidParameterTypeException) as error:
         print(f"simulated_cameras: {error}", file=sys.stderr)
         return 1
     finally:

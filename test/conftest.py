@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.simulation.scenes import SCENE_KINDS, Scene
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -108,3 +108,10 @@ def test_without_cameras_it_says_what_to_start(ros_domain, tmp_path):
     assert "/thermal/image_raw" in process.output
     assert "Start the drivers" in process.output
     assert "Traceback" not in process.output
+
+
+def test_a_parameter_of_another_type_is_one_line(ros_domain, tmp_path):
+    process = RosProcess("ssvif_ros.calibrate", {"timeout": 5}, tmp_path / "calibrate.log")
+    assert process.process.wait(60) == 1
+    assert "expecting type 'DOUBLE'" in process.output
+    assert "Traceback" not in process.output

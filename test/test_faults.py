@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import signal
 import subprocess
@@ -25,7 +24,6 @@ from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from ssvif_ros.images import to_image  # noqa: E402
-from ssvif_ros.parameters import Settings  # noqa: E402
 from ssvif_ros.processes import child_environment  # noqa: E402
 
 START_NS = 1_000_000_000_000
@@ -338,10 +336,6 @@ def test_sizes_may_change_with_every_frame_and_memory_does_not_grow_with_them(fu
     assert process.missing() == {}
 
 
-@pytest.mark.skipif(
-    "visible_transport" not in {f.name for f in dataclasses.fields(Settings)},
-    reason="this node takes no compressed images",
-)
 def test_random_bytes_in_compressed_images_are_counted_and_good_ones_fused(fusion, cameras):
     process = fusion(visible_transport="compressed", **RELIABLE_INPUTS)
     topic = "visible/image_raw/compressed"

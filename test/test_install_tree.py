@@ -5,12 +5,15 @@ Knows the layout of the source tree and of a ROS install tree, and nothing of wh
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -92,6 +95,26 @@ def test_colcon_takes_the_package_for_an_ament_python_package(tmp_path: Path) ->
     assert [line.split("\t")[::2] for line in listed.splitlines()] == [
         ["ssvif_ros", "(ros.ament_python)"]
     ]
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Top-level names of what a source file imports, wherever in it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.split(".")[0]
+
+
+def test_package_xml_names_every_ros_package_that_is_imported() -> None:
+    files = [*(REPOSITORY / "ssvif_ros").glob("*.py"), *(REPOSITORY / "launch").glob("*.py")]
+    names = {name for file in files for name in imported(file)} - sys.stdlib_module_names
+    # python3-... in package.xml, or of NVIDIA
+    of_pip = {"cv2", "numpy", "rich", "typer", "yaml", "onnxruntime", "pynvml"}
+    depends = ElementTree.parse(REPOSITORY / "package.xml").findall("exec_depend")
+    declared = {element.text for element in depends}
+    assert names - of_pip - {"ssvif_core", "ssvif_ros"} - declared == set()
+    assert {"rclpy", "launch_ros", "tf2_msgs"} <= names
 
 
 def test_every_launch_config_and_model_file_is_found_through_the_ament_index(

@@ -133,6 +133,7 @@ def test_the_thermal_camera_may_look_elsewhere_with_another_sensor_and_says_so(p
         ({"scene": "underwater"}, "underwater"),
         ({"thermal_bits": 12}, "12"),
         ({"visible_rate": 0.0}, "visible_rate"),
+        ({"visible_rate": 30}, "expecting type 'DOUBLE'"),
         ({"thermal_scale": 0.0}, "thermal_scale"),
         ({"thermal_width": 64}, "thermal_height"),
     ],

@@ -17,13 +17,13 @@ import numpy as np
 from ssvif_core.adapt.split import Split, split
 from ssvif_core.data.sources import PairCollection, open_pairs
 from ssvif_core.errors import SsvifError
-from ssvif_core.inference.engine import Engine, EngineOptions, create_engine
+from ssvif_core.inference.engine import Engine
 from ssvif_core.models import Model
 from ssvif_core.replay.pairs import NodePairing, Stamps
 from ssvif_core.replay.recording import Arrival, Recording, Slice, TopicChoice
-from ssvif_core.replay.settings import NodeSettings, build
+from ssvif_core.replay.settings import NodeSettings, build, engine_for
 
-__all__ = ["FolderMaterial", "Frame", "Material", "RecordedMaterial", "engine_for"]
+__all__ = ["FolderMaterial", "Frame", "Material", "RecordedMaterial"]
 
 
 class Frame(NamedTuple):
@@ -74,23 +74,6 @@ class Material(Protocol):
     def held_out(self, most: int) -> Iterator[Frame]:
         """Frames of the last part, `most` at most, spread over it."""
         ...
-
-
-def engine_for(model: Model, settings: NodeSettings, size: tuple[int, int]) -> Engine:
-    """An engine for one model as the settings say, for frames of (height, width)."""
-    s = settings
-    options = EngineOptions(
-        threads=s.threads,
-        precision=s.precision,
-        height=size[0],
-        width=size[1],
-        workspace_mib=s.tensorrt__workspace_mib,
-        dla_core=s.tensorrt__dla_core,
-        cache=Path(s.tensorrt__cache) if s.tensorrt__cache else None,
-    )
-    engine, _ = create_engine(model, s.engine, options)
-    engine.warm_up(*size)
-    return engine
 
 
 @dataclass(frozen=True)
@@ -237,7 +220,7 @@ class FolderMaterial:
                 pair = self._pairs[int(index)]
                 size = (pair.thermal.shape[0], pair.thermal.shape[1])
                 if size not in engines:
-                    engines[size] = engine_for(self.model, self.settings, size)
+                    engines[size], _ = engine_for(self.model, self.settings, size)
                 fused, labels = engines[size].infer(pair.visible, pair.thermal)
                 blend = _blend(None, pair.visible)
                 time_s = float(index)

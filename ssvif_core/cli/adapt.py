@@ -1,7 +1,5 @@
 """`ssvif adapt`: a recording of your cameras -> a model that learnt them, and if it helps."""
 
-from __future__ import annotations
-
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,17 +10,13 @@ import typer
 from rich.console import Console
 
 from ssvif_core.adapt.judge import Judged, Measured, judge, measure
-from ssvif_core.adapt.material import (
-    FolderMaterial,
-    Material,
-    RecordedMaterial,
-    engine_for,
-)
+from ssvif_core.adapt.material import FolderMaterial, Material, RecordedMaterial
 from ssvif_core.adapt.report import REPORT, lines, write_report
 from ssvif_core.adapt.split import LEAST_PAIRS
 from ssvif_core.adapt.target import digest, files_of, target_path
 from ssvif_core.adapt.training_pairs import write_pairs
 from ssvif_core.adapt.verdict import Verdict, decide
+from ssvif_core.cli.options import Params, Stamps, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.bag_files import is_bag
 from ssvif_core.errors import SsvifError
@@ -30,7 +24,7 @@ from ssvif_core.inference.engine import Engine
 from ssvif_core.models import Model, in_precision, open_model
 from ssvif_core.replay.pairs import STAMPS
 from ssvif_core.replay.recording import TopicChoice
-from ssvif_core.replay.settings import NodeSettings, read_settings
+from ssvif_core.replay.settings import NodeSettings, engine_for, read_settings
 
 if TYPE_CHECKING:
     from ssvif_core.training.config import TrainingConfig
@@ -53,7 +47,7 @@ class _Job:
     material: Material
     old: Model
     settings: NodeSettings
-    config: TrainingConfig
+    config: "TrainingConfig"
     output: Path
     target: Path
     asked: str
@@ -75,7 +69,7 @@ def adapt(
         Path, typer.Option("--output", "-o", help="Folder for pairs, training, model and report.")
     ],
     model: Annotated[
-        Optional[str],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        Optional[str],  # noqa: UP045 - see app.py
         typer.Option(help="base, tiny, or an ONNX model: what to start from. Default: --params'."),
     ] = None,
     name: Annotated[
@@ -93,26 +87,14 @@ def adapt(
         float, typer.Option(min=0.01, help="Pairs to train on are this far apart at least [s].")
     ] = 0.5,
     limit: Annotated[int, typer.Option(min=8, help="Pairs to train on at most.")] = 400,
-    params: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Parameter file of the node: pairing, gain, registration, model."),
-    ] = None,
+    params: Params = None,
     recipe: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Training file instead of the built-in one, config/training/adapt.yaml."),
     ] = None,
-    visible_topic: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Default: found by type, name and encoding."),
-    ] = None,
-    thermal_topic: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Default: found likewise."),
-    ] = None,
-    stamps: Annotated[
-        str,
-        typer.Option(help="header: pair as the node; receive: by times of receipt."),
-    ] = "header",
+    visible_topic: VisibleTopic = None,
+    thermal_topic: ThermalTopic = None,
+    stamps: Stamps = "header",
     device: Annotated[str, typer.Option(help="To train on: auto, cpu, cuda, ...")] = "auto",
 ) -> None:
     """Train a model on a recording of your own cameras, without labels, and see if it helped.
@@ -271,7 +253,7 @@ def _measured(job: _Job, new: Model) -> Measured:
 
     def engine(size: tuple[int, int]) -> Engine:
         if size not in engines:
-            engines[size] = engine_for(new, job.settings, size)
+            engines[size], _ = engine_for(new, job.settings, size)
         return engines[size]
 
     with progress_bar() as bar, _stoppable():

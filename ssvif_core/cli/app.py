@@ -1,6 +1,8 @@
-"""The `ssvif` command: gathers the verbs and turns user errors into one line."""
+"""The `ssvif` command: gathers the verbs and turns user errors into one line.
 
-from __future__ import annotations
+The typer of Ubuntu 24.04 (0.9) reads annotations only where they are no strings, and knows
+`Optional[X]` but not `X | None`: hence no `from __future__ import annotations` in files of verbs.
+"""
 
 import logging
 import sys
@@ -79,7 +81,16 @@ def main() -> None:
     try:
         app()
     except SsvifError as error:
-        Console(stderr=True).print(
-            f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True
-        )
+        _say(str(error))
         sys.exit(STOPPED if isinstance(error, StoppedError) else 1)
+    except OSError as error:
+        if error.filename is None:
+            raise  # a bug, not a file of the user's
+        _say(f"Cannot use {error.filename}: {error.strerror}. Check the path, permissions, space.")
+        sys.exit(1)
+
+
+def _say(reason: str) -> None:
+    Console(stderr=True).print(
+        f"[bold red]error:[/] {escape(reason)}", highlight=False, soft_wrap=True
+    )

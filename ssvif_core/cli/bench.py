@@ -1,7 +1,5 @@
 """`ssvif bench`: every engine and precision that works on this machine, side by side."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex
@@ -36,7 +34,7 @@ Reasons = list[dict[str, str]]
 
 def bench(
     models: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        Optional[list[str]],  # noqa: UP045 - see app.py
         typer.Argument(help="base, tiny, or paths of ONNX models; none: all that are shipped."),
     ] = None,
     sizes: Annotated[

@@ -1,10 +1,8 @@
 """`ssvif calibrate`: the file that says where thermal pixels lie in the visible image."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -40,13 +38,14 @@ def calibrate(
         ),
     ],
     thermal: Annotated[
-        Path | None, typer.Option(help="The thermal camera's folder or video.")
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The thermal camera's folder or video."),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write; a picture goes beside it.")
     ] = Path("calibration.yaml"),
     pattern: Annotated[
-        str | None,
+        Optional[str],  # noqa: UP045 - see app.py
         typer.Option(help="Use a board that both see: chessboard, circles, or asymmetric."),
     ] = None,
     grid: Annotated[
@@ -60,7 +59,7 @@ def calibrate(
         ),
     ] = 24,
     initial: Annotated[
-        Path | None,
+        Optional[Path],  # noqa: UP045
         typer.Option(help="Begin with this calibration instead of searching (a mount that moved)."),
     ] = None,
     time: Annotated[
@@ -81,17 +80,20 @@ def calibrate(
         ),
     ] = True,
     visible_info: Annotated[
-        Path | None,
+        Optional[Path],  # noqa: UP045
         typer.Option(help="Camera calibration YAML (as of camera_info_url), if not recorded."),
     ] = None,
     thermal_info: Annotated[
-        Path | None, typer.Option(help="The same, of the thermal camera.")
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The same, of the thermal camera."),
     ] = None,
     visible_topic: Annotated[
-        str | None, typer.Option(help="Image topic of a recording; found by itself if clear.")
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Image topic of a recording; found by itself if clear."),
     ] = None,
     thermal_topic: Annotated[
-        str | None, typer.Option(help="The same, of the thermal camera.")
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The same, of the thermal camera."),
     ] = None,
     slop: Annotated[
         float, typer.Option(min=0, help="Most seconds between frames of a pair.")

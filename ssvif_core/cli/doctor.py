@@ -1,7 +1,5 @@
 """`ssvif doctor`: what is installed, what works, what is missing and how to get it."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import importlib.util
@@ -49,11 +47,13 @@ PARTS = [
     Part("sensor_msgs", "live node", "pip install '.[ros]'   (robot: a ROS 2 installation)"),
     Part("message_filters", "live node (optional)", "apt install ros-$ROS_DISTRO-message-filters"),
     Part("cv_bridge", "unusual encodings (optional)", "apt install ros-$ROS_DISTRO-cv-bridge"),
+    Part("tf2_msgs", "pose of /tf_static (optional)", "apt install ros-$ROS_DISTRO-tf2-msgs"),
     Part("vision_msgs", "label info (optional)", "apt install ros-$ROS_DISTRO-vision-msgs"),
     Part("launch_ros", "ros2 launch", "apt install ros-$ROS_DISTRO-launch-ros"),
     Part("torch", "training, export", "pip install '.[train]'"),
     Part("onnx", "export", "pip install '.[train]'"),
     Part("matplotlib", "reports of training runs", "pip install '.[train]'"),
+    Part("PIL", "folders of pairs", "pip install '.[train]'"),
     Part("rosbags", "recordings", "pip install '.[bags]'"),
 ]
 
@@ -69,11 +69,16 @@ def doctor() -> None:
         f"{os.cpu_count()} cores, ROS_DISTRO={os.environ.get('ROS_DISTRO', 'not set')}"
     )
     table = Table("package", "for", "state", title="Packages", title_justify="left")
+    remedies: dict[str, list[str]] = {}
     for part in PARTS:
         version = _version(part.module)
-        state = f"[green]{version}[/]" if version else f"[yellow]missing[/]: {escape(part.remedy)}"
+        state = f"[green]{version}[/]" if version else "[yellow]missing[/]"
         table.add_row(part.module, part.purpose, state)
+        if not version:
+            remedies.setdefault(part.remedy, []).append(part.module)
     console.print(table)
+    for remedy, modules in remedies.items():  # below the table, where no column breaks a command
+        console.print(f"{', '.join(modules)}: {escape(remedy)}", highlight=False, soft_wrap=True)
     if not _check_engines(console):
         raise SsvifError("No engine can run a shipped model: install one from the table above.")
 
@@ -102,6 +107,9 @@ def _check_engines(console: Console) -> bool:
             devices = {_try(name, model) for model in shipped_models()}
         except SsvifError as error:
             table.add_row(name, f"[yellow]not here[/]: {escape(str(error))}")
+            continue
+        except Exception as error:  # of a package that does not fit the machine or the others
+            table.add_row(name, f"[red]broken[/]: {escape(repr(error))}")
             continue
         working = True
         table.add_row(name, f"[green]works[/] ({'; '.join(sorted(devices))})")

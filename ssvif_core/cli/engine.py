@@ -1,7 +1,5 @@
 """`ssvif engine`: build, list, verify and delete the engines of this machine's GPU."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable
@@ -35,7 +33,7 @@ app = typer.Typer(
 )
 
 Cache = Annotated[
-    Optional[Path],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+    Optional[Path],  # noqa: UP045 - see app.py
     typer.Option(help="Folder of engines; default $SSVIF_ENGINES or ~/.cache/ssvif/engines."),
 ]
 
@@ -133,7 +131,7 @@ def in_background(build: Callable[[Report], T]) -> T:
             return future.result()
         except KeyboardInterrupt:
             ended.set()
-            bar.console.print("ending the build; nothing is kept")
+            bar.console.print("ending the build at its next step")
             raise
 
 

@@ -1,7 +1,5 @@
 """`ssvif evaluate`: fused images and masks of models, beside methods that need no learning."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -9,6 +7,7 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.console import Console
 
+from ssvif_core.cli.options import LabelMap, Labels
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.collection import summary
 from ssvif_core.errors import SsvifError
@@ -38,7 +37,7 @@ __all__ = ["evaluate"]
 
 def evaluate(
     models: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        Optional[list[str]],  # noqa: UP045 - see app.py
         typer.Argument(help="base, tiny, or paths of ONNX models; none: the baselines alone."),
     ] = None,
     data: Annotated[
@@ -55,14 +54,8 @@ def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
         "evaluation"
     ),
-    labels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Name of the folder of label images; default the data's own."),
-    ] = None,
-    label_map: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Ids in the files to class ids, 0:0,1:1,4:0; others are left out."),
-    ] = None,
+    labels: Labels = None,
+    label_map: LabelMap = None,
     limit: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Evenly spaced frames to use at most."),

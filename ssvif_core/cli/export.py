@@ -1,7 +1,5 @@
 """`ssvif export`: a checkpoint or an fp32 model becomes an ONNX model with its card."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import numpy as np
 import typer
 
+from ssvif_core.cli.options import LabelMap, Labels
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.pairs import FramePair
 from ssvif_core.data.sources import open_pairs
@@ -59,20 +58,14 @@ def export(
         str, typer.Option(help="fp32; fp16: for NVIDIA GPUs; int8: for Jetson and DLA.")
     ] = "fp32",
     calibrate: Annotated[
-        Optional[str],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        Optional[str],  # noqa: UP045 - see app.py
         typer.Option(
             help="For int8, what the cameras will see: a folder of pairs, a rosbag, or "
             f"'{SIMULATION}'; default: that of --frames."
         ),
     ] = None,
-    labels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Name of the folder of label images; default the data's own."),
-    ] = None,
-    label_map: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Ids in the files to class ids, 0:0,1:1,4:0; others are left out."),
-    ] = None,
+    labels: Labels = None,
+    label_map: LabelMap = None,
     command: Annotated[
         str, typer.Option(help="How the checkpoint was trained, for the card.")
     ] = "ssvif train",
@@ -171,7 +164,7 @@ class _Source:
         notes: sections of the card.
     """
 
-    network: FusionNetwork
+    network: "FusionNetwork"
     classes: list[str]
     mode: str
     name: str | None

@@ -1,9 +1,7 @@
 """`ssvif fuse`: fuse and segment files with the same `Pipeline` that runs on the robot."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import cv2
 import numpy as np
@@ -48,14 +46,19 @@ def fuse(
         ),
     ] = "auto",
     calibration: Annotated[
-        Path | None,
+        Optional[Path],  # noqa: UP045 - see app.py
         typer.Option(help="File of `ssvif calibrate`; without: both have the same field of view."),
     ] = None,
 ) -> None:
     """Fuse pairs of files, frame by frame.
 
     Writes `fused/`, `labels/` and `overlay/` PNGs for images; for videos `fused.mp4` and
-    `panels.mp4` (visible | thermal | fused | overlay).
+    `panels.mp4` (visible | thermal | fused | overlay). Files of folders are paired in the order of
+    their names; thermal of another size is resized to visible. For instance:
+
+    `ssvif fuse camera.mp4 thermal.mp4 -o out`
+
+    `ssvif fuse pairs/visible pairs/thermal -o out --model tiny --gain percentile`
     """
     registration = _registration(calibration)
     loaded = open_model(model)
@@ -92,7 +95,7 @@ def _run(
     streams: tuple[FrameStream, FrameStream],
     total: int,
     rate: float,
-    writer: _Images | _Videos,
+    writer: "_Images | _Videos",
     palette: np.ndarray,
 ) -> int:
     count = 0

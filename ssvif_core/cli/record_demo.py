@@ -1,7 +1,5 @@
 """`ssvif record-demo`: a small recording to try `ssvif replay` with, faults included."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -24,7 +22,7 @@ LONGEST_S = 86400.0
 def record_demo(
     bag: Annotated[Path, typer.Argument(help="Folder of the recording to make.")],
     visible: Annotated[
-        Optional[Path],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        Optional[Path],  # noqa: UP045 - see app.py
         typer.Option(help="Video, folder of images or image, instead of a drawn scene."),
     ] = None,
     thermal: Annotated[

@@ -1,7 +1,5 @@
 """`ssvif replay`: recordings through the node's pairing and pipeline, measured."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -10,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ssvif_core.cli.options import LabelMap, Params, Stamps, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.evaluation.evaluation_set import parse_label_map
@@ -33,12 +32,9 @@ def replay_bags(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
         "replay"
     ),
-    params: Annotated[
-        Optional[Path],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
-        typer.Option(help="Parameter file of the node, as config/fusion.yaml; options win."),
-    ] = None,
+    params: Params = None,
     model: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],  # noqa: UP045 - see app.py
         typer.Option(help="base, tiny, or the path of an ONNX model."),
     ] = None,
     engine: Annotated[
@@ -65,14 +61,8 @@ def replay_bags(
         Optional[str],  # noqa: UP045
         typer.Option(help="Thermal gain mode, as the parameter gain.mode."),
     ] = None,
-    visible_topic: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Default: found by type, name and encoding."),
-    ] = None,
-    thermal_topic: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Default: found likewise."),
-    ] = None,
+    visible_topic: VisibleTopic = None,
+    thermal_topic: ThermalTopic = None,
     labels: Annotated[
         str,
         typer.Option(
@@ -80,13 +70,8 @@ def replay_bags(
             "nanoseconds, auto, or none."
         ),
     ] = AUTO,
-    label_map: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Ids there to class ids, 0:0,1:1,4:0; others are left out."),
-    ] = None,
-    stamps: Annotated[
-        str, typer.Option(help="Pair by header stamps, as the node, or by times of receipt.")
-    ] = "header",
+    label_map: LabelMap = None,
+    stamps: Stamps = "header",
     start: Annotated[float, typer.Option(min=0, help="Leave out this much first [s].")] = 0.0,
     duration: Annotated[
         Optional[float],  # noqa: UP045
@@ -96,7 +81,7 @@ def replay_bags(
         Optional[int],  # noqa: UP045
         typer.Option(
             min=0,
-            help="Fusion metrics on every n-th pair (they are slow); 0: on none. Default 30, and 5 "
+            help="Fusion metrics on every n-th pair (they are slow); 0: on none. Default 60, and 5 "
             "with --compare, whose intervals need many pairs.",
         ),
     ] = None,
@@ -162,7 +147,7 @@ def replay_bags(
         stamps=stamps,
         labels_folder=folder,
         label_map=parse_label_map(label_map),
-        metrics_every=(5 if compare else 30) if metrics_every is None else metrics_every,
+        metrics_every=(5 if compare else 60) if metrics_every is None else metrics_every,
         video=video,
         bag=bag,
         rerun=rerun,

@@ -1,7 +1,5 @@
 """`ssvif train`: run or resume the training that a YAML file describes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -19,7 +17,7 @@ __all__ = ["train"]
 def train(
     config: Annotated[Path, typer.Argument(help="Training YAML, see config/training/.")],
     run: Annotated[
-        Optional[Path],  # noqa: UP045 - typer evaluates annotations on Python 3.10 as well
+        Optional[Path],  # noqa: UP045 - see app.py
         typer.Option(help="Run folder; default runs/NAME-VARIANT. A run found there is resumed."),
     ] = None,
     data: Annotated[
@@ -44,10 +42,16 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> None:
-    """Train a network.
+    """Train the network that a YAML file describes.
+
+    For instance, without labels, on a recording of your own (config/training/ has more):
+
+    `ssvif train config/training/own_frames.yaml --data drive.mcap`
 
     Stop with Ctrl-C at any time: the run is saved, and the same command goes on from there to the
     same result. The run folder holds report.html; watch it with `tensorboard --logdir runs`.
+
+    Export what came out: `ssvif export runs/NAME-VARIANT/checkpoint.pt mine.onnx --frames pairs`.
 
     Several GPUs: `torchrun --nproc-per-node 2 -m ssvif_core.cli train CONFIG`.
     """
@@ -70,7 +74,7 @@ def train(
         _run(trainer, quiet=not processes.first)
 
 
-def _run(trainer: Trainer, quiet: bool) -> None:
+def _run(trainer: "Trainer", quiet: bool) -> None:
     """Train with a progress bar; only one of several processes speaks."""
     config = trainer.config
     with progress_bar("stage", "loss", disable=quiet) as bar:

@@ -79,8 +79,10 @@ def opened(path: Path, stack: ExitStack, note: Note) -> list[Part]:
         What could be opened; nothing if nothing could.
 
     Raises:
-        SsvifError: `rosbags` is not installed.
+        SsvifError: there is nothing at `path`, or `rosbags` is not installed.
     """
+    if not path.exists():
+        raise SsvifError(f"There is no recording {path}: check the path.")
     if not path.is_dir():
         return _opened_file(path, stack, note)
     listed = path / METADATA

@@ -15,6 +15,7 @@ from ssvif_core.data.bag_files import is_bag
 from ssvif_core.data.bags import read_bag_pairs
 from ssvif_core.data.collection import PairCollection, SkippedPair, summary
 from ssvif_core.data.folder_pairs import CACHE_BYTES, FolderPairs
+from ssvif_core.data.image_files import require_pillow
 from ssvif_core.data.layouts import (
     Candidate,
     Located,
@@ -157,6 +158,7 @@ def usable_pairs(
     Raises:
         SsvifError: no pair is usable, or the labels that are asked for are not there.
     """
+    require_pillow()  # once, not for each file
     labels_folder = None if labels is None else _labels_folder(path, place, labels, split)
     there = candidates(place, labels_folder)
     complete = [c for c in there if c.visible and c.thermal]

@@ -41,14 +41,14 @@ def build_command(model: Model, options: EngineOptions, engine: str = "tensorrt"
 
 
 def cached_plan(trt: Any, model: Model, options: EngineOptions, gpu: Gpu) -> bytes:
-    """The plan from the cache, and never a build.
+    """The plan from the cache, for this size or a range around it, and never a build.
 
     Raises:
         SsvifError: there is none that fits; says why, and the command that builds it.
     """
     cache = EngineCache(options.cache)
     key = EngineKey.of(model, options, trt.__version__, gpu)
-    plan, why = cache.find(cache.path_of(model, options), key)
+    plan, why = cache.find(cache.path_of(model, options), key, or_wider=True)
     if plan is None:
         raise SsvifError(f"{why}. Build it with: {build_command(model, options)}")
     return plan

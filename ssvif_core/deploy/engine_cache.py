@@ -32,7 +32,7 @@ from ssvif_core.inference.cuda import Gpu
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import Model, sha256_of
 
-__all__ = ["EngineCache", "EngineKey", "Entry", "default_folder", "differences"]
+__all__ = ["EngineCache", "EngineKey", "Entry", "default_folder", "differences", "others_may_write"]
 
 FORMAT = 1
 SUFFIX = ".engine"
@@ -75,13 +75,28 @@ def _size(rows_columns: tuple[int, int]) -> str:
     return f"{rows_columns[1]}x{rows_columns[0]}"
 
 
-def differences(cached: dict[str, Any], wanted: EngineKey) -> list[str]:
-    """What is not the same, cached and wanted side by side; empty: the engine fits."""
+def differences(cached: dict[str, Any], wanted: EngineKey, or_wider: bool = False) -> list[str]:
+    """What is not the same, cached and wanted side by side; empty: the engine fits.
+
+    `or_wider`: for a single size, an engine for a range around it will do.
+    """
+    single = wanted.smallest == wanted.size == wanted.largest
+    ignored = ("smallest", "largest") if or_wider and single and _spans(cached, wanted) else ()
     return [
         f"{name}: cached {_short(cached.get(name))}, wanted {_short(value)}"
         for name, value in asdict(wanted).items()
-        if cached.get(name) != value
+        if cached.get(name) != value and name not in ignored
     ]
+
+
+def _spans(cached: dict[str, Any], wanted: EngineKey) -> bool:
+    """Whether the cached range holds the wanted size, in both directions."""
+    texts = cached.get("smallest"), wanted.size, cached.get("largest")
+    try:
+        low, size, high = ([int(part) for part in str(text).split("x")] for text in texts)
+    except ValueError:
+        return False
+    return all(a <= b <= c for a, b, c in zip(low, size, high, strict=False))
 
 
 def _short(value: Any) -> str:
@@ -148,31 +163,39 @@ class EngineCache:
 
     def look(self, path: Path) -> Entry:
         """Read what is known of an engine, and check that the file is the one that was written."""
+        about: dict[str, Any] = {}
         try:
             about = json.loads(_sidecar(path).read_text(encoding="utf-8"))
-            wanted = about["sha256"] if about["format"] == FORMAT and about["key"] else ""
-        except (OSError, ValueError, KeyError, TypeError):
+            wanted = about["sha256"] if about["format"] == FORMAT and dict(about["key"]) else ""
+            if not path.is_file():
+                return Entry(path, about, "the file is missing")
+            if others_may_write(path):
+                return Entry(path, about, "others may write to it, and an engine is code")
+            if sha256_of(path) != wanted:
+                return Entry(
+                    path, about, "its content is not what was written: damaged or replaced"
+                )
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return Entry(path, {}, "nothing says what it was built from")
-        if not path.is_file():
-            return Entry(path, about, "the file is missing")
-        if _others_may_write(path):
-            return Entry(path, about, "others may write to it, and an engine is code")
-        if sha256_of(path) != wanted:
-            return Entry(path, about, "its content is not what was written: damaged or replaced")
+        except OSError as error:
+            return Entry(path, about, _unreadable(error))
         return Entry(path, about, "")
 
-    def find(self, path: Path, key: EngineKey) -> tuple[bytes | None, str]:
-        """The plan in `path` if it fits `key`.
+    def find(self, path: Path, key: EngineKey, or_wider: bool = False) -> tuple[bytes | None, str]:
+        """The plan in `path` if it fits `key`; `or_wider` as in `differences`.
 
         Returns:
             The plan or None, and, where it is None, why in one sentence.
         """
-        if not path.exists() and not _sidecar(path).exists():
-            return None, f"no engine was built yet ({path})"
+        try:
+            if not path.exists() and not _sidecar(path).exists():
+                return None, f"no engine was built yet ({path})"
+        except OSError as error:
+            return None, f"{path} cannot be used: {_unreadable(error)}"
         entry = self.look(path)
         if entry.problem:
             return None, f"{path} cannot be used: {entry.problem}"
-        unlike = differences(entry.key, key)
+        unlike = differences(entry.key, key, or_wider)
         if unlike:
             return None, f"{path} was built for something else: {'; '.join(unlike)}"
         return path.read_bytes(), ""
@@ -198,7 +221,7 @@ class EngineCache:
     def load_timing(self, key: EngineKey) -> bytes:
         """Timings of earlier builds, or nothing."""
         path = self.timing_path(key)
-        return path.read_bytes() if path.is_file() and not _others_may_write(path) else b""
+        return path.read_bytes() if path.is_file() and not others_may_write(path) else b""
 
     def store_timing(self, key: EngineKey, content: bytes) -> None:
         """Keep the timings for the next build."""
@@ -210,13 +233,13 @@ class EngineCache:
         try:
             self._make_folder()
             partial.touch(mode=0o600)
-            partial.write_bytes(content)
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # robots are switched off without being asked
             os.replace(partial, path)
         except OSError as error:
-            raise SsvifError(
-                f"Cannot write {path} ({error.strerror}): free some space, or name another folder "
-                "with SSVIF_ENGINES."
-            ) from error
+            raise _unwritable(path, error) from error
         finally:
             partial.unlink(missing_ok=True)
 
@@ -228,9 +251,16 @@ class EngineCache:
         """Keep others from building the same engine; yields whether the lock was got.
 
         The lock goes with the process: one that was killed holds none.
+
+        Raises:
+            SsvifError: the folder cannot be written to.
         """
-        self._make_folder()
-        with open(path.with_name(path.name + ".lock"), "w") as file:
+        try:
+            self._make_folder()
+            file = open(path.with_name(path.name + ".lock"), "w")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
@@ -254,6 +284,18 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _others_may_write(path: Path) -> bool:
+def _unreadable(error: OSError) -> str:
+    return f"it cannot be read ({error.strerror}); engines are for the user who built them"
+
+
+def _unwritable(path: Path, error: OSError) -> SsvifError:
+    return SsvifError(
+        f"Cannot write {path} ({error.strerror}): free some space, or name another folder with "
+        "SSVIF_ENGINES."
+    )
+
+
+def others_may_write(path: Path) -> bool:
+    """Whether a file or folder is another user's (other than root's), or may be written by all."""
     status = path.stat()
     return status.st_uid not in (os.getuid(), 0) or bool(status.st_mode & stat.S_IWOTH)

@@ -5,7 +5,8 @@ and build without a GPU and have almost the same API) can be given for checking.
 
 Read against the documentation of the Python API of 8.6.1, 10.3 and 11.4
 (docs.nvidia.com/deeplearning/tensorrt, "Builder", "BuilderConfig", "Network", "OnnxParser" and the
-migration guides 8.x to 10.x and 10.x to 11.x):
+migration guides 8.x to 10.x and 10.x to 11.x), and against what the bindings' wheels of 8.6.1,
+10.0.1, 10.3.0 and 11.4.0 say of each call's arguments:
 
     what                      8.6             10.x              11.x
     explicit batch flag       needed          ignored           gone
@@ -13,7 +14,7 @@ migration guides 8.x to 10.x and 10.x to 11.x):
     BuilderFlag FP16, INT8    needed          not allowed with  gone
                                               strong typing
     IProgressMonitor          not there       there             there
-    DLA                       there           there             not in every release
+    DLA                       there           up to 10.7        from 11.4.1, AGX Orin
 
 The calls that all have are used directly where they are needed: `set_memory_pool_limit`,
 `build_serialized_network`, `create_timing_cache`, `get_timing_cache`, optimisation profiles; and to
@@ -23,6 +24,7 @@ run, `deserialize_cuda_engine`, `set_input_shape`, `set_tensor_address`, `execut
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +33,9 @@ from ssvif_core.errors import SsvifError
 __all__ = [
     "create_network",
     "is_strongly_typed",
+    "last_error",
     "load",
+    "make",
     "make_logger",
     "make_progress",
     "set_precision",
@@ -40,7 +44,7 @@ __all__ = [
 
 logger = logging.getLogger("ssvif.tensorrt")
 
-#: Oldest version whose Python API has `execute_async_v3` and uint8 inputs.
+#: Oldest version whose Python API has `execute_async_v3` and uint8 inputs; JetPack 5 has it.
 OLDEST = (8, 5)
 
 
@@ -52,14 +56,16 @@ def load() -> Any:
     """
     try:
         import tensorrt
-    except ImportError as error:
+
+        found = tensorrt.__version__
+    except (ImportError, OSError, AttributeError) as error:  # or half of it is not there
         raise SsvifError(
             f"TensorRT is not installed ({error}): it comes with JetPack (apt install tensorrt "
             "python3-libnvinfer), elsewhere from NVIDIA (docs/engines.md)."
         ) from error
-    version = tuple(int(part) for part in tensorrt.__version__.split(".")[:2])
-    if version < OLDEST:
-        raise SsvifError(f"TensorRT {tensorrt.__version__} is too old: 8.6 or newer is needed.")
+    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
+        needed = ".".join(map(str, OLDEST))
+        raise SsvifError(f"TensorRT {found} is too old: {needed} or newer is needed.")
     return tensorrt
 
 
@@ -70,13 +76,13 @@ def make_logger(trt: Any) -> Any:
     builder or runtime brings. Each call forgets what was kept before.
 
     Attributes of the result:
-        errors: texts of what TensorRT called an error.
+        errors: the last texts of what TensorRT called an error.
         out_of_memory: how many tactics were skipped because they need more memory than there is.
     """
     if trt.__name__ not in _LOGGERS:
         _LOGGERS[trt.__name__] = _logger_class(trt)()
     found = _LOGGERS[trt.__name__]
-    found.errors, found.out_of_memory = [], 0
+    found.errors, found.out_of_memory = deque(maxlen=20), 0
     return found
 
 
@@ -85,7 +91,7 @@ _LOGGERS: dict[str, Any] = {}
 
 def _logger_class(trt: Any) -> Any:
     class Forward(trt.ILogger):  # type: ignore[misc]
-        errors: list[str]
+        errors: deque[str]
         out_of_memory: int
 
         def __init__(self) -> None:
@@ -107,6 +113,26 @@ def _is_out_of_memory(text: str) -> bool:
     return "insufficient memory" in low or "out of memory" in low or "outofmemory" in low
 
 
+def last_error(log: Any) -> str:
+    """What TensorRT said last of what went wrong."""
+    return log.errors[-1] if log.errors else "it does not say why"
+
+
+def make(kind: Any, log: Any) -> Any:
+    """A `Builder` or `Runtime`.
+
+    Raises:
+        SsvifError: TensorRT does not start.
+    """
+    try:
+        return kind(log)
+    except TypeError as error:  # pybind11's, for the null pointer that TensorRT answers with
+        raise SsvifError(
+            f"TensorRT does not start: {last_error(log)}. Its CUDA must not be newer than the "
+            "driver's (nvidia-smi shows it): install the TensorRT for that (docs/engines.md)."
+        ) from error
+
+
 def create_network(trt: Any, builder: Any) -> Any:
     """An empty network: explicit batch, strongly typed wherever the version has it."""
     flags = 0
@@ -123,12 +149,15 @@ def is_strongly_typed(trt: Any) -> bool:
 
 
 def set_precision(trt: Any, network: Any, config: Any, precision: str) -> None:
-    """Have weakly typed TensorRT (8.x) follow the precision that is in the graph.
+    """Have TensorRT follow the precision that is in the graph.
 
-    Elsewhere the graph alone decides, and there is nothing to do. 8.x computes in half precision or
-    int8 only where a flag allows it, and may then do so anywhere: the arithmetic on grey levels,
-    which the file keeps in fp32, is held there layer by layer.
+    Strongly typed, the graph alone decides, but for fp32, which is TF32 by default: as coarse as
+    fp16. 8.x computes in half precision or int8 only where a flag allows it, and may then do so
+    anywhere: the arithmetic on grey levels, which the file keeps in fp32, is held there layer by
+    layer.
     """
+    if precision == "fp32":
+        config.clear_flag(trt.BuilderFlag.TF32)
     if is_strongly_typed(trt) or precision == "fp32":
         return
     config.set_flag(trt.BuilderFlag.FP16)
@@ -142,12 +171,16 @@ def set_precision(trt: Any, network: Any, config: Any, precision: str) -> None:
             layer.precision = trt.float32
 
 
-def use_dla(trt: Any, builder: Any, config: Any, core: int) -> None:
+def use_dla(trt: Any, builder: Any, config: Any, core: int, precision: str) -> None:
     """Build for the deep learning accelerator of a Jetson; what it cannot do runs on the GPU.
 
     Raises:
-        SsvifError: there is no such core.
+        SsvifError: there is no such core, or it would have nothing to do.
     """
+    if precision == "fp32":
+        raise SsvifError(
+            "The DLA computes in fp16 and int8 alone: take precision fp16, or core -1 for the GPU."
+        )
     cores = getattr(builder, "num_DLA_cores", 0)
     if core >= cores:
         raise SsvifError(

@@ -58,7 +58,7 @@ def build_plan(
     """
     start = time.monotonic()
     log = api.make_logger(trt)
-    builder = trt.Builder(log)
+    builder = api.make(trt.Builder, log)
     network = api.create_network(trt, builder)
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model.path.read_bytes()):
@@ -73,7 +73,7 @@ def build_plan(
     config.add_optimization_profile(_profile(builder, network, options))
     api.set_precision(trt, network, config, model.precision)
     if options.dla_core >= 0:
-        api.use_dla(trt, builder, config, options.dla_core)
+        api.use_dla(trt, builder, config, options.dla_core, model.precision)
     _use_timing_cache(config, timing_cache)
     monitor = api.make_progress(trt, report) if report else None
     if monitor is not None:
@@ -113,8 +113,8 @@ def _profile(builder: Any, network: Any, options: EngineOptions) -> Any:
 
 
 def _use_timing_cache(config: Any, content: bytes) -> None:
-    cache = config.create_timing_cache(content)
-    if not config.set_timing_cache(cache, False):  # of another GPU or version
+    cache = config.create_timing_cache(content)  # None, or refused: of another GPU or version
+    if cache is None or not config.set_timing_cache(cache, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 

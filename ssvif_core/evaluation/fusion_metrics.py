@@ -73,7 +73,8 @@ def evaluate_fusion(
         "MI": mutual_information(v, f) + mutual_information(t, f),
         "SCD": correlation(f - t, v) + correlation(f - v, t),
         "VIF": _fidelity(_scales(v), scales) + _fidelity(_scales(t), scales),
-        "Qabf": edge_transfer(v, t, f),
+        # In float32: three times as fast, for 2e-6 of difference. VIF would not bear it.
+        "Qabf": edge_transfer(*(image.astype(np.float32) for image in (v, t, f))),
         "SSIM": structural_similarity(v, f) + structural_similarity(t, f),
     }
 

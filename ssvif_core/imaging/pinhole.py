@@ -69,10 +69,6 @@ class Camera:
             return self
         return replace(self, size=size, matrix=scaling(self.size, size) @ self.matrix)
 
-    def without_distortion(self) -> Camera:
-        """The camera of images that `cv2.undistort` made: the same K, no distortion."""
-        return replace(self, model="", distortion=())
-
     def rays(self, pixels: np.ndarray) -> np.ndarray:
         """Directions in which pixels look.
 

@@ -1,15 +1,17 @@
 """The few calls of the CUDA runtime that an engine needs, without torch. Knows no TensorRT.
 
-Through `cuda-python` (https://nvidia.github.io/cuda-python/): from version 12.8 the module is
-`cuda.bindings.runtime`, before it was `cuda.cudart`; both return (error, value, ...). All calls
-here exist in CUDA 11.4 (JetPack 5) to 13, with the same arguments; where CUDA changed a call, the
-one that stayed is used (`cudaGraphInstantiateWithFlags`; `cudaGraphInstantiate` lost arguments in
-CUDA 12).
+Through `cuda-python` (https://nvidia.github.io/cuda-python/): its module is
+`cuda.bindings.runtime`, up to 11.8.3 and 12.5 `cuda.cudart`; both return (error, value, ...). All
+calls here exist in CUDA 11.4 (JetPack 5) to 13, with the same arguments; where CUDA changed a call,
+the one that stayed is used (`cudaGraphInstantiateWithFlags`; `cudaGraphInstantiate` lost arguments
+in CUDA 12). Compared in the wheels of 11.8.7, 12.2.1, 12.6.2, 12.9.10, 13.0.3 and 13.5.0.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +22,15 @@ from ssvif_core.errors import SsvifError
 
 __all__ = ["Buffer", "Gpu", "Graph", "Stream", "find_gpu"]
 
+logger = logging.getLogger("ssvif.cuda")
+
 MISSING = (
     "CUDA cannot be called from Python: pip install cuda-python, in the version of the CUDA that "
     "is installed (docs/engines.md)."
+)
+NO_GPU = (
+    "Check that `nvidia-smi` (Jetson: `tegrastats`) sees a GPU; in a container, that the GPU is "
+    "passed in; on a Jetson, that the user is in the groups video and render."
 )
 
 
@@ -34,16 +42,19 @@ def _runtime() -> Any:
     except ImportError:
         pass
     try:
-        from cuda import cudart  # type: ignore[attr-defined]  # cuda-python before 12.8
+        from cuda import cudart  # type: ignore[attr-defined]  # an older cuda-python
 
         return cudart
     except ImportError as error:
         raise SsvifError(MISSING) from error
 
 
-def _call(what: str, answer: tuple[Any, ...]) -> Any:
+def _call(what: str, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
     """The value of a CUDA call, or an error that says what failed and what may help."""
-    error, *values = answer
+    try:
+        error, *values = function(*arguments)
+    except RuntimeError as missing:  # cuda-python before 12.9, where there is no driver
+        raise SsvifError(f"{what} failed: {missing}. {NO_GPU}") from missing
     if int(error):
         runtime = _runtime()
         name, text = (
@@ -57,10 +68,20 @@ def _call(what: str, answer: tuple[Any, ...]) -> Any:
     return values[0] if len(values) == 1 else tuple(values)
 
 
+def _release(what: str, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> None:
+    """Give something back. After some errors CUDA refuses that too, and closing must go on."""
+    try:
+        _call(what, function, *arguments)
+    except SsvifError as error:
+        logger.warning("%s", error)
+
+
 def _advice(name: str) -> str:
-    if name in ("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cudaErrorInitializationError"):
-        return "Check that `nvidia-smi` (Jetson: `tegrastats`) sees a GPU and that its driver is "\
-               "not older than CUDA; in a container, that the GPU is passed in."  # fmt: skip
+    if name == "cudaErrorInsufficientDriver":
+        return f"{NO_GPU} If it is there, cuda-python is made for a newer CUDA than its driver: "\
+               "install the one for the driver's CUDA (docs/engines.md)."  # fmt: skip
+    if name in ("cudaErrorNoDevice", "cudaErrorInitializationError"):
+        return NO_GPU
     if name == "cudaErrorMemoryAllocation":
         return "The GPU's memory is full: stop other programs, or use the model `tiny`."
     return "If it goes on, restart the node; CUDA cannot recover from some errors in a process."
@@ -88,8 +109,9 @@ def find_gpu() -> Gpu:
         SsvifError: cuda-python, the driver or the GPU is missing; says which.
     """
     runtime = _runtime()
-    _call("Looking for a GPU", runtime.cudaGetDeviceCount())
-    about = _call("Asking for the GPU's properties", runtime.cudaGetDeviceProperties(0))
+    if not _call("Looking for a GPU", runtime.cudaGetDeviceCount):
+        raise SsvifError(f"CUDA shows no GPU. {NO_GPU}")
+    about = _call("Asking for the GPU's properties", runtime.cudaGetDeviceProperties, 0)
     name = about.name.decode() if isinstance(about.name, bytes) else str(about.name)
     return Gpu(name.rstrip("\0"), f"{about.major}.{about.minor}", bool(about.integrated))
 
@@ -98,7 +120,8 @@ class Buffer:
     """One input or output: an array that the CPU sees, and the address of it on the GPU.
 
     Host memory is page-locked, so that copies run on their own. On an integrated GPU both are the
-    same memory, and a copy is none.
+    same memory, and a copy is none. (Managed memory would be none either, but on a Jetson the CPU
+    may not touch it while the GPU computes anything.)
 
     Args:
         shape, dtype: of the array.
@@ -112,19 +135,20 @@ class Buffer:
     def __init__(self, shape: tuple[int, ...], dtype: Any, integrated: bool) -> None:
         self._runtime, self._shared = _runtime(), integrated
         self.bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        flags = self._runtime.cudaHostAllocMapped
-        self._host: int | None = int(
-            _call("Allocating page-locked memory", self._runtime.cudaHostAlloc(self.bytes, flags))
-        )
+        allocate, flags = self._runtime.cudaHostAlloc, self._runtime.cudaHostAllocMapped
+        self._host = int(_call("Allocating page-locked memory", allocate, self.bytes, flags))
         raw = (ctypes.c_uint8 * self.bytes).from_address(self._host)
+        # It goes with the last array that shows it: an answer that somebody kept stays readable.
+        free = "Freeing page-locked memory", self._runtime.cudaFreeHost, self._host
+        weakref.finalize(raw, _release, *free).atexit = False
         self.array = np.frombuffer(raw, dtype).reshape(shape)
-        self.device = int(self._address())
+        self.device: int | None = int(self._address())
 
     def _address(self) -> Any:
         if self._shared:
-            found = self._runtime.cudaHostGetDevicePointer(self._host, 0)
-            return _call("Mapping memory to the GPU", found)
-        return _call("Allocating memory on the GPU", self._runtime.cudaMalloc(self.bytes))
+            map_to = self._runtime.cudaHostGetDevicePointer
+            return _call("Mapping memory to the GPU", map_to, self._host, 0)
+        return _call("Allocating memory on the GPU", self._runtime.cudaMalloc, self.bytes)
 
     def upload(self, stream: Stream) -> None:
         """Queue the copy of the array to the GPU."""
@@ -139,17 +163,14 @@ class Buffer:
             self._copy(self._host, self.device, kind, stream)
 
     def _copy(self, target: int | None, source: int | None, kind: Any, stream: Stream) -> None:
-        queued = self._runtime.cudaMemcpyAsync(target, source, self.bytes, kind, stream.handle)
-        _call("Copying between CPU and GPU", queued)
+        copy = self._runtime.cudaMemcpyAsync
+        _call("Copying between CPU and GPU", copy, target, source, self.bytes, kind, stream.handle)
 
     def free(self) -> None:
-        """Give the memory back; `array` must not be touched any more."""
-        if self._host is None:
-            return
-        if not self._shared:
-            _call("Freeing memory of the GPU", self._runtime.cudaFree(self.device))
-        _call("Freeing page-locked memory", self._runtime.cudaFreeHost(self._host))
-        self._host = None
+        """Give the memory back: the GPU's now, the array's when nobody refers to it any more."""
+        if self.device is not None and not self._shared:
+            _release("Freeing memory of the GPU", self._runtime.cudaFree, self.device)
+        self.device, self.array = None, self.array[:0].copy()
 
 
 class Stream:
@@ -158,32 +179,32 @@ class Stream:
     def __init__(self) -> None:
         self._runtime = _runtime()
         flags = self._runtime.cudaStreamNonBlocking
-        self.handle: Any = _call("Making a stream", self._runtime.cudaStreamCreateWithFlags(flags))
+        make = self._runtime.cudaStreamCreateWithFlags
+        self.handle: Any = _call("Making a stream", make, flags)
 
     def wait(self) -> None:
         """Wait until all that was queued is done; errors of queued work appear here."""
-        _call("Computing on the GPU", self._runtime.cudaStreamSynchronize(self.handle))
+        _call("Computing on the GPU", self._runtime.cudaStreamSynchronize, self.handle)
 
     def record(self, work: Callable[[], None]) -> Graph:
         """What `work` queues, as a graph that is launched with one call. Nothing is computed yet.
 
         Other threads may go on using CUDA meanwhile (capture mode "thread local").
         """
-        modes = self._runtime.cudaStreamCaptureMode
-        begun = self._runtime.cudaStreamBeginCapture(
-            self.handle, modes.cudaStreamCaptureModeThreadLocal
-        )
-        _call("Recording a CUDA graph", begun)
+        mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        begin, end = self._runtime.cudaStreamBeginCapture, self._runtime.cudaStreamEndCapture
+        _call("Recording a CUDA graph", begin, self.handle, mode)
         try:
             work()
-        finally:  # the stream must leave capture, whatever happened
-            ended = self._runtime.cudaStreamEndCapture(self.handle)
-        return Graph(_call("Recording a CUDA graph", ended))
+        except BaseException:  # the stream must leave capture, whatever happened
+            end(self.handle)
+            raise
+        return Graph(_call("Recording a CUDA graph", end, self.handle))
 
     def free(self) -> None:
         """Destroy the stream."""
         if self.handle is not None:
-            _call("Freeing a stream", self._runtime.cudaStreamDestroy(self.handle))
+            _release("Freeing a stream", self._runtime.cudaStreamDestroy, self.handle)
             self.handle = None
 
 
@@ -192,17 +213,19 @@ class Graph:
 
     def __init__(self, recorded: Any) -> None:
         self._runtime = _runtime()
-        made = self._runtime.cudaGraphInstantiateWithFlags(recorded, 0)
-        self._executable: Any = _call("Preparing a CUDA graph", made)
-        _call("Freeing a recording", self._runtime.cudaGraphDestroy(recorded))
+        try:
+            make = self._runtime.cudaGraphInstantiateWithFlags
+            self._executable: Any = _call("Preparing a CUDA graph", make, recorded, 0)
+        finally:
+            _release("Freeing a recording", self._runtime.cudaGraphDestroy, recorded)
 
     def launch(self, stream: Stream) -> None:
         """Queue all of it."""
-        launched = self._runtime.cudaGraphLaunch(self._executable, stream.handle)
-        _call("Launching a CUDA graph", launched)
+        launch = self._runtime.cudaGraphLaunch
+        _call("Launching a CUDA graph", launch, self._executable, stream.handle)
 
     def free(self) -> None:
         """Destroy the graph."""
         if self._executable is not None:
-            _call("Freeing a CUDA graph", self._runtime.cudaGraphExecDestroy(self._executable))
+            _release("Freeing a CUDA graph", self._runtime.cudaGraphExecDestroy, self._executable)
             self._executable = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import PRECISIONS, Model, in_precision
 
 __all__ = ["AUTO_ENGINES", "ENGINES", "Engine", "EngineOptions", "choose_file", "create_engine"]
+
+logger = logging.getLogger("ssvif.engines")
 
 
 class Engine(Protocol):
@@ -141,8 +144,10 @@ def create_engine(
     for name in AUTO_ENGINES:
         try:
             made = ENGINES[name](model, options)
-        except SsvifError as error:
+        except Exception as error:  # a broken package must not keep the next engine from running
             failures[name] = str(error)
+            if not isinstance(error, SsvifError):
+                logger.warning("%s is broken here: %r", name, error)
             continue
         why = f"{name}, the fastest that works here"
         return (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
 from ssvif_core.deploy.engine_builder import build_command
-from ssvif_core.deploy.engine_cache import default_folder
+from ssvif_core.deploy.engine_cache import default_folder, others_may_write
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import Model
@@ -34,6 +36,9 @@ def providers(provider: str, model: Model, options: EngineOptions) -> list[Any]:
             f"this ONNX Runtime has no {PROVIDERS[provider]}: install onnxruntime-gpu in place of "
             "onnxruntime (docs/engines.md)"
         )
+    if provider != "cpu" and hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what is missing
+            onnxruntime.preload_dlls()  # CUDA and cuDNN that pip installed are found only so
     if provider == "tensorrt":
         return [
             (PROVIDERS["tensorrt"], _tensorrt(model, options)),
@@ -59,18 +64,22 @@ def _tensorrt(model: Model, options: EngineOptions) -> dict[str, str]:
     Options: https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
     """
     folder = tensorrt_folder(model, options)
-    if not options.allow_build and not (folder.is_dir() and any(folder.iterdir())):
+    built = list(folder.glob("*.engine"))  # timings alone lie there after a build that failed
+    if not options.allow_build and not built:
         command = build_command(model, options, "onnxruntime-tensorrt")
         raise SsvifError(f"no engine was built yet ({folder}). Build it with: {command}")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    chosen = {
-        "trt_engine_cache_enable": "1",
+    for path in (folder, *built):
+        if others_may_write(path):
+            raise SsvifError(f"Others may write to {path}, and an engine is code: delete it.")
+    chosen = {  # it takes no other words for yes
+        "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(folder),
-        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(folder),
     }
     if options.workspace_mib:
         chosen["trt_max_workspace_size"] = str(options.workspace_mib << 20)
     if options.dla_core >= 0:
-        chosen |= {"trt_dla_enable": "1", "trt_dla_core": str(options.dla_core)}
+        chosen |= {"trt_dla_enable": "True", "trt_dla_core": str(options.dla_core)}
     return chosen

@@ -50,19 +50,21 @@ class TensorRtEngine:
         else:
             plan = cached_plan(self._trt, model, self.options, self.gpu)
         self._log = api.make_logger(self._trt)
-        self._runtime = self._trt.Runtime(self._log)
+        self._runtime = api.make(self._trt.Runtime, self._log)
+        if self.options.dla_core >= 0:  # the plan says that it is for a DLA, not for which
+            self._runtime.DLA_core = self.options.dla_core
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise SsvifError(
-                f"TensorRT cannot load its engine: {self._last_error()}. Build it anew with: ssvif "
-                "engine build --force, with the same options."
+                f"TensorRT cannot load its engine: {api.last_error(self._log)}. Build it anew "
+                "with: ssvif engine build --force, with the same options."
             )
         self._check_contract()
         self._context: Any = self._engine.create_execution_context()
         if self._context is None:
             raise SsvifError(
-                f"TensorRT cannot make room for a frame: {self._last_error()}. The GPU's memory "
-                "may be full: stop other programs, or use the model `tiny`."
+                f"TensorRT cannot make room for a frame: {api.last_error(self._log)}. The GPU's "
+                "memory may be full: stop other programs, or use the model `tiny`."
             )
         self._stream = Stream()
         self._buffers: dict[str, Buffer] = {}
@@ -78,9 +80,6 @@ class TensorRtEngine:
                 f"The engine of {self.model.path} has {sorted(names)} where {INPUTS + OUTPUTS}, "
                 "all uint8, are needed: use a model made by `ssvif export`."
             )
-
-    def _last_error(self) -> str:
-        return self._log.errors[-1] if self._log.errors else "it does not say why"
 
     # -- one frame size ------------------------------------------------------------------------
 
@@ -125,7 +124,10 @@ class TensorRtEngine:
         for name in INPUTS:
             self._buffers[name].upload(self._stream)
         if not self._context.execute_async_v3(int(self._stream.handle)):
-            raise SsvifError(f"TensorRT could not run: {self._last_error()}.")
+            raise SsvifError(
+                f"TensorRT could not run: {api.last_error(self._log)}. If it goes on, build the "
+                "engine anew: ssvif engine build --force, with the same options."
+            )
         for name in OUTPUTS:
             self._buffers[name].download(self._stream)
 

@@ -7,14 +7,14 @@ number of threads and with nothing beside it: so some pairs are timed in that on
 
 from __future__ import annotations
 
+from dataclasses import replace
 from queue import SimpleQueue
 
 import numpy as np
 
 from ssvif_core.imaging.registration import Registration
-from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import Followed, FusionResult, Pipeline
-from ssvif_core.replay.settings import NodeSettings, Parts
+from ssvif_core.replay.settings import NodeSettings, Parts, engine_for
 
 __all__ = ["Lanes"]
 
@@ -42,10 +42,9 @@ class Lanes:
         self._made: list[Pipeline] = []
         self._free: SimpleQueue[Pipeline] = SimpleQueue()
         if workers > 1 and self._own.engine.name in SIDE_BY_SIDE:
-            options = EngineOptions(1, settings.precision, height=size[0], width=size[1])
+            alone = replace(settings, engine=self._own.engine.name, threads=1)
             for _ in range(workers):
-                engine, _ = create_engine(parts.model, self._own.engine.name, options)
-                engine.warm_up(*size)
+                engine, _ = engine_for(parts.model, alone, size)
                 aligned = None if parts.alignment is None else Registration(parts.alignment)
                 self._made.append(Pipeline(engine, self._own.gain, aligned))
         for pipeline in self._made or [self._own]:

@@ -13,6 +13,7 @@ from ssvif_core.imaging.panels import panel_row
 
 __all__ = ["Extremes", "Picture"]
 
+#: Panels are about this high.
 PANEL_HEIGHT, JPEG_QUALITY = 224, 82
 
 
@@ -62,9 +63,19 @@ class Extremes:
 
 
 def _jpeg(panels: dict[str, np.ndarray]) -> bytes:
-    images = []
-    for image in panels.values():
-        width = max(1, round(image.shape[1] * PANEL_HEIGHT / image.shape[0]))
-        images.append(cv2.resize(image, (width, PANEL_HEIGHT), interpolation=cv2.INTER_AREA))
+    images = [_near_panel_height(image) for image in panels.values()]
     row = cv2.cvtColor(panel_row(images, [*panels]), cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", row, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+
+def _near_panel_height(image: np.ndarray) -> np.ndarray:
+    """The image as a whole part of its size, or a multiple, which cv2 does fast."""
+    height, width = image.shape[:2]
+    if height < PANEL_HEIGHT:
+        times = round(PANEL_HEIGHT / height)
+        size = (width * times, height * times)
+        return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+    part = round(height / PANEL_HEIGHT)
+    size = (max(1, width // part), height // part)
+    whole = image[: size[1] * part, : size[0] * part]
+    return cv2.resize(whole, size, interpolation=cv2.INTER_AREA)

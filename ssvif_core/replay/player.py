@@ -46,7 +46,7 @@ EXTREMES = {
 LABEL_WAIT_NS = 1_000_000_000
 #: With several workers, the first pairs are timed, alone, so that short recordings have some; then
 #: one in this many for each worker, which costs the same part of the time on any number of cores.
-TIMED_FIRST, TIMED_EVERY = 10, 10
+TIMED_FIRST, TIMED_EVERY = 10, 30
 
 Progress = Callable[[float, float | None, str], None]
 

@@ -53,7 +53,7 @@ class ReplayOptions:
     stamps: Stamps = "header"
     labels_folder: Path | None = None
     label_map: dict[int, int] | None = None
-    metrics_every: int = 30
+    metrics_every: int = 60
     video: bool = True
     bag: bool = False
     rerun: bool = False

@@ -18,7 +18,7 @@ from ssvif_core.imaging.registration import Alignment, Registration
 from ssvif_core.imaging.temperature import TemperatureScale
 from ssvif_core.imaging.thermal_cleaning import ThermalCleaning
 from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.inference.engine import EngineOptions, create_engine
+from ssvif_core.inference.engine import Engine, EngineOptions, create_engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model, open_model
 from ssvif_core.pairing_base import Pairing
@@ -26,7 +26,7 @@ from ssvif_core.presence import Presence
 from ssvif_core.replay.registration import PoseBetween, alignment_of
 from ssvif_core.sync_policies import make_pairing
 
-__all__ = ["NodeSettings", "Parts", "build", "read_settings"]
+__all__ = ["NodeSettings", "Parts", "build", "engine_for", "read_settings"]
 
 #: Sections of a parameter file that reach a node of the name `fusion` in any namespace.
 NODE = "fusion"
@@ -141,15 +141,6 @@ def build(
         plateau=s.gain__plateau,
         time_constant_s=s.gain__time_constant,
     )
-    options = EngineOptions(
-        threads=s.threads,
-        precision=s.precision,
-        height=size[0],
-        width=size[1],
-        workspace_mib=s.tensorrt__workspace_mib,
-        dla_core=s.tensorrt__dla_core,
-        cache=Path(s.tensorrt__cache) if s.tensorrt__cache else None,
-    )
     alignment, registered = alignment_of(
         s.registration__mode,
         s.registration__file,
@@ -160,11 +151,36 @@ def build(
     )
     registration = None if alignment is None else Registration(alignment)
     model = open_model(s.model)
-    engine, why = create_engine(model, s.engine, options)
-    engine.warm_up(*size)
+    engine, why = engine_for(model, s, size)
     cleaning = ThermalCleaning(s.thermal__bad_pixels, s.thermal__stripes)
     pipeline = Pipeline(engine, gain, registration, cleaning)
     return Parts(pairing, presence, pipeline, model, why, alignment, registered)
+
+
+def engine_for(model: Model, settings: NodeSettings, size: tuple[int, int]) -> tuple[Engine, str]:
+    """A warm engine as the settings say, and why that one.
+
+    Args:
+        model: opened; `settings.model` does not matter.
+        settings: the node's parameters.
+        size: (height, width) of the frames.
+
+    Raises:
+        SsvifError: the engine cannot be had.
+    """
+    s = settings
+    options = EngineOptions(
+        threads=s.threads,
+        precision=s.precision,
+        height=size[0],
+        width=size[1],
+        workspace_mib=s.tensorrt__workspace_mib,
+        dla_core=s.tensorrt__dla_core,
+        cache=Path(s.tensorrt__cache) if s.tensorrt__cache else None,
+    )
+    engine, why = create_engine(model, s.engine, options)
+    engine.warm_up(*size)
+    return engine, why
 
 
 def read_settings(path: Path | None, overrides: dict[str, Any] | None = None) -> NodeSettings:

@@ -1,14 +1,15 @@
 """One camera's stream as it was received: rate, gaps, repeated images, and how far the header
-stamps can be trusted. Knows times and a checksum of the content, no pixels.
+stamps can be trusted. Knows times and a fingerprint of the content, no pixels.
 """
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from ssvif_core.presence import fingerprint
 
 __all__ = ["Span", "StreamWatch", "stamp_warnings"]
 
@@ -32,7 +33,7 @@ class Span(NamedTuple):
 
 
 class StreamWatch:
-    """Told of each message of one camera; 24 bytes are kept of each.
+    """Told of each message of one camera; 16 bytes are kept of each.
 
     Args:
         start_ns: beginning of the recording.
@@ -41,14 +42,14 @@ class StreamWatch:
     def __init__(self, start_ns: int) -> None:
         self._start_ns = start_ns
         self._received, self._stamps = array("q"), array("q")
-        self._content: int | None = None
+        self._content: bytes | None = None
         self._same_since_ns = 0
         self.repeated = 0
         self.frozen: list[Span] = []
 
     def see(self, received_ns: int, header_ns: int, raw: bytes) -> None:
         """Take note of a message; `raw` is all of it, serialized."""
-        content = zlib.crc32(memoryview(raw)[STAMP_END:])
+        content = fingerprint(memoryview(raw)[STAMP_END:])
         if content == self._content:
             self.repeated += 1
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise SsvifError(f"There is no checkpoint {path}: run `ssvif train` first.") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    # What torch meets in a file that is none of its own: UnpicklingError, EOFError, KeyError ...
+    except Exception as error:
         raise SsvifError(
             f"{path} is no checkpoint of this program, or is damaged: {error}"
         ) from error

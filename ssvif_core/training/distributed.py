@@ -18,6 +18,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ssvif_core.errors import SsvifError
+
 __all__ = ["Processes", "computes_bfloat16", "process_group"]
 
 
@@ -73,12 +75,15 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
 
     Args:
         device: "auto" takes CUDA where there is one (the process's own GPU), else the CPU.
+
+    Raises:
+        SsvifError: there is no such device.
     """
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     cuda = torch.cuda.is_available()
     if device == "auto":
         device = (f"cuda:{local}" if world > 1 else "cuda") if cuda else "cpu"
-    chosen = torch.device(device)
+    chosen = _device(device)
     if world == 1:
         yield Processes(0, 1, chosen)
         return
@@ -89,3 +94,17 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
         yield Processes(dist.get_rank(), world, chosen)
     finally:
         dist.destroy_process_group()
+
+
+def _device(name: str) -> torch.device:
+    """The device of this name, tried. Raises SsvifError if torch has no such device here."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    # By the build of torch, the driver and the name: RuntimeError, AssertionError ...
+    except Exception as error:
+        raise SsvifError(
+            f"The device {name} cannot be used here ({str(error).splitlines()[0]}): take auto or "
+            "cpu, or install the torch that fits this GPU."
+        ) from error
+    return device

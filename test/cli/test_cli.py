@@ -101,6 +101,41 @@ def test_a_missing_model_is_one_line(videos, tmp_path):
     assert "Traceback" not in answer.stderr
 
 
+def test_a_place_that_cannot_be_written_is_one_line(videos, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    answer = ssvif("fuse", *videos, "-o", tmp_path / "file" / "out", "--model", "tiny")
+    assert answer.returncode == 1
+    assert str(tmp_path / "file") in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_recording_that_is_not_there_is_one_line(tmp_path):
+    answer = ssvif("calibrate", tmp_path / "nowhere.mcap", "-o", tmp_path / "calibration.yaml")
+    assert answer.returncode == 1
+    assert "There is no recording" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_device_that_is_not_there_is_one_line(repository, tmp_path):
+    pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+    config = repository / "config" / "training" / "fusion.yaml"
+    answer = ssvif("train", config, "--device", "cuda:99", "--run", tmp_path / "run")
+    assert answer.returncode == 1
+    assert "cuda:99 cannot be used here" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"hi\n", b"no checkpoint at all" * 100])
+def test_what_is_no_checkpoint_is_one_line(content, paired_folder, tmp_path):
+    pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    frames = paired_folder / "frames"
+    answer = ssvif("export", tmp_path / "checkpoint.pt", tmp_path / "x.onnx", "--frames", frames)
+    assert answer.returncode == 1
+    assert "is no checkpoint of this program" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 @pytest.mark.slow
 def test_train_and_export_make_a_model_that_fuse_runs(paired_folder, tmp_path):
     pytest.importorskip("torch", reason="needs the extra `train` (torch)")

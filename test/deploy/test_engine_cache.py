@@ -67,6 +67,28 @@ def test_whatever_matters_makes_it_another_engine(stored, field, value):
     assert field in why and "cached" in why and "wanted" in why
 
 
+@pytest.mark.parametrize(
+    ("smallest", "largest", "fits"),
+    [
+        ((480, 640), (480, 640), True),
+        ((240, 320), (1024, 1280), True),
+        ((480, 640), (1024, 1280), True),
+        ((240, 320), (480, 320), False),
+        ((720, 1280), (1024, 1280), False),
+    ],
+)
+def test_an_engine_for_a_range_is_loaded_for_a_size_within(smallest, largest, fits, tmp_path):
+    cache, model, wanted = EngineCache(tmp_path), open_model("tiny"), EngineOptions()
+    path = cache.path_of(model, wanted)
+    made = replace(wanted, smallest=smallest, largest=largest)
+    cache.store(path, EngineKey.of(model, made, "10.3.0", ORIN), PLAN, 1.0)
+    key = EngineKey.of(model, wanted, "10.3.0", ORIN)
+    assert (cache.find(path, key, or_wider=True)[0] == PLAN) is fits
+    assert (cache.find(path, key)[0] == PLAN) is (smallest == largest)  # to build is to ask for it
+    other = replace(key, tensorrt="10.4.0")
+    assert cache.find(path, other, or_wider=True)[0] is None
+
+
 def test_a_truncated_engine_is_not_used(stored):
     cache, path, key = stored
     path.write_bytes(PLAN[:-10])
@@ -82,12 +104,21 @@ def test_an_engine_from_elsewhere_is_not_used(stored):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"format": 1}', '{"format": 99, "key": {"a": 1}}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"format": 1}',
+        '{"format": 99, "key": {"a": 1}}',
+        '{"format": 1, "key": "x", "sha256": ""}',
+    ],
 )
 def test_a_damaged_description_is_not_used(stored, text):
     cache, path, key = stored
     (path.parent / (path.name + ".json")).write_text(text)
     assert cache.find(path, key)[0] is None
+    assert isinstance(cache.entries()[0].key, dict)  # of which `ssvif engine list` makes a row
 
 
 def test_an_engine_that_others_may_write_is_not_used(stored):
@@ -95,6 +126,26 @@ def test_an_engine_that_others_may_write_is_not_used(stored):
     path.chmod(0o666)
     plan, why = cache.find(path, key)
     assert plan is None and "others may write" in why
+
+
+def test_an_engine_that_cannot_be_read_is_not_used(stored):
+    cache, path, key = stored
+    sidecar = path.parent / (path.name + ".json")
+    sidecar.unlink()
+    sidecar.mkdir()  # root, who may run this, can read every file
+    plan, why = cache.find(path, key)
+    assert plan is None and "cannot be read" in why
+    assert "cannot be read" in cache.entries()[0].problem
+
+
+def test_a_folder_that_cannot_be_is_one_clear_error(tmp_path):
+    cache, model = EngineCache(tmp_path / ("x" * 300)), open_model("tiny")
+    path = cache.path_of(model, EngineOptions())
+    key = EngineKey.of(model, EngineOptions(), "10.3.0", ORIN)
+    plan, why = cache.find(path, key)
+    assert plan is None and "cannot be read" in why
+    with pytest.raises(SsvifError, match=r"Cannot write.*SSVIF_ENGINES"), cache.lock(path):
+        pass
 
 
 def test_before_the_first_build_it_says_so(tmp_path):

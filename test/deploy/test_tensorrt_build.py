@@ -56,6 +56,15 @@ def test_the_network_is_strongly_typed_and_has_the_contract():
     assert {t.dtype for t in inputs + outputs} == {rtx.uint8}
 
 
+def test_who_asks_for_fp32_does_not_get_tf32():
+    builder = rtx.Builder(api.make_logger(rtx))
+    network, config = api.create_network(rtx, builder), builder.create_builder_config()
+    api.set_precision(rtx, network, config, "fp16")
+    assert config.get_flag(rtx.BuilderFlag.TF32)
+    api.set_precision(rtx, network, config, "fp32")
+    assert not config.get_flag(rtx.BuilderFlag.TF32)
+
+
 def test_progress_is_told_and_can_end_the_build():
     seen: list[tuple[str, int, int]] = []
 
@@ -95,7 +104,43 @@ def test_a_size_outside_the_range_is_refused():
 
 def test_there_is_no_dla_here():
     with pytest.raises(SsvifError, match="no DLA core 0"):
+        build_plan(rtx, open_model(FOLDER / "tiny.fp16.onnx"), EngineOptions(dla_core=0))
+
+
+def test_an_fp32_file_is_refused_for_the_dla_which_would_compute_nothing_of_it():
+    with pytest.raises(SsvifError, match="precision fp16"):
         build_plan(rtx, open_model("tiny"), EngineOptions(dla_core=0))
+
+
+def test_timings_that_are_damaged_do_not_stop_the_build():
+    assert build_plan(rtx, open_model("tiny"), EngineOptions(), timing_cache=b"damaged").plan
+
+
+def test_kernels_that_were_skipped_for_want_of_memory_are_counted_once_each():
+    log = api.make_logger(rtx)
+    for number in (44, 45):  # as TensorRT 8.5 to 10.3 say it on an Orin
+        log.log(
+            rtx.ILogger.WARNING,
+            "Tactic Device request: 1000MB Available: 302MB. Device memory is insufficient to use "
+            "tactic.",
+        )
+        log.log(
+            rtx.ILogger.WARNING,
+            f"UNSUPPORTED_STATE: Skipping tactic {number} due to insufficient memory on requested "
+            "size of 1048576000 detected for tactic 0x6e2a3c7a7fc5e4e1.",
+        )
+    assert log.out_of_memory == 2
+
+
+def test_a_tensorrt_that_does_not_start_is_one_clear_error():
+    log = api.make_logger(rtx)
+
+    def null_pointer(_):
+        log.log(rtx.ILogger.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")  # as all versions do
+
+    with pytest.raises(SsvifError, match=r"does not start: CUDA init.*35.*driver"):
+        api.make(null_pointer, log)
 
 
 def test_an_engine_is_built_once_and_again_when_something_changes(tmp_path, caplog):

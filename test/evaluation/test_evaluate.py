@@ -84,7 +84,11 @@ def test_two_processes_give_the_figures_of_one(day_and_night, evaluation):
     both = evaluate(plan, open_evaluation_set(day_and_night), 2, lambda: ticks.append(1))
     assert len(ticks) == 6
     assert [frame.name for frame in both.frames] == [frame.name for frame in evaluation.frames]
-    assert both.fusion() == evaluation.fusion()
+    alone = evaluation.fusion()
+    assert both.fusion().keys() == alone.keys()
+    for method, figures in both.fusion().items():
+        # Qabf is computed in float32, whose last bit may differ between processes.
+        assert figures == pytest.approx(alone[method], rel=1e-6), method
     assert both.segmentation()["tiny"]["all"] == evaluation.segmentation()["tiny"]["all"]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.inference.engine import EngineOptions, create_engine
+from ssvif_core.inference.engine import ENGINES, EngineOptions, create_engine
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import FOLDER, in_precision, open_model, sha256_of, shipped_models
@@ -42,6 +42,16 @@ def test_base_and_tiny_are_shipped_with_cards_that_describe_them():
         assert len({c.color for c in card.classes}) == 4
         for section in ("contract", "training", "metrics", "parity"):
             assert card.content[section], section
+
+
+def test_a_broken_package_does_not_keep_auto_from_the_next_engine(monkeypatch, caplog):
+    def broken(*_):
+        raise TypeError("incompatible function arguments")
+
+    monkeypatch.setitem(ENGINES, "tensorrt", broken)
+    engine, why = create_engine(open_model("tiny"), "auto", EngineOptions(threads=1))
+    assert engine.name == "onnxruntime" and "why not tensorrt" in why
+    assert "tensorrt is broken here: TypeError" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["base", "tiny"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -11,12 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from model_files import frame, model_of
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
 from ssvif_core.inference.openvino_engine import OpenVinoEngine
-from ssvif_core.models import FOLDER, Model, open_model, sha256_of
+from ssvif_core.models import FOLDER, open_model
 
 #: fp32: in bf16, which auto takes where the CPU has it, answers differ by more.
 EXACT = EngineOptions(threads=1, precision="fp32", height=120, width=160)
@@ -26,21 +26,6 @@ EXACT = EngineOptions(threads=1, precision="fp32", height=120, width=160)
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="needs the extra `openvino`"
 )
-
-
-def frame(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    visible = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return visible, rng.integers(0, 256, (height, width), dtype=np.uint8)
-
-
-def model_of(content: bytes, folder, **changes) -> Model:
-    """A model file of these bytes, with a card that fits it."""
-    path, card = folder / "mine.onnx", json.loads((FOLDER / "tiny.json").read_text())
-    path.write_bytes(content)
-    card |= {"sha256": sha256_of(path), **changes}
-    path.with_suffix(".json").write_text(json.dumps(card))
-    return open_model(path)
 
 
 def test_without_the_package_the_error_says_how_to_get_it(monkeypatch):
@@ -59,6 +44,25 @@ def test_it_answers_like_onnxruntime(name, frame_pairs):
         wanted, wanted_labels = reference.infer(visible, thermal)
         assert np.abs(fused.astype(int) - wanted).max() <= 1
         assert (labels == wanted_labels).mean() >= 0.999
+    engine.close()
+
+
+@needs_openvino
+@pytest.mark.parametrize("name", ["base", "tiny"])
+def test_in_bf16_it_answers_nearly_alike(name, frame_pairs):
+    model = open_model(name)
+    engine = OpenVinoEngine(model, replace(EXACT, precision="auto"))
+    if engine.describe()["precision"] != "bf16":
+        pytest.skip("this CPU does not compute in bf16")
+    reference, agreements = OnnxRuntimeEngine(model, EXACT), []
+    for visible, thermal, _ in frame_pairs:
+        fused, labels = engine.infer(visible, thermal)
+        wanted, wanted_labels = reference.infer(visible, thermal)
+        difference = np.abs(fused.astype(int) - wanted)
+        assert difference.max() <= 8
+        assert difference.mean() <= 0.5
+        agreements.append((labels == wanted_labels).mean())
+    assert np.mean(agreements) >= 0.995, agreements  # over all frames, as the bar of fp16
     engine.close()
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import numpy as np
 import pytest
+from model_files import frame, model_of
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
-from ssvif_core.models import FOLDER, Model, open_model, sha256_of
+from ssvif_core.models import FOLDER, open_model
 
 torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 onnx = pytest.importorskip("onnx", reason="needs the extra `train` (onnx)")
@@ -23,21 +23,6 @@ from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
 #: fp32 on a GPU as well, so that these hold there too.
 EXACT = EngineOptions(threads=1, precision="fp32")
 CUDA = torch.cuda.is_available()
-
-
-def frame(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    visible = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return visible, rng.integers(0, 256, (height, width), dtype=np.uint8)
-
-
-def model_of(content: bytes, folder, **changes) -> Model:
-    """A model file of these bytes, with a card that fits it."""
-    path, card = folder / "mine.onnx", json.loads((FOLDER / "tiny.json").read_text())
-    path.write_bytes(content)
-    card |= {"sha256": sha256_of(path), **changes}
-    path.with_suffix(".json").write_text(json.dumps(card))
-    return open_model(path)
 
 
 def test_without_torch_the_error_says_how_to_get_it(monkeypatch):

@@ -66,9 +66,10 @@ NO_LABELS = np.zeros((48, 64), np.uint8)
 def second(visible=SCENE, counts=COUNTS, thermal=THERMAL, fused=SCENE, labels=NO_LABELS, dt=0.1):
     """Figures of a pair after the pair of the constants."""
     stability = Stability()
-    first = stability.step(10.0, SCENE, COUNTS, THERMAL, SCENE, NO_LABELS)
-    assert all(math.isnan(value) for value in first.values())
-    return stability.step(10.0 + dt, visible, counts, thermal, fused, labels)
+    first = stability.look(10.0, SCENE, COUNTS, THERMAL, SCENE, NO_LABELS)
+    assert all(math.isnan(value) for value in stability.compare(None, first).values())
+    now = stability.look(10.0 + dt, visible, counts, thermal, fused, labels)
+    return stability.compare(first, now)
 
 
 def test_nothing_flickers_where_nothing_changes():
@@ -113,8 +114,9 @@ def test_a_thermal_image_of_another_size_says_what_moves_on_the_visible_grid():
     moved = half.copy()
     moved[:, :16] += 500  # the left half
     stability = Stability()
-    stability.step(1.0, SCENE, half, THERMAL, SCENE, NO_LABELS)
-    figures = stability.step(1.1, SCENE, moved, THERMAL, SCENE, NO_LABELS)
+    first = stability.look(1.0, SCENE, half, THERMAL, SCENE, NO_LABELS)
+    now = stability.look(1.1, SCENE, moved, THERMAL, SCENE, NO_LABELS)
+    figures = stability.compare(first, now)
     assert 0.3 < figures["static"] < 0.5
 
 
