@@ -66,6 +66,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def callback_seconds(pid: int) -> float:
+    """CPU time so far of a process's main thread, which runs rclpy's callbacks (proc(5))."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) * 1e-9
+
+
 class Listener:
     """Takes the fused images of the node under test, and what it says of itself."""
 
@@ -90,14 +95,16 @@ class Listener:
         """Latency, rate and CPU of the process that fuses, in its steady state."""
         spin_until(self.executor, lambda: len(self.latencies) > 60, 30.0)
         self.latencies.clear()
-        cpu, start = cpu_seconds(pid), time.monotonic()
+        cpu, callbacks, start = cpu_seconds(pid), callback_seconds(pid), time.monotonic()
         spin_until(self.executor, lambda: time.monotonic() - start > seconds, seconds + 1)
         cpu, elapsed = cpu_seconds(pid) - cpu, time.monotonic() - start
+        callbacks = callback_seconds(pid) - callbacks
         p50, p99 = np.percentile(self.latencies, (50, 99))
         return {
             "ms_p50": float(p50),
             "ms_p99": float(p99),
             "cpu_ms": cpu / max(len(self.latencies), 1) * 1e3,
+            "callbacks_cpu_ms": callbacks / (elapsed * RATE_HZ) * 1e3,  # of a frame that came
             "rate_hz": len(self.latencies) / elapsed,
         }
 

@@ -159,11 +159,13 @@ def agreed(
             and at least one time in each.
     """
     n, m = len(first), len(second)
-    pairings = []
-    for later_first, later_second in futures:
-        alignment = Alignment([*first, *later_first], [*second, *later_second], slop)
-        pairings.append((alignment.pairs(), n, m))
-    pairs, _, _ = _common(pairings, n, m)
+    pairs: Pairs = []
+    if n and m:  # else there is no known pair to agree on, whatever comes
+        pairings = []
+        for later_first, later_second in futures:
+            alignment = Alignment([*first, *later_first], [*second, *later_second], slop)
+            pairings.append((alignment.pairs(), n, m))
+        pairs, _, _ = _common(pairings, n, m)
     i, j = (pairs[-1][0] + 1, pairs[-1][1] + 1) if pairs else (0, 0)
     next_first = first[i] if i < n else min(later[0] for later, _ in futures)
     next_second = second[j] if j < m else min(later[0] for _, later in futures)

@@ -27,8 +27,8 @@ __all__ = ["CAMERAS", "CameraReport", "Presence", "PresenceReport", "fingerprint
 CAMERAS = ("visible", "thermal")
 OTHER = {"visible": "thermal", "thermal": "visible"}
 
-#: Longest time that one look at the clock may add. The node looks every 10 ms; simulators publish
-#: /clock at 10 Hz and more.
+#: Longest time that one look at the clock may add. The node looks ten times a second; simulators
+#: publish /clock at 10 Hz and more.
 MAX_STEP_S = 0.25
 #: Frames by which a camera that was out shows that it is back: 0.2 s at 9 Hz.
 STEADY_FRAMES = 3

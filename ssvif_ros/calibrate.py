@@ -1,9 +1,11 @@
 r"""`ros2 run ssvif_ros calibrate`: the registration file from two live cameras.
 
 Collects pairs while somebody moves the cameras (or a board), then does what `ssvif calibrate` does.
+Lenses whose camera_info comes meanwhile are undone first.
 
     ros2 run ssvif_ros calibrate --ros-args -r visible/image_raw:=/camera/image_raw \
-        -r thermal/image_raw:=/lepton/image_raw -p output:=calibration.yaml
+        -r visible/camera_info:=/camera/camera_info -r thermal/image_raw:=/lepton/image_raw \
+        -r thermal/camera_info:=/lepton/camera_info -p output:=calibration.yaml
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 
 from ssvif_core.calibration.frames import Shots, shots_of
+from ssvif_core.calibration.lenses import Lenses
 from ssvif_core.calibration.result import (
     calibrate_target,
     calibrate_targetless,
@@ -38,6 +41,7 @@ from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.pairing import NearestPairing
 from ssvif_ros.ending import undisturbed
 from ssvif_ros.images import thermal_array, visible_rgb
+from ssvif_ros.lens_listener import LensListener
 from ssvif_ros.share import use_shared_memory_profile
 from ssvif_ros.synchronizer import POLL_PERIOD_S, PairSynchronizer, Subscriber, header_stamp_ns
 
@@ -53,6 +57,7 @@ _DEFAULTS: dict[str, tuple[Any, str]] = {
     "slop": (0.05, "Most seconds between frames of a pair."),
     "thermal_offset": (0.0, "Seconds to add to thermal stamps."),
     "timeout": (120.0, "Seconds to wait for all pairs."),
+    "undistort": (True, "Undo lens distortion first, where both cameras have camera_info."),
 }
 
 
@@ -141,8 +146,10 @@ def _settings(node: Node) -> dict[str, Any]:
     return values
 
 
-def _collect(node: Node, values: dict[str, Any]) -> Shots:
+def _collect(node: Node, values: dict[str, Any]) -> tuple[Shots, Lenses | None]:
+    """The pairs, and the lenses that are to be undone."""
     wanted = values["frames"] * values["candidates"]
+    listener = LensListener(node)
     collector = Collector(
         node, wanted, values["interval"], values["slop"], values["thermal_offset"]
     )
@@ -150,18 +157,22 @@ def _collect(node: Node, values: dict[str, Any]) -> Shots:
     deadline_ns = clock.now().nanoseconds + round(values["timeout"] * 1e9)
     while not collector.complete and clock.now().nanoseconds < deadline_ns:
         rclpy.spin_once(node, timeout_sec=0.1)
-    return collector.shots()
+    shots = collector.shots()
+    lenses, why = listener.lenses() if values["undistort"] else (None, "as asked for")
+    done = "not undone" if lenses is None else "undone"
+    node.get_logger().info(f"lens distortion: {done}, {why}")
+    return shots, lenses
 
 
-def _calibrate(node: Node, values: dict[str, Any], shots: Shots) -> None:
+def _calibrate(node: Node, values: dict[str, Any], shots: Shots, lenses: Lenses | None) -> None:
     output = Path(values["output"])
     node.get_logger().info(f"estimating from {len(shots)} pairs; this takes a minute or two")
     if values["pattern"]:
         board = Board.parse(values["pattern"], values["grid"])
-        calibration, fit = calibrate_target(shots, board, output)
+        calibration, fit = calibrate_target(shots, board, output, lenses=lenses)
         node.get_logger().info(describe_target(fit))
     else:
-        calibration, found = calibrate_targetless(shots, values["frames"], output)
+        calibration, found = calibrate_targetless(shots, values["frames"], output, lenses=lenses)
         node.get_logger().info(
             f"corners within {found.error_px:.1f} px, agreement {found.agreement:.2f}"
         )
@@ -181,7 +192,7 @@ def main(args: list[str] | None = None) -> int:
         values = _settings(node)
         if values["pattern"]:
             Board.parse(values["pattern"], values["grid"])  # before anybody moves a camera
-        _calibrate(node, values, _collect(node, values))
+        _calibrate(node, values, *_collect(node, values))
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except (SsvifError, InvalidParameterTypeException) as error:

@@ -91,13 +91,15 @@ def _command(model: Model, options: EngineOptions, engine: str = "tensorrt") -> 
     return [sys.executable, "-m", "ssvif_core.cli", *build_arguments(model, options, engine)]
 
 
-def begin_upgrade(model: Model, settings: Settings, pipeline: Pipeline) -> EngineUpgrade | None:
+def begin_upgrade(
+    model: Model, settings: Settings, running: str, pipeline: Pipeline
+) -> EngineUpgrade | None:
     """Build a TensorRT engine in the background, and hand it to the pipeline when it is there.
 
-    None where nothing of the kind is asked for, or TensorRT runs already.
+    None where nothing of the kind is asked for, or TensorRT is the engine that is `running`.
     """
     wanted = settings.tensorrt__build_on_start and settings.engine in ("auto", "tensorrt")
-    if not wanted or pipeline.engine.name == "tensorrt":
+    if not wanted or running == "tensorrt":
         return None
     options = engine_options(settings)
     chosen = choose_file(model, options, "fp16")

@@ -16,14 +16,14 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.pipeline import Pipeline
-from ssvif_core.inference.upgrade import EngineUpgrade
 from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
@@ -31,7 +31,9 @@ from ssvif_ros.accounting import FrameAccounts
 from ssvif_ros.core_log import forward_core_log
 from ssvif_ros.diagnostics import diagnostic_array
 from ssvif_ros.ending import undisturbed
-from ssvif_ros.engines import begin_upgrade, build_now, engine_without_building
+from ssvif_ros.engine_switch import EngineSwitch
+from ssvif_ros.engines import build_now, engine_without_building
+from ssvif_ros.executor import QuietExecutor
 from ssvif_ros.frames import THROTTLE_S, FrameFuser, Pair
 from ssvif_ros.host import HostMonitor
 from ssvif_ros.inputs import Inputs
@@ -43,7 +45,7 @@ from ssvif_ros.problem_log import ProblemLog
 from ssvif_ros.registration_source import RegistrationSource
 from ssvif_ros.report import Report, Rooms
 from ssvif_ros.snapshot import SnapshotService, snapshot_folder
-from ssvif_ros.status import STATUS_PERIOD_S, StatusPublisher
+from ssvif_ros.status import StatusPublisher
 from ssvif_ros.timing import TimingPublisher
 from ssvif_ros.wait_set import NO_EVENTS
 from ssvif_ros.worker import LatestWorker
@@ -67,13 +69,13 @@ class FusionNode(CarefulLifecycleNode):
         self._worker: LatestWorker[Pair] | None = None
         self._fuser: FrameFuser | None = None
         self._status: StatusPublisher | None = None
-        self._upgrade: EngineUpgrade | None = None
+        self._switch: EngineSwitch | None = None
         self._model: Model | None = None
         self._timing: TimingPublisher | None = None
         self._host: HostMonitor | None = None
         self._health_report: Report | None = None
         self._registration: RegistrationSource | None = None
-        self._periodic: list[Any] = []
+        self._report_timer: Any = None
         self._parameter_server = ParameterServer(
             self, lambda: self._pipeline is not None, self._apply_live
         )
@@ -102,7 +104,7 @@ class FusionNode(CarefulLifecycleNode):
         engine, why = self._ready_engine(model)
         self._pipeline = Pipeline(engine, ThermalGain())
         self._registration = RegistrationSource(self, self._pipeline, s)
-        self._upgrade = begin_upgrade(model, s, self._pipeline)
+        self._switch = EngineSwitch(model, s, self._pipeline, self._keep_engine)
         self._outputs = Outputs(self, model.card)
         self._timing = TimingPublisher(self)
         self._status = StatusPublisher(self)
@@ -134,6 +136,7 @@ class FusionNode(CarefulLifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._outputs is not None and self._pipeline is not None and self._model is not None
         assert self._registration is not None and self._fuser is not None
+        assert self._switch is not None
         if self._pipeline.released:
             self._pipeline.resume(self._ready_engine(self._model)[0])
         result = super().on_activate(state)
@@ -149,22 +152,22 @@ class FusionNode(CarefulLifecycleNode):
             transports,
             lambda v, t: worker.offer((v, t)),
             fuser.report_bad_message,
+            self._say_status,
         )
         self._apply_live(s)
         self._host = HostMonitor()
         self._health_report = Report(
             Rooms(
-                *(self._inputs, fuser.health, self._pipeline, self._model.card, self._upgrade),
+                *(self._inputs, fuser.health, self._pipeline, self._model.card, self._switch),
                 registration=self._registration,
                 host=self._host,
                 counts=lambda: self._accounts.values(self._inputs, self._worker),
             )
         )
-        self._periodic = [
-            self.create_timer(STATUS_PERIOD_S, self._say_status),
-            # On a clock that goes on while simulated time stands still: it is alive, and says so.
-            self.create_timer(REPORT_PERIOD_S, self._report, clock=Clock(clock_type=STEADY)),
-        ]
+        # On a clock that goes on while simulated time stands still: it is alive, and says so.
+        self._report_timer = self.create_timer(
+            REPORT_PERIOD_S, self._report, clock=Clock(clock_type=STEADY)
+        )
         self._outputs.publish_label_info(self.get_clock().now())
         return result
 
@@ -190,9 +193,9 @@ class FusionNode(CarefulLifecycleNode):
 
     def _stop(self) -> None:
         """Stop listening and working; what was being fused is still published."""
-        for timer in self._periodic:
-            self.destroy_timer(timer)
-        self._periodic = []
+        if self._report_timer is not None:
+            self.destroy_timer(self._report_timer)
+            self._report_timer = None
         if self._inputs is not None:
             self._inputs.destroy()
         if self._worker is not None:
@@ -217,9 +220,9 @@ class FusionNode(CarefulLifecycleNode):
         if self._registration is not None:
             self._registration.destroy()
             self._registration = None
-        if self._upgrade is not None:
-            self._upgrade.stop()
-            self._upgrade = None
+        if self._switch is not None:
+            self._switch.stop()
+            self._switch = None
         if self._pipeline is not None:
             self._pipeline.close()
             self._pipeline = None
@@ -243,10 +246,18 @@ class FusionNode(CarefulLifecycleNode):
         if self._pipeline is None:
             return
         apply_to_pipeline(settings, self._pipeline)
+        if self._switch is not None:
+            self._switch.configure(settings)
         if self._registration is not None:
             self._registration.configure(settings)
         if self._inputs is not None:
             apply_to_synchronizer(settings, self._inputs.synchronizer)
+
+    def _keep_engine(self, settings: Settings) -> None:
+        """Any thread: have the parameters say which engine goes on."""
+        kept = [Parameter(name, value=getattr(settings, name)) for name in ("engine", "precision")]
+        if self.executor is not None:
+            self.executor.create_task(self.set_parameters, kept)
 
     # -- health --------------------------------------------------------------------------------
 
@@ -282,7 +293,7 @@ def main(args: list[str] | None = None) -> int:
         return 1
     if BUILD_ONLY in (args or sys.argv):
         return _build_only(node)
-    executor = SingleThreadedExecutor()
+    executor = QuietExecutor()
     executor.add_node(node)
     try:
         try:
@@ -309,7 +320,7 @@ def _build_only(node: FusionNode) -> int:
         rclpy.try_shutdown()
 
 
-def _spin(node: FusionNode, executor: SingleThreadedExecutor) -> None:
+def _spin(node: FusionNode, executor: QuietExecutor) -> None:
     """Spin, and go on where rclpy raises: the node must live.
 
     On kilted a message that is being converted when a signal comes raises RuntimeError: the end

@@ -37,6 +37,7 @@ class Inputs:
         on_pair: called with (visible message, thermal message), one of them None while that camera
             is missing; must only enqueue.
         on_invalid: called with the reason for each image message that cannot be used.
+        on_look: called some times a second, whatever comes.
 
     Attributes:
         valid: what each camera's messages pass through before they count as frames.
@@ -49,6 +50,7 @@ class Inputs:
         transports: Mapping[str, str],
         on_pair: Callable[[Image | None, Image | None], None],
         on_invalid: Callable[[str], None],
+        on_look: Callable[[], None],
     ) -> None:
         self._node, self._since = node, _seconds(node)
         self._compressed = {c for c in TOPICS if transports.get(c) == "compressed"}
@@ -68,7 +70,9 @@ class Inputs:
         )
         self.synchronizer.registerCallback(on_pair)
         self.synchronizer.registerCallback(self._count_pair)
-        self._poll_timer = create_poll_timer(node, self.synchronizer, self._subscribers.values())
+        self._poll_timer = create_poll_timer(
+            node, self.synchronizer, self._subscribers.values(), on_look
+        )
         self.info: CameraInfo | None = None
         self._info_subscription = node.create_subscription(
             CameraInfo, "visible/camera_info", self._take_info, qos_profile_sensor_data

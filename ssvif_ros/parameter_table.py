@@ -18,8 +18,9 @@ HEAD = """\
 Made by `make parameters` from `ssvif_ros/parameters.py`: change them there.
 
 Live parameters can be set while the node fuses (`ros2 param set /fusion slop 0.02`); they apply
-from the next frame on, and no frame is dropped for them. The others apply at configure, and are
-refused afterwards with the reason. `config/fusion.yaml` has all of them with their defaults.
+from the next frame on, `engine` and `precision` when the new engine is loaded, and no frame is
+dropped for them. The others apply at configure, and are refused afterwards with the reason.
+`config/fusion.yaml` has all of them with their defaults.
 
 | parameter | type | default | range | live | what it is |
 |---|---|---|---|---|---|

@@ -55,12 +55,13 @@ class Settings:
 
     model: str = _parameter("base", "Shipped model (base, tiny) or path of an ONNX file.")
     engine: str = _parameter(
-        "auto", "Inference engine; auto takes the fastest that works and needs no building.",
-        choices=("auto", *ENGINES),
+        "auto", "Inference engine; auto takes the fastest that works and needs no building. A new "
+        "one is loaded in the background and takes over between two frames.",
+        choices=("auto", *ENGINES), live=True,
     )  # fmt: skip
     precision: str = _parameter(
         "auto", "Precision of the model's file; auto: fp16 on a GPU where there is one, else fp32.",
-        choices=("auto", *PRECISIONS),
+        choices=("auto", *PRECISIONS), live=True,
     )  # fmt: skip
     threads: int = _parameter(
         2, "CPU threads of the engine; 0: one for each core.", low=0, high=256

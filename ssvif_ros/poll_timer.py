@@ -2,11 +2,12 @@
 
 A timer of 10 ms would do, but every wake-up of rclpy's executor builds its wait set anew, which
 takes up to a millisecond: a hundred a second cost a tenth of a core, nearly always for nothing.
+What else must be looked at now and then is looked at with it, for the same reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rclpy.node import Node
@@ -16,12 +17,17 @@ from ssvif_ros.synchronizer import PairSynchronizer
 
 __all__ = ["IDLE_PERIOD_S", "create_poll_timer"]
 
-#: Between polls while nothing waits: enough to notice that the clock was set back.
-IDLE_PERIOD_S = 0.05
+#: Between polls while nothing waits: enough to notice a silent camera, or a clock set back.
+IDLE_PERIOD_S = 0.1
 _SHORTEST_NS = 5_000_000
 
 
-def create_poll_timer(node: Node, synchronizer: PairSynchronizer, sources: Iterable[Any]) -> Timer:
+def create_poll_timer(
+    node: Node,
+    synchronizer: PairSynchronizer,
+    sources: Iterable[Any],
+    after: Callable[[], None] = lambda: None,
+) -> Timer:
     """A timer of `node` that polls `synchronizer` on time; end it with `node.destroy_timer`.
 
     Args:
@@ -29,6 +35,7 @@ def create_poll_timer(node: Node, synchronizer: PairSynchronizer, sources: Itera
         synchronizer: to poll.
         sources: the filters that feed it, which it must have been given already: what they bring
             may have to be decided before the next poll.
+        after: called after each poll.
     """
     idle_ns = int(IDLE_PERIOD_S * 1e9)
     clock = node.get_clock()
@@ -45,9 +52,11 @@ def create_poll_timer(node: Node, synchronizer: PairSynchronizer, sources: Itera
 
     def poll() -> None:
         synchronizer.poll()
-        timer.timer_period_ns = idle_ns
-        timer.reset()
+        if timer.timer_period_ns != idle_ns:
+            timer.timer_period_ns = idle_ns
+            timer.reset()  # which wakes the executor
         aim()
+        after()
 
     timer = node.create_timer(IDLE_PERIOD_S, poll)
     for source in sources:

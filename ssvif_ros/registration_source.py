@@ -30,6 +30,8 @@ from ssvif_ros.worker import LatestWorker
 
 __all__ = ["RegistrationSource"]
 
+Size = tuple[int, int]
+
 #: REP-2003: what a camera's driver publishes is received best effort.
 INFO_QOS = qos_profile_sensor_data
 
@@ -57,7 +59,6 @@ class RegistrationSource:
         self._infos: dict[str, CameraInfo] = {}
         self._intrinsics: dict[str, tuple[Any, ...]] = {}
         self._subscriptions: list[Any] = []
-        self._calibration: Calibration | None = None
         self._pose: Pose | None = None
         self._tree: StaticTransforms | None = None
         self._waiting = self._failed = ""
@@ -67,23 +68,24 @@ class RegistrationSource:
             return
         if self._mode == "file":
             self._read_file(settings.registration__file)
-        elif settings.registration__extrinsics:
+            return
+        if settings.registration__extrinsics:
             self._pose = Pose.from_text(settings.registration__extrinsics)
         else:
             self._tree, subscription = listen(node, self._update)
             self._subscriptions.append(subscription)
         self._worker = LatestWorker(self._make, self._report)
-        if self._calibration is None or self._calibration.undistorted:
-            for camera in CAMERAS:
-                self._subscriptions.append(self._subscribe(camera))
+        for camera in CAMERAS:
+            self._subscriptions.append(self._subscribe(camera))
         self._update()
 
     def _read_file(self, path: str) -> None:
         if not path:
             raise SsvifError("registration.mode is file: name the file in registration.file")
-        self._calibration = Calibration.load(Path(path).expanduser())
-        if not self._calibration.undistorted:  # made here, so that the first frame need not wait
-            self._make(HomographyAlignment(self._calibration))
+        calibration = Calibration.load(Path(path).expanduser())
+        # Made here, so that the first frame need not wait.
+        sizes = calibration.visible_size, calibration.thermal_size
+        self._swap(HomographyAlignment(calibration), sizes)
 
     def _subscribe(self, camera: str) -> Any:
         def take(info: CameraInfo) -> None:
@@ -119,28 +121,25 @@ class RegistrationSource:
 
     def _update(self) -> None:
         """Something has changed: have the maps made, or note what is missing."""
+        if self._worker is None:  # nothing that changes is used
+            return
         self._waiting = self._failed = ""
         try:
             alignment = self._alignment()
         except SsvifError as error:
             self._failed = str(error)
             return
-        if alignment is not None and self._worker is not None:
+        if alignment is not None:
             self._worker.offer(alignment)
 
     def _alignment(self) -> Alignment | None:
         """What the parts that have come make; None, with `_waiting` set, while one is missing."""
-        calibration = self._calibration
-        if calibration is not None and not calibration.undistorted:
-            return None  # was made from the file
         missing = [camera for camera in CAMERAS if camera not in self._infos]
         if missing:
             topics = [self._node.resolve_topic_name(f"{camera}/camera_info") for camera in missing]
             self._waiting = f"waiting for {' and '.join(topics)}"
             return None
         visible, thermal = (camera_of(self._infos[camera], camera) for camera in CAMERAS)
-        if calibration is not None:
-            return HomographyAlignment(calibration, (visible, thermal))
         pose = self._pose or self._pose_from_tf()
         return None if pose is None else PlaneAlignment(visible, thermal, pose, self._depth_m)
 
@@ -161,19 +160,17 @@ class RegistrationSource:
         return pose
 
     def _make(self, alignment: Alignment) -> None:
-        """Worker thread (at configure: the caller's): make the maps, then swap."""
+        """Worker thread: make the maps for the frames that come, or those that are announced."""
+        visible, thermal = (camera_of(self._infos[camera], camera).size for camera in CAMERAS)
+        self._swap(alignment, self._pipeline.sizes or (visible, thermal))
+
+    def _swap(self, alignment: Alignment, sizes: tuple[Size, Size]) -> None:
+        """Make the maps for images of these sizes, and hand them over when they are there."""
         registration = Registration(alignment)
-        sizes = self._pipeline.sizes or self._expected_sizes()
         coverage = registration.prepare(*sizes)
         self._pipeline.registration = registration
         self._ready = f"{alignment.describe()}, thermal covers {100 * coverage:.0f} %"
         self._node.get_logger().info(f"registered: {self._ready}")
-
-    def _expected_sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        if self._calibration is not None:
-            return self._calibration.visible_size, self._calibration.thermal_size
-        visible, thermal = (camera_of(self._infos[camera], camera).size for camera in CAMERAS)
-        return visible, thermal
 
     def _report(self, error: Exception) -> None:
         self._failed = str(error)

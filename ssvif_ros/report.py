@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from ssvif_core.inference.pipeline import Pipeline
-from ssvif_core.inference.upgrade import EngineUpgrade
 from ssvif_core.models import ModelCard
 from ssvif_core.stamp_gaps import stamp_gaps
 from ssvif_ros.diagnostics import Health, InputRate, Status
+from ssvif_ros.engine_switch import EngineSwitch
 from ssvif_ros.host import HostMonitor
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.parameters import Settings
@@ -53,7 +53,7 @@ class Rooms:
     health: Health
     pipeline: Pipeline
     card: ModelCard
-    upgrade: EngineUpgrade | None
+    switch: EngineSwitch
     registration: RegistrationSource
     host: HostMonitor
     counts: Callable[[], dict[str, int]]
@@ -202,17 +202,16 @@ class Report:
         rooms = self._rooms
         described = rooms.pipeline.engine.describe()
         status = Status("engine", good=f"{described['engine']} {described['precision']}")
-        state = rooms.upgrade.state if rooms.upgrade else "none"
         status.values = {
             **described,
             "mask_mode": rooms.card.mode,
             "model_sha256": rooms.card.sha256[:12],
-            "engine_upgrade": state,
+            "engine_upgrade": rooms.switch.state,
         }
         if described.get("engine_fallback"):
             status.warn(str(described["engine_fallback"]))
-        if state.startswith("failed"):
-            status.warn(f"No TensorRT engine, {described['engine']} goes on: {state}")
+        if problem := rooms.switch.problem:
+            status.warn(f"No TensorRT engine, {described['engine']} goes on: {problem}")
         return status
 
     def _host(self) -> Status:

@@ -18,10 +18,8 @@ from ssvif_core.presence import CAMERAS, CameraReport, PresenceReport
 from ssvif_ros.parameters import Settings
 from ssvif_ros.wait_set import NO_EVENTS
 
-__all__ = ["STATUS_PERIOD_S", "Status", "StatusPublisher", "status_of", "status_values"]
+__all__ = ["Status", "StatusPublisher", "status_of", "status_values"]
 
-#: How often the node looks whether there is something to say.
-STATUS_PERIOD_S = 0.05
 #: Frames that come in while none goes out for this long, beyond what makes a camera missing.
 STARVED_AFTER_S = 1.0
 #: A camera that comes and goes may fill this many lines of the log in this time; the topic has all.

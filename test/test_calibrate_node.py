@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from two_lenses import (
+    BARREL,
+    FISHEYE,
+    THERMAL,
+    VISIBLE,
+    boards,
+    camera,
+    enlarged,
+    errors_px,
+    through,
+    without_margin,
+)
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
-from ssvif_core.calibration.geometry import corner_errors  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
+from ssvif_core.calibration.geometry import centred_similarity, corner_errors  # noqa: E402
+from ssvif_core.calibration.lenses import Lenses  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
+from ssvif_ros.images import to_image  # noqa: E402
 from ssvif_ros.processes import RosProcess  # noqa: E402
 
 
@@ -30,6 +47,59 @@ def test_live_cameras_give_a_file(ros_domain, tmp_path):
     assert corner_errors(found.homography, np.eye(3), (320, 240)).max() <= 2.0
     assert output.with_suffix(".jpg").exists()
     assert "fusion.launch.py calibration:=" in calibrate.output
+    assert found.lenses is None  # camera_info says that they have no distortion
+    assert "lens distortion: not undone" in calibrate.output
+
+
+class LivePair:
+    """Two drivers whose lenses distort: what both see of a board that is held here and there."""
+
+    def __init__(self, node, lenses, frames):
+        self.node, self.lenses, self.frames, self.count = node, lenses, frames, 0
+        self.publishers = {
+            name: (
+                node.create_publisher(Image, f"{name}/image_raw", 5),
+                node.create_publisher(CameraInfo, f"{name}/camera_info", 5),
+            )
+            for name in ("visible", "thermal")
+        }
+        node.create_timer(0.1, self.send)
+
+    def send(self):
+        stamp = self.node.get_clock().now().to_msg()
+        frame = self.frames[self.count % len(self.frames)]
+        self.count += 1
+        for (name, (images, infos)), lens, image in zip(
+            self.publishers.items(), self.lenses.both, frame, strict=True
+        ):
+            header = Header(stamp=stamp, frame_id=name)
+            images.publish(to_image(image, "rgb8" if image.ndim == 3 else "mono8", header))
+            width, height = lens.size
+            infos.publish(
+                CameraInfo(header=header, width=width, height=height, k=lens.matrix.ravel(),
+                           distortion_model=lens.model, d=lens.distortion)
+            )  # fmt: skip
+
+
+def test_lenses_that_camera_info_knows_are_undone_and_go_into_the_file(ros_domain, tmp_path):
+    node, executor = ros_domain
+    lenses = Lenses(camera(VISIBLE, BARREL), camera(THERMAL, FISHEYE))
+    true = centred_similarity(enlarged(THERMAL), enlarged(VISIBLE), 1.05, 2.0)
+    frames = [(through(lenses.visible, v), through(lenses.thermal, t)) for v, t in boards(true)]
+    LivePair(node, lenses, frames)
+    output = tmp_path / "rig.yaml"
+    wanted = {"output": str(output), "frames": 4, "interval": 0.05, "pattern": "chessboard"}
+    calibrate = RosProcess("ssvif_ros.calibrate", wanted, tmp_path / "calibrate.log")
+    try:
+        while calibrate.process.poll() is None:
+            executor.spin_once(timeout_sec=0.2)
+    finally:
+        calibrate.stop()
+    assert calibrate.process.returncode == 0, calibrate.output
+    assert "undone, visible plumb_bob, thermal equidistant" in calibrate.output
+    assert Calibration.load(output).lenses[0].distortion == BARREL[1]
+    # 1 px of 320 is 2 px of 640.
+    assert errors_px(output, lenses, without_margin(true)).max() <= 1.0
 
 
 def test_without_cameras_it_says_what_to_start(ros_domain, tmp_path):

@@ -39,6 +39,10 @@ from ssvif_ros.static_transforms import StaticTransforms  # noqa: E402
 VISIBLE, THERMAL = (160, 128), (96, 80)
 K_VISIBLE = [160.0, 0, 80, 0, 160, 64, 0, 0, 1]
 K_THERMAL = [140.0, 0, 48, 0, 140, 40, 0, 0, 1]
+LENSES = (
+    Camera(VISIBLE, np.array(K_VISIBLE), "plumb_bob", (-0.2, 0.05, 0.0, 0.0, 0.0)),
+    Camera(THERMAL, np.array(K_THERMAL), "equidistant", (0.05, -0.01, 0.0, 0.0)),
+)
 POSE = "0.2 0 0 0 0.01 0.02"
 START_NS, PERIOD_NS = 1_000_000_000_000, 33_333_333
 
@@ -155,9 +159,10 @@ def plane(rig, depth_m):
     return PlaneAlignment(*cameras, Pose.from_text(POSE), depth_m)
 
 
-def test_a_file_registers_from_the_first_frame_on(start, fuse, tmp_path):
+@pytest.mark.parametrize("lenses", [None, LENSES], ids=["as they come", "lenses undone"])
+def test_a_file_registers_from_the_first_frame_on(start, fuse, tmp_path, lenses):
     matrix = np.array([[1.2, 0.02, 20], [-0.01, 1.2, 18], [1e-5, 0, 1]])
-    calibration = Calibration(matrix, VISIBLE, THERMAL)
+    calibration = Calibration(matrix, VISIBLE, THERMAL, lenses=lenses)
     calibration.save(tmp_path / "rig.yaml")
     parameters = {"registration.file": str(tmp_path / "rig.yaml")}
     process, lifecycle, rig = start(**parameters)
@@ -166,7 +171,11 @@ def test_a_file_registers_from_the_first_frame_on(start, fuse, tmp_path):
     expected = fuse(rig, HomographyAlignment(calibration))
     assert rig.until(lambda: rig.fused), process.output
     assert bytes(rig.fused[0].data) == expected.tobytes()
-    assert rig.until(lambda: "homography (hand)" in rig.state)
+    assert rig.until(lambda: "homography (hand" in rig.state)
+    # Nothing else is needed, and nothing that changes is used.
+    assert rig.set("registration.depth", 2.0).successful
+    assert rig.until(lambda: rig.shows(expected))
+    assert "waiting" not in rig.state
 
 
 def test_camera_info_registers_when_it_comes_and_follows_depth_and_lens(start, fuse):

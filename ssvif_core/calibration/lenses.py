@@ -3,11 +3,12 @@
 A homography takes straight lines to straight lines, and a lens does not. Where both lenses are
 known, frames (or the points of a board) are brought to where a lens without distortion and with the
 same K would show them, as `cv2.undistort` does it. The map is then one of undistorted images, and
-the file says so; `imaging/registration.py` undoes both lenses in its maps.
+the file holds the lenses; `imaging/registration.py` undoes both in its maps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ssvif_core.imaging.camera_file import read_camera_file
 from ssvif_core.imaging.camera_model import CAMERAS, camera_of
 from ssvif_core.imaging.pinhole import Camera
 
-__all__ = ["Lenses", "read_lenses"]
+__all__ = ["Lenses", "lenses_of", "read_lenses"]
 
 INFO = "sensor_msgs/msg/CameraInfo"
 
@@ -34,6 +35,11 @@ class Lenses:
 
     visible: Camera
     thermal: Camera
+
+    @property
+    def both(self) -> tuple[Camera, Camera]:
+        """Visible and thermal."""
+        return self.visible, self.thermal
 
     def resized(self, visible_size: Size, thermal_size: Size) -> Lenses:
         """The same for images of other sizes (width, height)."""
@@ -100,6 +106,19 @@ def read_lenses(
             f"The lens of the {missing[0]} camera is not known ({reasons[missing[0]]}): the node "
             f"needs both to undo distortion. Give --{missing[0]}-info as well."
         )
+    return lenses_of(cameras, reasons)
+
+
+def lenses_of(
+    cameras: Mapping[str, Camera], reasons: Mapping[str, str]
+) -> tuple[Lenses | None, str]:
+    """The lenses of the cameras that are known, or None and why, for people.
+
+    Args:
+        cameras: "visible" and "thermal" -> intrinsics.
+        reasons: why one of the two is not known.
+    """
+    missing = [c for c in CAMERAS if c not in cameras]
     if missing:
         return None, "; ".join(f"{c}: {reasons[c]}" for c in missing)
     lenses = Lenses(cameras["visible"], cameras["thermal"])

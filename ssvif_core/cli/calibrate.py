@@ -76,7 +76,7 @@ def calibrate(
         bool,
         typer.Option(
             help="Undo both lenses' distortion first, where camera_info or the two files below "
-            "have it. The node then needs camera_info of both cameras.",
+            "have it. They go into the file.",
         ),
     ] = True,
     visible_info: Annotated[
@@ -213,7 +213,4 @@ def _next_steps(output: Path, calibration: Calibration) -> None:
     typer.echo(
         f"next: ros2 launch ssvif_ros fusion.launch.py calibration:={output.resolve()}{offset}"
     )
-    if calibration.undistorted:
-        typer.echo("      with camera_info of both cameras, which undoes the distortion there too")
-    else:
-        typer.echo(f"or:   ssvif fuse VISIBLE THERMAL --calibration {output}")
+    typer.echo(f"or:   ssvif fuse VISIBLE THERMAL --calibration {output}")

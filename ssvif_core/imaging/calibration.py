@@ -5,7 +5,7 @@ Knows a file and numbers; how they were found, and how frames are warped by them
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,16 @@ import numpy as np
 import yaml
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.imaging.pinhole import scaling
+from ssvif_core.imaging.camera_file import camera_from, contents_of
+from ssvif_core.imaging.pinhole import Camera, scaling
 
 __all__ = ["Calibration"]
 
 Size = tuple[int, int]
+Lenses = tuple[Camera, Camera]
+
+#: Keys of the two lenses in the file; below each, what a camera file has.
+LENS_KEYS = ("visible_lens", "thermal_lens")
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,11 @@ class Calibration:
 
     Attributes:
         homography: (3, 3) float64; takes thermal pixel (x, y, 1) to visible pixel. Pixel centres
-            have whole coordinates, as in OpenCV. Where `undistorted`, of the undistorted images.
+            have whole coordinates, as in OpenCV. Where there are `lenses`, it is a map of images
+            whose distortion `cv2.undistort` has removed, K kept.
         visible_size: (width, height) that the homography is for; other sizes scale it.
         thermal_size: (width, height).
-        undistorted: whether both images have had their lens distortion removed before.
+        lenses: visible and thermal; None: the map is one of the images as they come.
         method: how it was found: "chessboard", "circles", "targetless", "hand", ...
         frames: how many pairs it was found from.
         error_px: in visible pixels: of a board, the root mean square residual; targetless, what
@@ -42,7 +48,7 @@ class Calibration:
     homography: np.ndarray
     visible_size: Size
     thermal_size: Size
-    undistorted: bool = False
+    lenses: Lenses | None = None
     method: str = "hand"
     frames: int = 0
     error_px: float | None = None
@@ -89,18 +95,21 @@ class Calibration:
             )
         known: dict[str, Any] = {k: v for k, v in content.items() if k in cls.__dataclass_fields__}
         try:
-            return cls(**known)
+            return cls(**known, lenses=_lenses(content))
         except (SsvifError, TypeError, ValueError) as error:
             raise SsvifError(f"{path}: {error}") from error
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        content = asdict(self)
+        content = asdict(replace(self, lenses=None))
+        del content["lenses"]
         content["homography"] = [[float(x) for x in row] for row in self.homography]
         content["visible_size"], content["thermal_size"] = (
             list(self.visible_size),
             list(self.thermal_size),
         )
+        for key, camera in zip(LENS_KEYS, self.lenses or (), strict=False):
+            content[key] = contents_of(camera)
         head = "# Thermal pixel (x, y, 1) -> visible pixel. Made by `ssvif calibrate`.\n"
         part = path.with_name(path.name + ".part")
         try:
@@ -108,3 +117,25 @@ class Calibration:
             part.replace(path)
         except OSError as error:
             raise SsvifError(f"Cannot write {path}: {error}") from error
+
+
+def _lenses(content: dict[str, Any]) -> Lenses | None:
+    """Both lenses of a file's content, if it is a map of undistorted images."""
+    there = [key for key in LENS_KEYS if key in content]
+    if not there and not content.get("undistorted"):
+        return None
+    if len(there) < len(LENS_KEYS):
+        raise SsvifError(
+            f"this is a map of images without lens distortion: {' and '.join(LENS_KEYS)} must be "
+            "there, each with what the camera's calibration file has. Make it again with "
+            "`ssvif calibrate`."
+        )
+    visible, thermal = (_lens(key, content[key]) for key in LENS_KEYS)
+    return visible, thermal
+
+
+def _lens(key: str, content: Any) -> Camera:
+    try:
+        return camera_from(content)
+    except SsvifError as error:
+        raise SsvifError(f"{key}: {error}") from error

@@ -15,7 +15,7 @@ import yaml
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.pinhole import Camera
 
-__all__ = ["read_camera_file"]
+__all__ = ["camera_from", "contents_of", "read_camera_file"]
 
 
 def read_camera_file(path: Path) -> Camera:
@@ -32,18 +32,36 @@ def read_camera_file(path: Path) -> Camera:
             "`ros2 run camera_calibration cameracalibrator` writes it."
         ) from error
     try:
-        return _camera(content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SsvifError(
-            f"{path} is no camera file ({type(error).__name__}: {error}): it needs image_width, "
-            "image_height, camera_matrix, distortion_model and distortion_coefficients."
-        ) from error
+        return camera_from(content)
     except SsvifError as error:
         raise SsvifError(f"{path}: {error}") from error
 
 
-def _camera(content: Any) -> Camera:
-    matrix = np.array(content["camera_matrix"]["data"], np.float64).reshape(3, 3)
-    coefficients = tuple(map(float, content["distortion_coefficients"]["data"]))
-    size = int(content["image_width"]), int(content["image_height"])
-    return Camera(size, matrix, str(content["distortion_model"]), coefficients)
+def camera_from(content: Any) -> Camera:
+    """The camera that such a file's content describes.
+
+    Raises:
+        SsvifError: something is missing or cannot be.
+    """
+    try:
+        matrix = np.array(content["camera_matrix"]["data"], np.float64).reshape(3, 3)
+        coefficients = tuple(map(float, content["distortion_coefficients"]["data"]))
+        size = int(content["image_width"]), int(content["image_height"])
+        return Camera(size, matrix, str(content["distortion_model"]), coefficients)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SsvifError(
+            f"is no camera file ({type(error).__name__}: {error}): it needs image_width, "
+            "image_height, camera_matrix, distortion_model and distortion_coefficients."
+        ) from error
+
+
+def contents_of(camera: Camera) -> dict[str, Any]:
+    """What `camera_from` reads, of plain numbers and texts."""
+    coefficients = list(camera.distortion)
+    return {
+        "image_width": camera.size[0],
+        "image_height": camera.size[1],
+        "camera_matrix": {"rows": 3, "cols": 3, "data": camera.matrix.ravel().tolist()},
+        "distortion_model": camera.model or "plumb_bob",
+        "distortion_coefficients": {"rows": 1, "cols": len(coefficients), "data": coefficients},
+    }

@@ -14,7 +14,6 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.coverage import FeatheredEdge, MirroredBorder
 from ssvif_core.imaging.pinhole import Camera
@@ -47,33 +46,22 @@ class Alignment(Protocol):
 
 @dataclass(frozen=True)
 class HomographyAlignment:
-    """A plane-to-plane map from a file.
-
-    Attributes:
-        calibration: the map.
-        cameras: (visible, thermal) intrinsics; needed where the map is one of undistorted images.
-    """
+    """A plane-to-plane map from a file, and the lenses that the file has. Attributes: the file."""
 
     calibration: Calibration
-    cameras: tuple[Camera, Camera] | None = None
-
-    def __post_init__(self) -> None:
-        if self.calibration.undistorted and self.cameras is None:
-            raise SsvifError(
-                "this calibration is of undistorted images: the lens distortion of both cameras "
-                "is needed, from camera_info"
-            )
 
     def coordinates(self, visible_size: Size, thermal_size: Size) -> np.ndarray:
         """See `Alignment`."""
         to_thermal = np.linalg.inv(self.calibration.matrix(visible_size, thermal_size))
         # The side of the horizon on which the thermal image lies: its centre is seen.
         sign = np.sign(np.linalg.inv(to_thermal)[2] @ [*_centre(thermal_size), 1.0])
-        if not self.calibration.undistorted or self.cameras is None:
+        if self.calibration.lenses is None:
             return _mapped(_pixels(visible_size, 1), to_thermal * sign).astype(np.float32)
         visible, thermal = (
             camera.resized(size)
-            for camera, size in zip(self.cameras, (visible_size, thermal_size), strict=True)
+            for camera, size in zip(
+                self.calibration.lenses, (visible_size, thermal_size), strict=True
+            )
         )
         grid = _pixels(visible_size, STEP)
         straight = _homogeneous(visible.rays(grid.reshape(-1, 2))) @ visible.matrix.T
@@ -85,7 +73,8 @@ class HomographyAlignment:
         """Method and error, as the file has them."""
         c = self.calibration
         error = "" if c.error_px is None else f", error {c.error_px:.1f} px"
-        return f"homography ({c.method}{error})"
+        lenses = "" if c.lenses is None else ", lenses undone"
+        return f"homography ({c.method}{error}{lenses})"
 
 
 @dataclass(frozen=True)

@@ -54,22 +54,17 @@ def alignment_of(
     mode = registration_mode(mode, file, extrinsics)
     if mode == "none":
         return None, "none"
-    calibration = None
     if mode == "file":
         if not file:
             raise SsvifError("registration.mode is file: name the file in registration.file")
-        calibration = Calibration.load(Path(file).expanduser())
-        if not calibration.undistorted:
-            alignment: Alignment = HomographyAlignment(calibration)
-            return alignment, alignment.describe()
+        alignment: Alignment = HomographyAlignment(Calibration.load(Path(file).expanduser()))
+        return alignment, alignment.describe()
     missing = [camera for camera in CAMERAS if camera not in infos]
     if missing:
         lacking = " and ".join(missing)
         return None, f"thermal is not registered: the recording has no camera_info of {lacking}"
     cameras = camera_of(infos["visible"], "visible"), camera_of(infos["thermal"], "thermal")
-    if calibration is not None:
-        alignment = HomographyAlignment(calibration, cameras)
-    elif extrinsics:
+    if extrinsics:
         alignment = PlaneAlignment(*cameras, Pose.from_text(extrinsics), depth_m)
     else:
         pose, source = _looked_up(infos, pose_between)

@@ -5,95 +5,38 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-import yaml
+from two_lenses import (
+    BARREL,
+    FISHEYE,
+    PINCUSHION,
+    RATIONAL,
+    STRAIGHT,
+    THERMAL,
+    VISIBLE,
+    boards,
+    camera,
+    enlarged,
+    errors_px,
+    info_file,
+    through,
+    without_margin,
+)
 from typer.testing import CliRunner
 
 from ssvif_core.calibration.frames import Source
-from ssvif_core.calibration.geometry import apply, centred_similarity, translation
+from ssvif_core.calibration.geometry import centred_similarity, translation
 from ssvif_core.calibration.lenses import Lenses, read_lenses
 from ssvif_core.cli.app import app
 from ssvif_core.data.bag_writer import BagWriter
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.camera_file import read_camera_file
-from ssvif_core.imaging.pinhole import Camera
-from ssvif_core.imaging.registration import HomographyAlignment
+from ssvif_core.imaging.registration import HomographyAlignment, Registration
+from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.inference.engine import EngineOptions, create_engine
+from ssvif_core.inference.pipeline import Pipeline
+from ssvif_core.models import open_model
 from ssvif_core.simulation.two_views import misalignment, street
-
-VISIBLE, THERMAL = (320, 240), (160, 128)
-#: Drawn images are this much larger on each side, for what a barrel lens sees beside a pinhole.
-MARGIN = {VISIBLE: 48, THERMAL: 24}
-BARREL = ("plumb_bob", (-0.28, 0.09, 0.001, -0.001, 0.0))
-RATIONAL = ("rational_polynomial", (0.4, 0.1, 0.0005, -0.0005, 0.01, 0.7, 0.2, 0.02))
-FISHEYE = ("equidistant", (0.05, -0.01, 0.002, -0.0003))
-PINCUSHION = ("plumb_bob", (0.15, -0.03, 0.0, 0.0, 0.0))
-STRAIGHT = ("plumb_bob", (0.0, 0.0, 0.0, 0.0, 0.0))
-
-
-def camera(size, lens):
-    f = 0.9 * size[0]
-    return Camera(size, np.array([[f, 0, size[0] / 2], [0, f, size[1] / 2], [0, 0, 1.0]]), *lens)
-
-
-def enlarged(size):
-    return size[0] + 2 * MARGIN[size], size[1] + 2 * MARGIN[size]
-
-
-def straight_pixels(lens, pixels):
-    return lens.rays(pixels) @ lens.matrix[:2, :2].T + lens.matrix[:2, 2]
-
-
-def grid(size):
-    axes = [np.arange(n, dtype=np.float64) for n in size]
-    return np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
-
-
-def through(lens, image):
-    """What a lens makes of a pinhole image with a margin."""
-    places = straight_pixels(lens, grid(lens.size)) + MARGIN[lens.size]
-    places = np.nan_to_num(places, nan=-1e4).reshape(*lens.size[::-1], 2).astype(np.float32)
-    return cv2.remap(image, places, None, cv2.INTER_LINEAR)
-
-
-def without_margin(true):
-    """Of images with a margin -> of those without."""
-    return translation(*[-MARGIN[VISIBLE]] * 2) @ true @ translation(*[MARGIN[THERMAL]] * 2)
-
-
-def errors_px(file, lenses, true):
-    """(N,) visible pixels by which the node's maps are off, where thermal covers."""
-    seen = grid(VISIBLE)
-    straight = straight_pixels(lenses.visible, seen)
-    felt = apply(np.linalg.inv(true), straight)
-    expected = lenses.thermal.pixels(
-        np.column_stack([felt, np.ones(len(felt))]) @ np.linalg.inv(lenses.thermal.matrix).T
-    )
-    calibration = Calibration.load(file)
-    cameras = (lenses.visible, lenses.thermal)
-    found = HomographyAlignment(calibration, cameras).coordinates(VISIBLE, THERMAL).reshape(-1, 2)
-    with np.errstate(invalid="ignore"):
-        covered = ((expected >= 0) & (expected <= np.array(THERMAL) - 1)).all(1)
-    assert covered.mean() > 0.3
-    per_thermal_pixel = np.sqrt(abs(np.linalg.det(true[:2, :2])))
-    return np.linalg.norm(found[covered] - expected[covered], axis=1) * per_thermal_pixel
-
-
-def info_file(path, lens):
-    model = lens.model or "plumb_bob"
-    content = {
-        "image_width": lens.size[0],
-        "image_height": lens.size[1],
-        "camera_name": path.stem,
-        "camera_matrix": {"rows": 3, "cols": 3, "data": lens.matrix.ravel().tolist()},
-        "distortion_model": model,
-        "distortion_coefficients": {
-            "rows": 1,
-            "cols": len(lens.distortion),
-            "data": list(lens.distortion),
-        },
-    }
-    path.write_text(yaml.safe_dump(content))
-    return path
 
 
 def record(path, lenses, frames):
@@ -136,29 +79,27 @@ def test_a_recorded_street_through_two_lenses_gives_a_file_that_the_node_registe
     Calibration(moved, VISIBLE, THERMAL).save(tmp_path / "old.yaml")
     said = run(bag, "-o", output, "--frames", 3, "--initial", tmp_path / "old.yaml")
     assert "undone, visible plumb_bob, thermal equidistant" in said
-    assert "camera_info of both cameras" in said
-    assert Calibration.load(output).undistorted
+    assert Calibration.load(output).lenses is not None
     # 1 px of 320 is 2 px of 640.
     assert errors_px(output, lenses, without_margin(true)).max() <= 1.0
 
 
-def chessboard():
-    squares = np.kron(np.indices((7, 10)).sum(0) % 2, np.ones((20, 20))).astype(np.uint8)
-    return cv2.copyMakeBorder(squares * 170 + 30, *[20] * 4, cv2.BORDER_CONSTANT, value=225)
-
-
-def boards(true):
-    """Pairs of images with margins, the board in several places, warm where black in thermal."""
-    pairs = []
-    for x, y, width in [(60, 60, 160), (190, 60, 160), (60, 160, 160), (190, 160, 160)]:
-        place = translation(x, y) @ np.diag([width / 240, width / 240, 1.0])
-        images = [
-            cv2.warpPerspective(chessboard(), h @ place, enlarged(size), flags=cv2.INTER_AREA,
-                                borderValue=110)
-            for h, size in ((np.eye(3), VISIBLE), (np.linalg.inv(true), THERMAL))
-        ]  # fmt: skip
-        pairs.append((np.dstack([images[0]] * 3), 255 - images[1]))
-    return pairs
+def fused_as_the_file_says(folder):
+    """`ssvif fuse` needs nothing but the calibration file to undo both lenses."""
+    files = [folder / "rgb" / "0.png", folder / "lwir" / "0.png"]
+    common = ["fuse", *files, "--model", "tiny", "--threads", 1]
+    said = CliRunner().invoke(
+        app, [*map(str, common), "--calibration", str(folder / "rig.yaml"), "-o", str(folder / "f")]
+    )
+    assert said.exit_code == 0, said.output
+    visible = cv2.cvtColor(cv2.imread(str(files[0])), cv2.COLOR_BGR2RGB)
+    thermal = cv2.imread(str(files[1]), cv2.IMREAD_UNCHANGED)
+    registration = Registration(HomographyAlignment(Calibration.load(folder / "rig.yaml")))
+    engine, _ = create_engine(open_model("tiny"), "onnxruntime", EngineOptions(threads=1))
+    expected = Pipeline(engine, ThermalGain(), registration).process(visible, thermal).fused
+    fused = cv2.imread(str(folder / "f" / "fused" / "0.png"))
+    assert np.array_equal(fused[..., ::-1], expected)
+    engine.close()
 
 
 @pytest.mark.parametrize("lens", [BARREL, RATIONAL, FISHEYE], ids=lambda lens: lens[0])
@@ -175,9 +116,10 @@ def test_boards_through_two_lenses_from_folders_and_camera_files(lens, tmp_path)
               "--thermal-info", info_file(tmp_path / "lwir.yaml", lenses.thermal)]  # fmt: skip
     run(*common, "-o", tmp_path / "rig.yaml")
     assert errors_px(tmp_path / "rig.yaml", lenses, without_margin(true)).max() <= 1.0
+    fused_as_the_file_says(tmp_path)
     if lens is BARREL:  # what is not undone is far off
         run(*common, "-o", tmp_path / "bent.yaml", "--no-undistort")
-        assert not Calibration.load(tmp_path / "bent.yaml").undistorted
+        assert Calibration.load(tmp_path / "bent.yaml").lenses is None
         assert errors_px(tmp_path / "bent.yaml", lenses, without_margin(true)).max() > 1.5
 
 

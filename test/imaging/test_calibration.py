@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import yaml
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.calibration import Calibration
+from ssvif_core.imaging.camera_file import read_camera_file
+from ssvif_core.imaging.pinhole import Camera
 
 MATRIX = [[1.1, 0.01, 5.0], [-0.02, 1.2, -7.0], [1e-5, 2e-5, 1.0]]
 
@@ -20,6 +23,25 @@ def test_what_is_written_is_read_again(tmp_path):
     assert np.allclose(read.homography, MATRIX)
     assert (read.visible_size, read.thermal_size) == ((640, 480), (320, 256))
     assert (read.method, read.confidence, read.error_px) == ("targetless", 0.8, None)
+
+
+def test_lenses_are_kept_in_the_file_as_a_camera_file_has_them(tmp_path):
+    lenses = (
+        Camera((640, 480), np.diag([500.0, 510.0, 1.0]), "plumb_bob", (-0.2, 0.1, 0, 0, 0.01)),
+        Camera((320, 256), np.diag([300.0, 300.0, 1.0])),
+    )
+    Calibration(np.array(MATRIX), (640, 480), (320, 256), lenses=lenses).save(tmp_path / "c.yaml")
+    read = Calibration.load(tmp_path / "c.yaml").lenses
+    for camera, expected in zip(read, lenses, strict=True):
+        assert np.array_equal(camera.matrix, expected.matrix)
+        assert (camera.size, camera.model) == (expected.size, expected.model)
+        assert camera.distortion == expected.distortion
+    whole = yaml.safe_load((tmp_path / "c.yaml").read_text())
+    (tmp_path / "camera.yaml").write_text(yaml.safe_dump(whole["visible_lens"]))
+    assert read_camera_file(tmp_path / "camera.yaml").distortion == lenses[0].distortion
+
+
+GOOD = "homography: [[1, 0, 0], [0, 1, 0], [0, 0, 1]]\nvisible_size: [4, 4]\nthermal_size: [4, 4]\n"
 
 
 def test_other_sizes_scale_the_map_about_pixel_centres():
@@ -40,6 +62,9 @@ def test_other_sizes_scale_the_map_about_pixel_centres():
         ("homography: [[1, 0, 0], [0, 1, 0], [0, 0, 1]]\nvisible_size: [4]\n"
          "thermal_size: [4, 4]", "visible_size"),
         ("a: [", "Cannot read"),
+        (GOOD + "undistorted: true", "visible_lens and thermal_lens"),
+        (GOOD + "visible_lens: {}", "visible_lens and thermal_lens"),
+        (GOOD + "visible_lens: {}\nthermal_lens: {}", "visible_lens: is no camera file"),
     ],
 )  # fmt: skip
 def test_what_is_no_calibration_is_refused_with_the_reason(tmp_path, text, reason):

@@ -46,7 +46,7 @@ def test_no_frame_is_lost_and_the_old_engine_is_closed(pipeline):
     upgrade = EngineUpgrade(BUILDS, tiny, pipeline.replace_engine)
     while upgrade.state != "done":
         np.testing.assert_array_equal(pipeline.process(*frame()).fused, wanted)
-    assert pipeline.engine is old  # until the next frame
+    # A frame just before "done" was said may have taken the new engine already; the next one must.
     np.testing.assert_array_equal(pipeline.process(*frame()).fused, wanted)
     assert pipeline.engine is not old
     assert old._session is None

@@ -1,0 +1,138 @@
+"""Another engine for a node that is fusing: its parameters `engine` and `precision`."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
+
+from fusion_process import RELIABLE_INPUTS, FusionProcess  # noqa: E402
+from rcl_interfaces.srv import GetParameters  # noqa: E402
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
+from ssvif_core.inference.engine import EngineOptions, create_engine  # noqa: E402
+from ssvif_core.models import open_model  # noqa: E402
+from ssvif_ros.images import to_image  # noqa: E402
+
+WITHOUT_TENSORRT = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here"
+)
+WITH_OPENVINO = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="needs the extra `openvino`"
+)
+
+
+class Robot:
+    """An active node, and two cameras that send the same pair again and again."""
+
+    def __init__(self, node, executor, log):
+        self.node, self.sent = node, 0
+        random = np.random.default_rng(0)
+        self.visible = random.integers(0, 256, (128, 160, 3), dtype=np.uint8)
+        self.thermal = random.integers(0, 256, (128, 160), dtype=np.uint8)
+        reliable = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+        self.publishers = [
+            node.create_publisher(Image, f"{camera}/image_raw", reliable)
+            for camera in ("visible", "thermal")
+        ]
+        self.fusion = FusionProcess(node, executor, log, **RELIABLE_INPUTS).activate()
+        counts = [publisher.get_subscription_count for publisher in self.publishers]
+        assert self.fusion.until(lambda: all(count() for count in counts))
+
+    def frame(self):
+        """One pair, and the fused image of it; the next may be sent then."""
+        header = Header(stamp=self.node.get_clock().now().to_msg(), frame_id="visible")
+        for publisher, image in zip(self.publishers, (self.visible, self.thermal), strict=True):
+            publisher.publish(to_image(image, "rgb8" if image.ndim == 3 else "mono8", header))
+        self.sent += 1
+        assert self.fusion.until(lambda: len(self.fusion.fused) == self.sent), self.said
+        return bytes(self.fusion.fused[-1].data)
+
+    def frames_until(self, condition):
+        for _ in range(2000):
+            if condition():
+                return
+            self.frame()
+            self.fusion.until(condition, 0.03)
+        raise AssertionError(self.said)
+
+    @property
+    def said(self):
+        return self.fusion.diagnostics, self.fusion.process.output
+
+    def parameter(self, name):
+        client = self.node.create_client(GetParameters, "fusion/get_parameters")
+        assert self.fusion.until(client.service_is_ready)
+        future = client.call_async(GetParameters.Request(names=[name]))
+        assert self.fusion.until(future.done)
+        self.node.destroy_client(client)
+        return future.result().values[0].string_value
+
+    def by_hand(self, engine, precision):
+        """What an engine makes of the pair, and what it says of itself."""
+        options = EngineOptions(threads=1, precision=precision, height=128, width=160)
+        made, _ = create_engine(open_model("tiny"), engine, options)
+        fused, said = made.infer(self.visible, self.thermal)[0].tobytes(), made.describe()
+        made.close()
+        return fused, {key: said[key] for key in ("engine", "precision", "version")}
+
+    def nothing_was_lost(self):
+        values = self.fusion.settled()
+        lost = ("dropped_by_worker", "bad_frames", "unpaired_visible", "unpaired_thermal")
+        assert {key: int(values[key]) for key in lost} == dict.fromkeys(lost, 0)
+        assert int(values["fused"]) == self.sent
+
+
+@pytest.fixture
+def robot(ros_domain, tmp_path):
+    node, executor = ros_domain
+    made = Robot(node, executor, tmp_path / "fusion.log")
+    yield made
+    made.fusion.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "engine", "precision"),
+    [
+        ("precision", "fp16", "onnxruntime", "fp16"),
+        pytest.param("engine", "openvino", "openvino", "auto", marks=WITH_OPENVINO),
+    ],
+)
+def test_another_engine_takes_over_between_two_frames(robot, name, value, engine, precision):
+    before, _ = robot.by_hand("onnxruntime", "fp32")
+    after, about = robot.by_hand(engine, precision)
+    assert robot.frame() == before
+    assert robot.fusion.set(name, value)
+    robot.frames_until(lambda: robot.fusion.diagnostics.get("engine_upgrade") == "done")
+    assert robot.frame() == after
+    assert {bytes(image.data) for image in robot.fusion.fused} == {before, after}
+    robot.frames_until(lambda: about.items() <= robot.fusion.diagnostics.items())
+    robot.nothing_was_lost()
+    # It is the one that the next activation loads, and back again is another switch.
+    for transition in ("deactivate", "activate"):
+        assert robot.fusion.lifecycle.change(transition), robot.said
+    counts = [publisher.get_subscription_count for publisher in robot.publishers]
+    assert robot.fusion.until(lambda: all(count() for count in counts))
+    assert robot.frame() == after
+    assert robot.fusion.set(name, "auto")
+    robot.frames_until(lambda: bytes(robot.fusion.fused[-1].data) == before)
+
+
+@WITHOUT_TENSORRT
+def test_an_engine_that_cannot_be_made_changes_nothing_and_the_reason_is_said(robot):
+    before = robot.frame()
+    assert robot.fusion.set("engine", "tensorrt")
+    robot.frames_until(
+        lambda: robot.fusion.diagnostics.get("engine_upgrade", "").startswith("failed")
+    )
+    assert "TensorRT is not installed" in robot.fusion.diagnostics["engine_upgrade"]
+    assert "TensorRT is not installed" in robot.fusion.process.output
+    assert robot.fusion.until(lambda: robot.parameter("engine") == "auto")
+    assert robot.frame() == before
+    robot.nothing_was_lost()
+    assert not robot.fusion.set("engine", "abacus")
