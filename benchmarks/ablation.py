@@ -29,7 +29,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ablation_arms import ARMS, EFFICIENCY, configuration, folder_of, settings_of
+from ablation_arms import ARMS, EFFICIENCY, SHIPPED, configuration, folder_of, settings_of
 from ablation_scores import Scorer
 from report import add_run, earlier_runs, mean_and_spread
 from rich.console import Console
@@ -46,7 +46,7 @@ COMPARED = ("iou", "probe")
 def train(arm: str, seed: int, options: argparse.Namespace) -> Trainer:
     """Train an arm, or go on with it, or find it finished."""
     before = ARMS[arm].after
-    if before is not None:
+    if before in ARMS:
         train(before, seed, options)
     config = configuration(arm, seed, options)
     trainer = Trainer(config, folder_of(arm, seed, options))
@@ -87,17 +87,20 @@ def arguments() -> argparse.Namespace:
         "--label-efficiency", action="store_const", const=EFFICIENCY, dest="arms",
         help="the arms that show what label-free training is worth with few labels",
     )  # fmt: skip
+    parser.add_argument(
+        "--shipped", action="store_const", const=SHIPPED, dest="arms",
+        help="stage 2 on the shipped network; give --labelled 268 and --variant tiny with it",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--stage-1", type=int, default=600, help="steps of stage 1")
     parser.add_argument("--steps", type=int, default=600, help="steps after it")
-    parser.add_argument("--rate", type=float, default=0.004, help="learning rate")
     parser.add_argument("--labelled", type=int, default=20, help="frames whose labels are used")
     parser.add_argument("--variant", default="tiny")
     parser.add_argument("--crop", type=int, nargs=2, default=[160, 192])
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     options = parser.parse_args()
-    efficiency_alone = set(EFFICIENCY) - {"labels"}
-    options.arms = options.arms or [arm for arm in ARMS if arm not in efficiency_alone]
+    elsewhere = set(EFFICIENCY + SHIPPED) - {"labels"}
+    options.arms = options.arms or [arm for arm in ARMS if arm not in elsewhere]
     return options
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from ssvif_core.training.config import TrainingConfig, load_config
 
-__all__ = ["ARMS", "EFFICIENCY", "STAGE_1", "Arm", "configuration", "folder_of", "settings_of"]
+__all__ = ["ARMS", "EFFICIENCY", "SHIPPED", "Arm", "configuration", "folder_of", "settings_of"]
 
 STAGE_1 = "stage 1"
 CLUSTERS = "clusters, gate"
 SCRATCH, AS_LONG = "labels, from scratch", "labels, from scratch, as long"
-FUSION, LABELS = (("fusion", 1.0),), (("supervised", 1.0),)
+WARM_UP = "shipped, warm-up"
+FUSION, LABELS, JOINT = (("fusion", 1.0),), (("supervised", 1.0),), (("joint", 1.0),)
 TOGETHER = ("warm_up", 0.1), ("joint", 0.9)
 GATE = {"weighting": {"kind": "gate"}}
 TRAINING = Path(__file__).resolve().parent.parent / "config" / "training"
@@ -29,11 +30,12 @@ class Arm:
 
     Attributes:
         stages: kinds with their parts of the steps.
-        after: the arm whose weights it starts from; None: from scratch.
+        after: the arm, or the shipped model, whose weights it starts from; None: from scratch.
         changes: settings that differ from config/training/`config`.yaml.
         config: name of that file.
         control: the arm that it is compared with: as many steps, the same start, the same frames.
         labelled: whether it sees labels.
+        rate: learning rate.
     """
 
     stages: tuple[tuple[str, float], ...]
@@ -42,10 +44,16 @@ class Arm:
     config: str = "ssvif"
     control: str | None = None
     labelled: bool = True
+    rate: float = 0.004
 
 
 def _anchored(**changes: Any) -> Arm:
     return Arm(TOGETHER, changes=changes, control="anchored, no consistency")
+
+
+def _shipped(**changes: Any) -> Arm:
+    control = None if "loss" in changes else "shipped, no consistency"
+    return Arm(JOINT, after=WARM_UP, changes=changes, control=control, rate=0.001)
 
 
 ARMS: dict[str, Arm] = {
@@ -67,9 +75,18 @@ ARMS: dict[str, Arm] = {
     "clusters, then labels": Arm(LABELS, after=CLUSTERS, control=SCRATCH),
     SCRATCH: Arm(LABELS, after=None),
     AS_LONG: Arm(LABELS, after=None, control=SCRATCH),
+    # The shipped trunk already knows the labels: give all of them (--labelled 268).
+    WARM_UP: Arm((("warm_up", 1.0),), after="tiny"),
+    "shipped, no consistency": _shipped(**GATE, loss={"consistency": 0.0}),
+    "shipped, gate": _shipped(**GATE),
+    "shipped, gate, averaged teacher": _shipped(**GATE, consistency={"teacher": "average"}),
+    "shipped, fixed": _shipped(weighting={"kind": "fixed"}),
+    "shipped, dwa": _shipped(weighting={"kind": "dwa"}),
 }  # fmt: skip
 #: What label-free training is worth: nothing before the labels, stage 1, stage 1 and clusters.
 EFFICIENCY = (SCRATCH, AS_LONG, "labels", "clusters, then labels")
+#: Stage 2 on a network whose masks are good already.
+SHIPPED = tuple(arm for arm in ARMS if arm.startswith("shipped"))
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -85,7 +102,7 @@ def folder_of(arm: str, seed: int, options: argparse.Namespace) -> Path:
     settings = settings_of(options)
     if not ARMS[arm].labelled:
         settings["labelled"] = 0
-    if arm == STAGE_1:
+    if arm in (STAGE_1, WARM_UP):
         settings["steps"] = 0
     tag = "-".join([arm.replace(", ", "_"), *map(str, settings.values()), str(seed)])
     return options.runs / tag.replace(", ", "x").replace(" ", "_")
@@ -97,16 +114,18 @@ def configuration(name: str, seed: int, options: argparse.Namespace) -> Training
     config = load_config(TRAINING / f"{arm.config}.yaml").model_dump()
     steps = _steps(name, options)
     stages = [
-        {"kind": kind, "steps": round(part * steps), "learning_rate": options.rate,
+        {"kind": kind, "steps": round(part * steps), "learning_rate": arm.rate,
          "warmup_steps": min(200, steps // 25)}
         for kind, part in arm.stages
     ]  # fmt: skip
-    start = None if arm.after is None else folder_of(arm.after, seed, options) / "checkpoint.pt"
+    start = arm.after
+    if start in ARMS:
+        start = str(folder_of(start, seed, options) / "checkpoint.pt")
     for key, change in arm.changes.items():
         config[key] = {**config[key], **change}
     return TrainingConfig.model_validate(
         {**config, **SMALL, "variant": options.variant, "crop": options.crop, "seed": seed,
-         "initialise_from": start and str(start), "stages": stages,
+         "initialise_from": start, "stages": stages,
          "sources": [_source(s, arm, options.labelled) for s in config["sources"]],
          "data_root": options.data, "ema_decay": 0.998 if steps > 4000 else 0.99,
          "validate_every": 10**9, "checkpoint_every": 200}
@@ -114,12 +133,11 @@ def configuration(name: str, seed: int, options: argparse.Namespace) -> Training
 
 
 def _steps(name: str, options: argparse.Namespace) -> int:
-    if name == STAGE_1:
+    if name in (STAGE_1, WARM_UP):
         return int(options.stage_1)
-    # As long as everything that "clusters, then labels" takes.
-    return int(
-        options.steps + (options.stage_1 + options.steps) * name.endswith("scratch, as long")
-    )
+    if name == AS_LONG:  # as everything that "clusters, then labels" takes
+        return int(options.stage_1 + 2 * options.steps)
+    return int(options.steps)
 
 
 def _source(source: dict[str, Any], arm: Arm, labelled: int) -> dict[str, Any]:
