@@ -3,8 +3,9 @@
     python benchmarks/one_camera.py [--variant base] [--camera visible] [--steps 1700]
 
 The control is the same network, started from the same weights (--from), trained on the labels
-alone (config/training/fusion.yaml without its fusion terms), with the other camera black in every
-crop: it has nothing to learn but to do without. Both are scored on msrs/val with that camera black.
+alone (config/training/fusion.yaml without its fusion terms; the fusion path is frozen), with the
+other camera black in every crop: it has nothing to learn but to do without. Both are scored on
+msrs/val with that camera black.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from ssvif_core.evaluation.frame_scores import Plan
 from ssvif_core.evaluation.report import plain
 from ssvif_core.evaluation.tables import screen_table
 from ssvif_core.models import open_model
-from ssvif_core.training.config import TrainingConfig, load_config
+from ssvif_core.network.fusion_network import FUSION_PATH, FusionNetwork
+from ssvif_core.training.config import FUSION_TERMS, TrainingConfig, load_config
 from ssvif_core.training.stages import Inputs
 from ssvif_core.training.trainer import Trainer
 
@@ -50,11 +52,18 @@ class OneCamera(Trainer):
 def control_config(options: argparse.Namespace) -> TrainingConfig:
     """fusion.yaml with labels instead of everything else."""
     content = load_config(CONFIG, {"data_root": options.data}).model_dump()
-    stage = {**content["stages"][-1], "kind": "supervised", "steps": options.steps}
+    parts = [name for name, _ in FusionNetwork(options.variant).named_children()]
+    stage = {
+        "kind": "supervised", "steps": options.steps, "learning_rate": options.rate,
+        "warmup_steps": options.steps // 20,
+        "train_only": [name for name in parts if name not in FUSION_PATH],
+    }  # fmt: skip
     return TrainingConfig.model_validate(
         {**content, "name": f"{options.camera} alone", "variant": options.variant,
-         "initialise_from": options.start or options.variant, "stages": [stage],
-         "modality_dropout": 0.0, "loss": {**content["loss"], "fusion": 0.0}}
+         "seed": options.seed, "initialise_from": options.start or options.variant,
+         "stages": [stage],
+         "modality_dropout": 0.0, "ema_decay": 0.99, "validate_every": 10**9,
+         "loss": {**content["loss"], **dict.fromkeys(FUSION_TERMS, 0.0)}}
     )  # fmt: skip
 
 
@@ -73,6 +82,8 @@ def main() -> None:
     parser.add_argument("--variant", choices=("base", "tiny"), default="base")
     parser.add_argument("--camera", choices=tuple(OTHER), default="visible")
     parser.add_argument("--steps", type=int, default=1700)
+    parser.add_argument("--rate", type=float, default=0.002, help="learning rate")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", dest="start", help="weights to start from; default: the shipped")
     parser.add_argument("--run", type=Path, default=Path("runs/one_camera"))
     options = parser.parse_args()
@@ -83,7 +94,10 @@ def main() -> None:
     models = (options.variant, str(control))
     evaluation = evaluate(Plan(models, without=OTHER[options.camera]), frames)
     scores = plain(evaluation.segmentation())
-    known = {"variant": options.variant, "camera": options.camera, "steps": options.steps}
+    known = {
+        "variant": options.variant, "camera": options.camera, "steps": options.steps,
+        "rate": options.rate, "seed": options.seed,
+    }  # fmt: skip
     add_run("one_camera", {**known, "sha256": open_model(options.variant).card.sha256, **scores})
     rows = {f"{m}, {part}": iou for m, parts in scores.items() for part, iou in parts.items()}
     title = f"IoU on msrs/val, {options.camera} alone"

@@ -1,6 +1,6 @@
 """How fast `ssvif replay` is beside the bare engine, on one worker and on two.
 
-    python benchmarks/replay.py [--rounds 5] [--seconds 12] [--model base]
+    python benchmarks/replay.py [--rounds 5] [--seconds 30] [--model base]
 
 The recording is drawn: two cameras of 640x480 at 30 Hz, raw, as mcap. Each case runs in a process
 of its own, in turn, for several rounds, and its ratio is taken against the bare engine of the same
@@ -121,7 +121,7 @@ def measure(bag: Path, model: str, rounds: int) -> list[dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--model", default="base")
     parser.add_argument("--bag", type=Path, help="another recording")
     parser.add_argument("--case", help=argparse.SUPPRESS)

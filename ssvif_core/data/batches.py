@@ -60,6 +60,8 @@ class BatchMaker:
             first, evenly, so that rare classes are seen as often as common ones.
         seed: numbers that, with the step, determine a batch: of the run, of the process.
         photometric: whether light, gain, noise and sensor faults are varied.
+        labelled_crops: probability that a crop that is not centred on an object is of a frame with
+            labels. Where few frames have them, hardly any other crop tells what background is.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class BatchMaker:
         object_crops: float,
         seed: Sequence[int],
         photometric: bool = True,
+        labelled_crops: float = 0.0,
     ) -> None:
         if crop[0] % 16 or crop[1] % 16:
             raise SsvifError(f"The crop {crop} must be a multiple of 16 in both directions.")
@@ -77,7 +80,12 @@ class BatchMaker:
         self.object_crops, self.seed, self.photometric = object_crops, seed, photometric
         shares = np.array([source.share for source in sources])
         self._shares = shares / shares.sum()
-        self._centres = [_object_centres(source.pairs) for source in sources]
+        self.labelled_crops = labelled_crops
+        self._labelled = [_labelled_frames(source.pairs) for source in sources]
+        self._centres = [
+            _object_centres(source.pairs, labelled)
+            for source, labelled in zip(sources, self._labelled, strict=True)
+        ]
 
     def at(self, step: int) -> Batch:
         """The batch of step `step`."""
@@ -103,6 +111,9 @@ class BatchMaker:
             return random_crop(
                 pairs[index], self.crop, rng, tuple(points[rng.integers(len(points))])
             )
+        labelled = self._labelled[chosen]
+        if self.labelled_crops and labelled and rng.random() < self.labelled_crops:
+            return random_crop(pairs[labelled[rng.integers(len(labelled))]], self.crop, rng)
         return random_crop(pairs[int(rng.integers(len(pairs)))], self.crop, rng)
 
     def _cutmix(self, crop: Crop, crops: Sequence[Crop], rng: np.random.Generator) -> Crop:
@@ -120,20 +131,27 @@ class BatchMaker:
         return visible, thermal, labels
 
 
-def _object_centres(pairs: Sequence[FramePair]) -> dict[int, list[tuple[int, np.ndarray]]]:
+def _labelled_frames(pairs: Sequence[FramePair]) -> list[int]:
+    """Indices of the frames that have labels, among those that are looked at."""
+    looked_at = np.linspace(0, len(pairs) - 1, min(len(pairs), LABELLED)).astype(int)
+    return [i for i in np.unique(looked_at).tolist() if pairs[i].labels is not None]
+
+
+def _object_centres(
+    pairs: Sequence[FramePair], labelled: Sequence[int]
+) -> dict[int, list[tuple[int, np.ndarray]]]:
     """For each class but background: (frame index, (n, 2) rows and columns of its pixels)."""
     rng = np.random.default_rng(0)
     centres: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for index in np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), LABELLED)).astype(int)):
-        pair = pairs[int(index)]
-        if pair.labels is None:
-            continue
-        for class_id in np.unique(pair.labels):
+    for index in labelled:
+        labels = pairs[index].labels
+        assert labels is not None
+        for class_id in np.unique(labels):
             if class_id in (0, UNKNOWN):
                 continue
-            points = np.argwhere(pair.labels == class_id)
+            points = np.argwhere(labels == class_id)
             points = points[rng.permutation(len(points))[:CENTRES]]
-            centres.setdefault(int(class_id), []).append((int(index), points))
+            centres.setdefault(int(class_id), []).append((index, points))
     return centres
 
 

@@ -118,7 +118,7 @@ class Stability:
         luma = cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
         if counts.dtype == np.float32:
             counts = fill_not_finite(counts)
-        low, high = np.percentile(counts[::8, ::8], (1, 99.5))
+        low, high = np.percentile(counts[::16, ::16], (1, 99.5))
         spread = max(float(high - low), LEAST_SPREAD[counts.dtype])
         return Look(
             stamp_s, luma, _mean(luma), _mean(counts), counts.shape, spread, thermal.copy(),

@@ -140,6 +140,12 @@ class TrainingConfig(_Strict):
     batch_size: int = Field(8, gt=0)
     crop: tuple[int, int] = Field((256, 320), description="rows, columns; multiples of 16")
     object_crops: float = Field(0.6, ge=0, le=1, description="crops centred on a labelled object")
+    labelled_crops: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="of the other crops, those of frames with labels; any frame if 0",
+    )
     photometric: bool = Field(
         True, description="vary light, thermal gain, noise and sensor faults of the crops"
     )

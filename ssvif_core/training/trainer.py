@@ -71,6 +71,7 @@ class Trainer:
             config.object_crops,
             (config.seed, self.processes.rank),
             config.photometric,
+            config.labelled_crops,
         )
         models = Models(config).to(self.device)
         self.history: list[dict[str, Any]] = []

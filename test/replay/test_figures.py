@@ -242,7 +242,7 @@ def test_flicker_is_the_change_on_pixels_where_neither_camera_saw_one(known, tmp
         if numbered[k] != numbered[k - 1] + 1:
             assert np.isnan(flicker[k])  # 0.6 s apart
             continue
-        low, high = np.percentile(pairs[k][1][::8, ::8], (1, 99.5))
+        low, high = np.percentile(pairs[k][1][::16, ::16], (1, 99.5))
         still = ~(
             moved(luma(pairs[k - 1][0]), luma(pairs[k][0]), 3.0)
             | moved(pairs[k - 1][1], pairs[k][1], 3.0 * (high - low) / 255)

@@ -1,0 +1,146 @@
+"""The arms of `ablation.py`: what each trains, from where, and the configuration of its run."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ssvif_core.training.config import TrainingConfig, load_config
+
+__all__ = ["ARMS", "EFFICIENCY", "SHIPPED", "Arm", "configuration", "folder_of", "settings_of"]
+
+STAGE_1 = "stage 1"
+CLUSTERS = "clusters, gate"
+SCRATCH, AS_LONG = "labels, from scratch", "labels, from scratch, as long"
+WARM_UP = "shipped, warm-up"
+FUSION, LABELS, JOINT = (("fusion", 1.0),), (("supervised", 1.0),), (("joint", 1.0),)
+TOGETHER = ("warm_up", 0.1), ("joint", 0.9)
+GATE = {"weighting": {"kind": "gate"}}
+TRAINING = Path(__file__).resolve().parent.parent / "config" / "training"
+#: What makes a run small enough for a CPU and still worth looking at: clean frames, both cameras,
+#: and crops of labelled frames that hold no object, or few labels teach no background.
+SMALL = {"photometric": False, "modality_dropout": 0.0, "object_crops": 0.4, "labelled_crops": 0.5}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One kind of run.
+
+    Attributes:
+        stages: kinds with their parts of the steps.
+        after: the arm, or the shipped model, whose weights it starts from; None: from scratch.
+        changes: settings that differ from config/training/`config`.yaml.
+        config: name of that file.
+        control: the arm that it is compared with: as many steps, the same start, the same frames.
+        labelled: whether it sees labels.
+        rate: learning rate.
+    """
+
+    stages: tuple[tuple[str, float], ...]
+    after: str | None = STAGE_1
+    changes: dict[str, Any] = field(default_factory=dict)
+    config: str = "ssvif"
+    control: str | None = None
+    labelled: bool = True
+    rate: float = 0.004
+
+
+def _anchored(**changes: Any) -> Arm:
+    return Arm(TOGETHER, changes=changes, control="anchored, no consistency")
+
+
+def _shipped(**changes: Any) -> Arm:
+    control = None if "loss" in changes else "shipped, no consistency"
+    return Arm(JOINT, after=WARM_UP, changes=changes, control=control, rate=0.001)
+
+
+ARMS: dict[str, Arm] = {
+    STAGE_1: Arm(FUSION, after=None, labelled=False),
+    "stage 1, as long as the whole": Arm(FUSION, labelled=False),
+    "labels": Arm(LABELS, control=SCRATCH),
+    "anchored, no consistency": Arm(TOGETHER, changes={**GATE, "loss": {"consistency": 0.0}}),
+    "anchored, gate": _anchored(**GATE),
+    "anchored, gate, averaged teacher": _anchored(**GATE, consistency={"teacher": "average"}),
+    "anchored, fixed": _anchored(weighting={"kind": "fixed"}),
+    "anchored, dwa": _anchored(weighting={"kind": "dwa"}),
+    "anchored, gate, label targets": _anchored(
+        **GATE, consistency={"targets": "likely", "confidence": 0.6, "ramp": 0.0}
+    ),
+    CLUSTERS: Arm(
+        TOGETHER, changes=GATE, config="ssvif_clusters",
+        control="stage 1, as long as the whole", labelled=False,
+    ),
+    "clusters, then labels": Arm(LABELS, after=CLUSTERS, control=SCRATCH),
+    SCRATCH: Arm(LABELS, after=None),
+    AS_LONG: Arm(LABELS, after=None, control=SCRATCH),
+    # The shipped trunk already knows the labels: give all of them (--labelled 268).
+    WARM_UP: Arm((("warm_up", 1.0),), after="tiny"),
+    "shipped, no consistency": _shipped(**GATE, loss={"consistency": 0.0}),
+    "shipped, gate": _shipped(**GATE),
+    "shipped, gate, averaged teacher": _shipped(**GATE, consistency={"teacher": "average"}),
+    "shipped, fixed": _shipped(weighting={"kind": "fixed"}),
+    "shipped, dwa": _shipped(weighting={"kind": "dwa"}),
+}  # fmt: skip
+#: What label-free training is worth: nothing before the labels, stage 1, stage 1 and clusters.
+EFFICIENCY = (SCRATCH, AS_LONG, "labels", "clusters, then labels")
+#: Stage 2 on a network whose masks are good already.
+SHIPPED = tuple(arm for arm in ARMS if arm.startswith("shipped"))
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What runs must agree in to stand in one table."""
+    return {
+        "variant": options.variant, "crop": list(options.crop), "stage_1": options.stage_1,
+        "steps": options.steps, "labelled": options.labelled,
+    }  # fmt: skip
+
+
+def folder_of(arm: str, seed: int, options: argparse.Namespace) -> Path:
+    """Run folder of an arm; one run without labels serves every number of labelled frames."""
+    settings = settings_of(options)
+    if not ARMS[arm].labelled:
+        settings["labelled"] = 0
+    if arm in (STAGE_1, WARM_UP):
+        settings["steps"] = 0
+    tag = "-".join([arm.replace(", ", "_"), *map(str, settings.values()), str(seed)])
+    return options.runs / tag.replace(", ", "x").replace(" ", "_")
+
+
+def configuration(name: str, seed: int, options: argparse.Namespace) -> TrainingConfig:
+    """The run of one arm and seed."""
+    arm = ARMS[name]
+    config = load_config(TRAINING / f"{arm.config}.yaml").model_dump()
+    steps = _steps(name, options)
+    stages = [
+        {"kind": kind, "steps": round(part * steps), "learning_rate": arm.rate,
+         "warmup_steps": min(200, steps // 25)}
+        for kind, part in arm.stages
+    ]  # fmt: skip
+    start = arm.after
+    if start in ARMS:
+        start = str(folder_of(start, seed, options) / "checkpoint.pt")
+    for key, change in arm.changes.items():
+        config[key] = {**config[key], **change}
+    return TrainingConfig.model_validate(
+        {**config, **SMALL, "variant": options.variant, "crop": options.crop, "seed": seed,
+         "initialise_from": start, "stages": stages,
+         "sources": [_source(s, arm, options.labelled) for s in config["sources"]],
+         "data_root": options.data, "ema_decay": 0.998 if steps > 4000 else 0.99,
+         "validate_every": 10**9, "checkpoint_every": 200}
+    )  # fmt: skip
+
+
+def _steps(name: str, options: argparse.Namespace) -> int:
+    if name in (STAGE_1, WARM_UP):
+        return int(options.stage_1)
+    if name == AS_LONG:  # as everything that "clusters, then labels" takes
+        return int(options.stage_1 + 2 * options.steps)
+    return int(options.steps)
+
+
+def _source(source: dict[str, Any], arm: Arm, labelled: int) -> dict[str, Any]:
+    """Every frame takes part; labels are those of `labelled` frames of MSRS alone."""
+    wanted = labelled if arm.labelled and "msrs" in str(source["folder"]) else 0
+    return {**source, "holdout_every": 0} | ({"labelled": wanted} if source["labels"] else {})
