@@ -1,7 +1,8 @@
 """What the live node costs beside the bare engine and a node that only passes images on.
 
     python benchmarks/node.py [--seconds 12] [--rounds 3] [--attempts 9] [--models tiny base]
-        [--cameras …]
+        [--cameras …] [--result node]
+    python benchmarks/node.py --cameras 1280x1024+640x512@15 --result node_15hz
 
 A sender process publishes an rgb8 and a mono16 image with the same stamp at some rate; this process
 subscribes to the fused image. Latency is from that stamp to the array in the subscriber, so it
@@ -49,7 +50,7 @@ THREADS = 2
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 #: Size of the visible and of the thermal image, and how many come in a second. The large ones take
 #: two slow cores longer than 1/30 s, so that the node has to drop some.
-CAMERAS = ("640x480+640x480@30", "1280x1024+640x512@30", "1280x1024+640x512@15")
+CAMERAS = ("640x480+640x480@30", "1280x1024+640x512@30")
 STAGES = ("decode", "gain", "warp", "engine", "publish")
 #: At 640x480: milliseconds that the node may add to the bare engine at p50; p99 in frame periods;
 #: and its CPU time for a frame in that of the engine.
@@ -204,6 +205,7 @@ def main() -> None:
     parser.add_argument("--attempts", type=int, default=9)
     parser.add_argument("--models", nargs="+", default=["tiny", "base"])
     parser.add_argument("--cameras", nargs="+", default=list(CAMERAS), help="WxH+WxH@HZ")
+    parser.add_argument("--result", default="node", help="name of the file of results")
     options = parser.parse_args()
     keep_image_buffers()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
@@ -214,7 +216,7 @@ def main() -> None:
                 name = f"{model} {cameras}"
                 logs = Path(folder) / name.replace(" ", "_")
                 result[name] = rounds_of(model, cameras, options, logs)
-    print("written", write_result("node", result))
+    print("written", write_result(options.result, result))
 
 
 if __name__ == "__main__":
