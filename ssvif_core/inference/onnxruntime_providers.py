@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ import onnxruntime
 from ssvif_core.deploy.engine_builder import build_command
 from ssvif_core.deploy.engine_cache import default_folder, others_may_write
 from ssvif_core.errors import SsvifError
+from ssvif_core.inference.cuda import find_gpu
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import Model
 
 __all__ = ["PROVIDERS", "providers", "tensorrt_folder"]
+
+#: Names of TensorRT's library that ONNX Runtime may be linked to.
+LIBRARIES = ("libnvinfer.so.11", "libnvinfer.so.10", "libnvinfer.so.8")
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -49,18 +54,31 @@ def providers(provider: str, model: Model, options: EngineOptions) -> list[Any]:
 
 
 def tensorrt_folder(model: Model, options: EngineOptions) -> Path:
-    """Where ONNX Runtime keeps the TensorRT engine for this model and size."""
-    parts = [f"onnxruntime-{onnxruntime.__version__}", model.card.sha256[:12]]
-    parts.append(f"{options.width}x{options.height}")
+    """Where ONNX Runtime keeps the TensorRT engine for this model, size, TensorRT and GPU.
+
+    On another of these it would build anew, and not where a build may happen: but then the folder
+    is another one, with no engine in it, and the error names the command.
+    """
+    parts = [f"onnxruntime-{onnxruntime.__version__}", f"tensorrt-{_library_version()}"]
+    with contextlib.suppress(SsvifError):  # without cuda-python the GPU is taken for the same
+        parts.append(f"sm{find_gpu().compute_capability}")
+    parts += [model.card.sha256[:12], f"{options.width}x{options.height}"]
     if options.dla_core >= 0:
         parts.append(f"dla{options.dla_core}")
     return (options.cache or default_folder()) / ".".join(parts)
 
 
+def _library_version() -> str:
+    """Of the TensorRT that is installed, by its getInferLibVersion (NvInferRuntimeBase.h)."""
+    for name in LIBRARIES:
+        with contextlib.suppress(OSError, AttributeError):
+            return str(ctypes.CDLL(name).getInferLibVersion())
+    return "none"
+
+
 def _tensorrt(model: Model, options: EngineOptions) -> dict[str, str]:
     """Precision comes from the file; what was built is kept.
 
-    ONNX Runtime checks GPU and version of TensorRT by itself and builds anew where they differ.
     Options: https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
     """
     folder = tensorrt_folder(model, options)

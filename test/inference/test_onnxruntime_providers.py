@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 
 from ssvif_core.errors import SsvifError
@@ -48,3 +53,32 @@ def test_an_engine_that_others_may_write_is_not_loaded(open_to_all, tiny, tmp_pa
     (folder if open_to_all == "folder" else engine).chmod(0o777)
     with pytest.raises(SsvifError, match="engine is code"):
         _tensorrt(tiny, options)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_another_tensorrt_has_a_folder_of_its_own(tmp_path):
+    """A library with the one function that is asked stands where TensorRT's would."""
+    asked = (
+        "from ssvif_core.inference.onnxruntime_providers import tensorrt_folder as folder;"
+        "from ssvif_core.inference.options import EngineOptions;"
+        "from ssvif_core.models import open_model;"
+        "print(folder(open_model('tiny'), EngineOptions()).name)"
+    )
+    names = []
+    for version in (100300, 101500):
+        place = tmp_path / str(version)
+        place.mkdir()
+        source = place / "version.c"
+        source.write_text(f"int getInferLibVersion(void) {{ return {version}; }}")
+        library = place / "libnvinfer.so.10"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+        # A search path is read when a process starts, and a library that is loaded stays.
+        paths = f"{place}{os.pathsep}{os.environ.get('LD_LIBRARY_PATH', '')}"
+        names.append(
+            subprocess.run(
+                [sys.executable, "-c", asked], env={**os.environ, "LD_LIBRARY_PATH": paths},
+                check=True, capture_output=True, text=True,
+            ).stdout.strip()
+        )  # fmt: skip
+        assert f"tensorrt-{version}" in names[-1]
+    assert names[0] != names[1]
