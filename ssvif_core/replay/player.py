@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.overlay import draw_overlay
+from ssvif_core.interrupts import Interrupts
 from ssvif_core.replay.earlier import Earlier
 from ssvif_core.replay.in_order import Crew, Relay
-from ssvif_core.replay.interrupts import Interrupts
 from ssvif_core.replay.journal import Entry, Journal
 from ssvif_core.replay.lanes import Lanes
 from ssvif_core.replay.pairs import DecidedPair, NodePairing

@@ -8,6 +8,7 @@ for is the business of its stage (`stages.py`).
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ssvif_core.data.batches import Batch, BatchMaker, prefetched
 from ssvif_core.data.degrade import drop_modality
 from ssvif_core.errors import SsvifError
+from ssvif_core.interrupts import Interrupts
 from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
@@ -28,12 +30,14 @@ from ssvif_core.training.config import StageConfig, TrainingConfig
 from ssvif_core.training.distributed import Processes
 from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import initialise
-from ssvif_core.training.interrupts import between_steps
 from ssvif_core.training.recorder import Recorder
 from ssvif_core.training.stages import STAGES, Inputs, Models, Stage, StageContext
 from ssvif_core.training.weighting import make_weighting
 
 __all__ = ["Trainer"]
+
+#: They wait for the end of the step: a checkpoint never holds half of one.
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -115,7 +119,7 @@ class Trainer:
             CollapseError: label-free masks lost their meaning; saved likewise.
             SsvifError: a loss is not finite; the last checkpoint is kept.
         """
-        with Recorder(self) as recorder, between_steps() as asked_to_stop:
+        with Recorder(self) as recorder, Interrupts(STOPPING) as interrupts:
             end = 0
             for stage in self.config.stages:
                 end += stage.steps
@@ -127,7 +131,7 @@ class Trainer:
                     try:
                         recorder.record(values)
                         progress(self.step, values)
-                        if self.processes.any(asked_to_stop()):
+                        if self.processes.any(interrupts.came):
                             raise KeyboardInterrupt
                     except BaseException:
                         self.save()

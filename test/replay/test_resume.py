@@ -24,10 +24,10 @@ from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.data.salvage_mp4 import has_index  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
+from ssvif_core.interrupts import Interrupts  # noqa: E402
 from ssvif_core.replay.cluster import run_on_cluster  # noqa: E402
 from ssvif_core.replay.demo import START_NS  # noqa: E402
 from ssvif_core.replay.frame_table import STAGES  # noqa: E402
-from ssvif_core.replay.interrupts import Interrupts  # noqa: E402
 from ssvif_core.replay.jobs import run_in_processes  # noqa: E402
 from ssvif_core.replay.journal import JOURNAL, Journal  # noqa: E402
 from ssvif_core.replay.one import Task, do_task  # noqa: E402
