@@ -15,9 +15,9 @@ __all__ = ["LatestWorker"]
 
 T = TypeVar("T")
 
-#: The interpreter runs one thread at a time, and whoever has it keeps it for 5 ms, or until it has
-#: to wait: the worker would begin when rclpy has built its next wait set.
-YIELD_S = 50e-6
+#: The interpreter runs one thread at a time, and who has it keeps it for 5 ms or until it waits: for
+#: so long who offers stands back, and the worker has done with its many small steps.
+STAND_BACK_S = 500e-6
 
 
 class LatestWorker(Generic[T]):
@@ -41,10 +41,12 @@ class LatestWorker(Generic[T]):
     def offer(self, item: T) -> None:
         """Hand over an item; never blocks on the work, but lets the worker begin it."""
         with self._ready:
+            begins = not self._busy
             self.dropped += len(self._slot)
             self._slot = [item]
             self._ready.notify()
-        time.sleep(YIELD_S)
+        if begins:
+            time.sleep(STAND_BACK_S)
 
     @property
     def in_work(self) -> int:
