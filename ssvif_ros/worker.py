@@ -15,8 +15,8 @@ __all__ = ["LatestWorker"]
 
 T = TypeVar("T")
 
-#: The interpreter runs one thread at a time, and who has it keeps it for 5 ms or until it waits: for
-#: so long who offers stands back, and the worker has done with its many small steps.
+#: The interpreter runs one thread at a time, and who has it keeps it for 5 ms or until it waits. So
+#: who offers stands back for so long, in which the worker has done with its many small steps.
 STAND_BACK_S = 500e-6
 
 
