@@ -18,6 +18,7 @@ from std_msgs.msg import Header  # noqa: E402
 from ssvif_core.inference.engine import EngineOptions, create_engine  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
+from ssvif_ros.processes import ask  # noqa: E402
 
 WITHOUT_TENSORRT = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here"
@@ -31,7 +32,7 @@ class Robot:
     """An active node, and two cameras that send the same pair again and again."""
 
     def __init__(self, node, executor, log):
-        self.node, self.sent = node, 0
+        self.node, self.executor, self.sent = node, executor, 0
         random = np.random.default_rng(0)
         self.visible = random.integers(0, 256, (128, 160, 3), dtype=np.uint8)
         self.thermal = random.integers(0, 256, (128, 160), dtype=np.uint8)
@@ -67,11 +68,9 @@ class Robot:
 
     def parameter(self, name):
         client = self.node.create_client(GetParameters, "fusion/get_parameters")
-        assert self.fusion.until(client.service_is_ready)
-        future = client.call_async(GetParameters.Request(names=[name]))
-        assert self.fusion.until(future.done)
+        answer = ask(self.executor, client, GetParameters.Request(names=[name]), 20.0)
         self.node.destroy_client(client)
-        return future.result().values[0].string_value
+        return answer.values[0].string_value
 
     def by_hand(self, engine, precision):
         """What an engine makes of the pair, and what it says of itself."""
