@@ -9,10 +9,12 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ssvif_core.deploy.engine_cache import EngineCache, EngineKey, default_folder
+from ssvif_core.deploy.engine_cache import EngineCache, default_folder
+from ssvif_core.deploy.engine_key import EngineKey
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import Gpu
 from ssvif_core.inference.options import EngineOptions
@@ -195,6 +197,26 @@ def test_clear_deletes_all_or_only_what_is_of_no_use(stored):
     assert cache.find(path, key)[0] == PLAN
     assert cache.clear() == [path]
     assert list(cache.folder.iterdir()) == []
+
+
+def test_clear_takes_what_builds_left_that_were_killed(stored):
+    cache, path, key = stored
+    cache.store_timing(key, b"timings")
+    name = path.name.replace("640x480", "1280x720")
+    left = (f"{name}.12.partial", f"{name}.lock", f"{name}.json", f"{name}.json.12.partial")
+    for rest in (*left, "tensorrt-10.3.0-Orin-8.7.timing.12.partial"):
+        (cache.folder / rest).touch()
+    (cache.folder / "notes.txt").touch()
+    assert {e.path.name: bool(e.problem) for e in cache.entries()} == {name: True, path.name: False}
+    assert cache.clear() == [cache.folder / name, path]
+    assert [rest.name for rest in cache.folder.iterdir()] == ["notes.txt"]
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert EngineCache(Path("~/engines")).folder == tmp_path / "engines"
+    monkeypatch.setenv("SSVIF_ENGINES", "~/mine")
+    assert EngineCache().folder == tmp_path / "mine"
 
 
 def test_two_processes_do_not_build_at_once(tmp_path):
