@@ -106,11 +106,15 @@ def test_another_engine_takes_over_between_two_frames(robot, name, value, engine
     before, _ = robot.by_hand("onnxruntime", "fp32")
     after, about = robot.by_hand(engine, precision)
     assert robot.frame() == before
+    assert robot.fusion.until(lambda: "engine_choice" in robot.fusion.diagnostics)
+    assert robot.fusion.diagnostics["engine_choice"].startswith("onnxruntime, the fastest")
     assert robot.fusion.set(name, value)
     robot.frames_until(lambda: robot.fusion.diagnostics.get("engine_upgrade") == "done")
     assert robot.frame() == after
     assert {bytes(image.data) for image in robot.fusion.fused} == {before, after}
     robot.frames_until(lambda: about.items() <= robot.fusion.diagnostics.items())
+    why = "the fastest" if name == "precision" else "as asked for"
+    assert robot.fusion.diagnostics["engine_choice"].startswith(f"{engine}, {why}")
     robot.nothing_was_lost()
     # It is the one that the next activation loads, and back again is another switch.
     for transition in ("deactivate", "activate"):

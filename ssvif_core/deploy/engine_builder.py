@@ -28,7 +28,7 @@ logger = logging.getLogger("ssvif.engines")
 
 
 class UnfitEngineError(SsvifError):
-    """An engine was built, and may not be used: for something else, damaged, or foreign."""
+    """Engines of the model were built, and none may be used: for something else, or damaged."""
 
 
 def build_arguments(model: Model, options: EngineOptions, engine: str = "tensorrt") -> list[str]:
@@ -63,17 +63,17 @@ def cached_plan(trt: Any, model: Model, options: EngineOptions, gpu: Gpu) -> byt
     key, path = EngineKey.of(model, options, trt.__version__, gpu), cache.path_of(model, options)
     plan, why = cache.find(path, key, or_wider=True)
     if plan is None:
-        raise refuse(cache, path, why, build_command(model, options))
+        raise refuse(path, model, options, why)
     return plan
 
 
-def refuse(cache: EngineCache, path: Path, why: str, command: str) -> SsvifError:
+def refuse(
+    path: Path, model: Model, options: EngineOptions, why: str, engine: str = "tensorrt"
+) -> SsvifError:
     """The error for an engine that may not be loaded: why, and the command that builds it."""
-    try:
-        kind = UnfitEngineError if cache.was_built(path) else SsvifError
-    except OSError:  # it cannot be looked at
-        kind = UnfitEngineError
-    return kind(f"{why}. Build it with: {command}")
+    built = EngineCache(options.cache).alike(path, model.precision)
+    kind = UnfitEngineError if built else SsvifError
+    return kind(f"{why}. Build it with: {build_command(model, options, engine)}")
 
 
 def ensure_plan(

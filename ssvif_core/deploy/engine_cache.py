@@ -18,6 +18,7 @@ of TensorRT replaces an engine instead of leaving the old one behind.
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -90,9 +91,15 @@ class EngineCache:
             found |= {path.with_suffix("") for path in self.folder.glob(f"*{suffix}.json")}
         return [look_at(path) for path in sorted(found)]
 
-    def was_built(self, path: Path) -> bool:
-        """Whether anything is there, usable or not. Raises OSError where that cannot be known."""
-        return path.exists() or sidecar_of(path).exists()
+    def alike(self, path: Path, precision: str) -> list[str]:
+        """Names of all engines of the same model and kind, this one and other sizes included.
+
+        Args:
+            path: of `path_of`.
+            precision: of its model.
+        """
+        model = glob.escape(path.name.partition(f".{precision}.")[0])
+        return sorted(found.name for found in self.folder.glob(f"{model}.*{path.suffix}"))
 
     def misfit(self, path: Path, key: EngineKey, or_wider: bool = False) -> str:
         """Why the engine in `path` may not be loaded for `key`, in one sentence; "" if it may.
@@ -103,8 +110,10 @@ class EngineCache:
             or_wider: as in `differences`.
         """
         try:
-            if not self.was_built(path):
-                return f"no engine was built yet ({path})"
+            if not path.exists() and not sidecar_of(path).exists():
+                others = ", ".join(self.alike(path, key.precision))
+                there = f"; there is {others}" if others else ""
+                return f"no engine was built yet ({path}{there})"
         except OSError as error:
             return f"{path} cannot be used: {unreadable(error)}"
         entry = look_at(path)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from ssvif_core.deploy.engine_builder import build_command, refuse
+from ssvif_core.deploy.engine_builder import refuse
 from ssvif_core.deploy.engine_cache import EngineCache
 from ssvif_core.deploy.engine_entry import PROVIDER_SUFFIX
 from ssvif_core.deploy.engine_key import EngineKey
@@ -66,11 +66,9 @@ def tensorrt_options(model: Model, options: EngineOptions) -> dict[str, str]:
     """
     folder, key = folder_and_key(model, options)
     if not options.allow_build:
-        cache = EngineCache(options.cache)
-        why = cache.misfit(folder, key)
+        why = EngineCache(options.cache).misfit(folder, key)
         if why:
-            command = build_command(model, options, "onnxruntime-tensorrt")
-            raise refuse(cache, folder, why, command)
+            raise refuse(folder, model, options, why, "onnxruntime-tensorrt")
     chosen = {  # it takes no other words for yes
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(folder),

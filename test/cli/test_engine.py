@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ssvif_core.cli.app import app
+from ssvif_core.cli.doctor import _options as tried
 from ssvif_core.cli.engine import parse_size
 from ssvif_core.deploy import tensorrt_api as api
 from ssvif_core.deploy.engine_cache import EngineCache
@@ -19,7 +20,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import Gpu
 from ssvif_core.inference.onnxruntime_tensorrt import folder_and_key
 from ssvif_core.inference.options import EngineOptions
-from ssvif_core.models import open_model
+from ssvif_core.models import FOLDER, open_model
 
 runner = CliRunner()
 
@@ -80,6 +81,19 @@ def test_what_the_provider_of_onnxruntime_built_is_listed_verified_and_cleared(b
     assert "damaged" in run("list", "--cache", cache).output
     assert "deleted 1 engine" in run("clear", "--damaged", "--cache", cache).output
     assert list(cache.iterdir()) == []
+
+
+def test_doctor_tries_an_engine_as_it_was_built(monkeypatch, tmp_path):
+    monkeypatch.setenv("SSVIF_ENGINES", str(tmp_path))
+    assert tried("tensorrt", "tiny").width == 640 and tried("openvino", "tiny").width == 64
+    cache, model = EngineCache(), open_model(FOLDER / "tiny.fp16.onnx")
+    built = EngineOptions(threads=1, precision="fp16", height=720, width=1280, workspace_mib=512)
+    key = EngineKey.of(model, built, "10.3.0", Gpu("Orin", "8.7", True))
+    cache.store(cache.path_of(model, built), key, b"plan", 75.0)
+    assert tried("tensorrt", "tiny") == built
+    assert tried("tensorrt", "base") == tried("onnxruntime-tensorrt", "tiny")
+    cache.path_of(model, built).write_bytes(b"pl")
+    assert tried("tensorrt", "tiny").width == 640
 
 
 def test_verify_sees_that_the_model_was_exported_again(tmp_path):

@@ -18,7 +18,7 @@ from ssvif_core.deploy.engine_key import EngineKey
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import Gpu
 from ssvif_core.inference.options import EngineOptions
-from ssvif_core.models import open_model
+from ssvif_core.models import FOLDER, open_model
 
 ORIN = Gpu("Orin", "8.7", integrated=True)
 PLAN = b"ftrt" + bytes(range(256)) * 8
@@ -155,6 +155,18 @@ def test_before_the_first_build_it_says_so(tmp_path):
     key = EngineKey.of(model, EngineOptions(), "10.3.0", ORIN)
     plan, why = cache.find(cache.path_of(model, EngineOptions()), key)
     assert plan is None and "no engine was built yet" in why
+
+
+def test_an_engine_for_another_size_or_precision_is_named(stored):
+    cache, path, key = stored
+    model, size = open_model("tiny"), EngineOptions(height=720, width=1280)
+    wanted = cache.path_of(model, size)
+    why = cache.find(wanted, EngineKey.of(model, size, "10.3.0", ORIN))[1]
+    assert why == f"no engine was built yet ({wanted}; there is {path.name})"
+    half = open_model(FOLDER / "tiny.fp16.onnx")
+    wanted = cache.path_of(half, EngineOptions()).with_name(path.name.replace("fp32", "fp16"))
+    assert cache.alike(wanted, "fp16") == [path.name]
+    assert cache.alike(cache.path_of(open_model("base"), EngineOptions()), "fp32") == []
 
 
 def test_sizes_precisions_and_cores_lie_side_by_side(tmp_path):
