@@ -101,19 +101,24 @@ def _distribution_version(module: str) -> str:
 def _check_engines(console: Console) -> bool:
     """Run each engine on each shipped model with one small frame."""
     table = Table("engine", "state", title="Engines, fastest first", title_justify="left")
+    reasons: dict[str, str] = {}
     working = False
     for name in ENGINES:
         try:
             devices = {_try(name, model) for model in shipped_models()}
         except SsvifError as error:
-            table.add_row(name, f"[yellow]not here[/]: {escape(str(error))}")
+            table.add_row(name, "[yellow]not here[/]")
+            reasons[name] = str(error)
             continue
         except Exception as error:  # of a package that does not fit the machine or the others
-            table.add_row(name, f"[red]broken[/]: {escape(repr(error))}")
+            table.add_row(name, "[red]broken[/]")
+            reasons[name] = repr(error)
             continue
         working = True
         table.add_row(name, f"[green]works[/] ({'; '.join(sorted(devices))})")
     console.print(table)
+    for name, reason in reasons.items():  # below the table as well
+        console.print(f"{name}: {escape(reason)}", highlight=False, soft_wrap=True)
     return working
 
 
