@@ -136,7 +136,9 @@ def in_background(build: Callable[[Report], T]) -> T:
 
         future = pool.submit(build, report)
         try:
-            return future.result()
+            done = future.result()
+            bar.update(task, visible=False)  # what is said next tells more than its last step
+            return done
         except KeyboardInterrupt:
             ended.set()
             bar.console.print("ending the build at its next step")

@@ -70,7 +70,9 @@ class EngineCache:
 
     def path_of(self, model: Model, options: EngineOptions, suffix: str = SUFFIX) -> Path:
         """Where the engine for these options lies, or would; `PROVIDER_SUFFIX` for a folder."""
-        where = hashlib.sha256(str(model.path.resolve()).encode()).hexdigest()[:6]
+        path = model.path.resolve()  # of all precisions alike
+        place = path.with_name(path.stem.removesuffix(f".{model.precision}"))
+        where = hashlib.sha256(str(place).encode()).hexdigest()[:6]
         parts = [f"{model.card.name}-{where}", model.precision]
         parts.append(size_text((options.height, options.width)))
         if options.dla_core >= 0:
@@ -92,7 +94,7 @@ class EngineCache:
         return [look_at(path) for path in sorted(found)]
 
     def alike(self, path: Path, precision: str) -> list[str]:
-        """Names of all engines of the same model and kind, this one and other sizes included.
+        """Names of all engines of this kind for the same model, in any precision and size.
 
         Args:
             path: of `path_of`.
