@@ -46,6 +46,13 @@ def test_a_range_of_sizes_is_built(name):
     assert len(build_plan(rtx, open_model(FOLDER / name), options).plan) > 100_000
 
 
+def test_a_limit_of_scratch_memory_is_taken_and_one_that_is_too_low_is_said():
+    assert build_plan(rtx, open_model("tiny"), EngineOptions(workspace_mib=512)).plan
+    for too_low in (1, 8):  # of which TensorRT says "no tactics" and "OutOfMemory"
+        with pytest.raises(SsvifError, match=f"--workspace {too_low} .* too little.* give more"):
+            build_plan(rtx, open_model("tiny"), EngineOptions(workspace_mib=too_low))
+
+
 def test_odd_sizes_are_built():
     built = build_plan(rtx, open_model("tiny"), EngineOptions(height=483, width=645))
     assert built.plan
