@@ -1,6 +1,7 @@
 """`ssvif engine`: build, list, verify and delete the engines of this machine's GPU."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ from ssvif_core.models import Model, open_model, sha256_of
 __all__ = ["app"]
 
 T = TypeVar("T")
+#: As in app.py, which imports this file.
+STOPPED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -124,7 +127,8 @@ def in_background(build: Callable[[Report], T]) -> T:
     """Run a build in a thread, with a bar for the phase that it is in.
 
     While TensorRT builds, Python's main thread would hear no Ctrl-C. Here it does, and the build
-    ends at its next step (TensorRT 8 reports no steps, and builds to the end).
+    ends at its next step; a second one ends the process, for TensorRT 8 and ONNX Runtime report no
+    steps and build to the end.
     """
     ended = threading.Event()
     with progress_bar() as bar, ThreadPoolExecutor(1) as pool:
@@ -134,14 +138,18 @@ def in_background(build: Callable[[Report], T]) -> T:
             bar.update(task, description=phase[:40], completed=step, total=steps or None)
             return not ended.is_set()
 
-        future = pool.submit(build, report)
         try:
-            done = future.result()
+            done = pool.submit(build, report).result()
             bar.update(task, visible=False)  # what is said next tells more than its last step
             return done
         except KeyboardInterrupt:
             ended.set()
-            bar.console.print("ending the build at its next step")
+            try:
+                bar.console.print("ending the build at its next step; Ctrl-C again ends it at once")
+                pool.shutdown()
+            except KeyboardInterrupt:  # nothing half-written is ever loaded, and no lock is left
+                bar.stop()
+                os._exit(STOPPED)
             raise
 
 

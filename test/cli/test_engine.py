@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import signal
+import subprocess
+import sys
+import textwrap
 from types import SimpleNamespace
 
 import onnxruntime
@@ -128,6 +132,33 @@ def test_names_are_whole_on_a_narrow_terminal(engines):
     text = runner.invoke(app, ["engine", "list", "--cache", str(engines)], env={"COLUMNS": "80"})
     for entry in EngineCache(engines).entries():
         assert entry.path.name in text.output
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_a_build_ends_with_its_next_step_or_a_second_ctrl_c(hears):
+    script = """
+        import sys, time
+        from ssvif_core.cli.engine import in_background
+        def build(report):
+            print("begun", flush=True)
+            while report("phase", 1, 2) or not int(sys.argv[1]):
+                time.sleep(0.05)
+        in_background(build)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(int(hears))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    if not hears:
+        assert any("again" in line for line in process.stderr)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == (-signal.SIGINT if hears else 130), said
 
 
 def test_clear_deletes_the_damaged_or_all(engines):
