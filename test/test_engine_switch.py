@@ -24,8 +24,8 @@ from ssvif_core.models import open_model  # noqa: E402
 from ssvif_ros import engines  # noqa: E402
 from ssvif_ros.engine_switch import EngineSwitch  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
-from ssvif_ros.processes import ask  # noqa: E402
 from ssvif_ros.parameters import Settings  # noqa: E402
+from ssvif_ros.processes import ask  # noqa: E402
 
 WITHOUT_TENSORRT = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here"
