@@ -104,7 +104,7 @@ class FusionNode(CarefulLifecycleNode):
         engine, why = self._ready_engine(model)
         self._pipeline = Pipeline(engine, ThermalGain())
         self._registration = RegistrationSource(self, self._pipeline, s)
-        self._switch = EngineSwitch(model, s, self._pipeline, self._keep_engine)
+        self._switch = EngineSwitch(model, s, why, self._pipeline, self._keep_engine)
         self._outputs = Outputs(self, model.card)
         self._timing = TimingPublisher(self)
         self._status = StatusPublisher(self)
@@ -138,7 +138,8 @@ class FusionNode(CarefulLifecycleNode):
         assert self._registration is not None and self._fuser is not None
         assert self._switch is not None
         if self._pipeline.released:
-            self._pipeline.resume(self._ready_engine(self._model)[0])
+            engine, self._switch.why = self._ready_engine(self._model)
+            self._pipeline.resume(engine)
         result = super().on_activate(state)
         s = self.settings
         fuser = self._fuser
