@@ -66,9 +66,9 @@ class CarefulLifecycleNode(LifecycleNode):
 
 
 def _forget_what_is_gone(group: CallbackGroup) -> None:
-    """Rclpy keeps a weak reference to each timer, subscription … for ever (rclpy#1356, open).
+    """Rclpy keeps a weak reference to each entity for ever (rclpy#1356, open).
 
-    Those of an activation are eleven.
+    Eleven stayed of each activation.
     """
 
     def add_entity(entity: Any) -> None:
