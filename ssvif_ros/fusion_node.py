@@ -6,6 +6,10 @@ message does wrong is counted and reported, and the node lives on.
 
 from __future__ import annotations
 
+import ssvif_ros.node_memory  # noqa: F401
+
+# isort: split
+
 import sys
 import time
 from typing import Any
@@ -24,7 +28,6 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.pipeline import Pipeline
-from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
 from ssvif_ros.accounting import FrameAccounts
@@ -283,7 +286,6 @@ class FusionNode(CarefulLifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of `ros2 run ssvif_ros fusion_node`. Returns the exit status."""
-    keep_image_buffers()
     cv2.setNumThreads(1)  # OpenCV's threads would spin beside the engine's
     rclpy.init(args=args)
     try:
