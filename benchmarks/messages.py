@@ -33,7 +33,7 @@ from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import open_model
 from ssvif_core.simulation.scenes import Scene
 from ssvif_ros.camera_info import ScaledInfo, scaled_info
-from ssvif_ros.images import ImageBuffer, thermal_array, to_compressed, to_image, visible_rgb
+from ssvif_ros.images import OutgoingImage, thermal_array, to_compressed, to_image, visible_rgb
 from ssvif_ros.processes import private_domain
 
 Step = Callable[[], object]
@@ -63,20 +63,17 @@ def inputs(visible: np.ndarray, counts: np.ndarray, header: Header) -> dict[str,
 
 def outputs(fused: np.ndarray, labels: np.ndarray, header: Header) -> dict[str, Step]:
     """What is made of a result: a fresh message and one that is kept, compressed, camera_info."""
-    kept, info, scaled = ImageBuffer(), CameraInfo(height=1024, width=1280), ScaledInfo()
+    kept, info, scaled = OutgoingImage(), CameraInfo(height=1024, width=1280), ScaledInfo()
     height, width = labels.shape
-
-    def in_place(conversion: int | None) -> object:
-        into = kept.pixels(height, width, "rgb8" if conversion is None else "bgr8")
-        if conversion is None:
-            return np.copyto(into, fused)
-        return cv2.cvtColor(fused, conversion, dst=into)
+    bgr = np.empty_like(fused)
 
     half = np.empty((height // 2, width // 2, 3), np.uint8)
     return {
         "fused, a fresh message": lambda: to_image(fused, "rgb8", header),
-        "fused, in place": lambda: in_place(None),
-        "fused as bgr8, in place": lambda: in_place(cv2.COLOR_RGB2BGR),
+        "fused, the kept message": lambda: kept.of(fused, "rgb8", header),
+        "fused as bgr8, the kept message": lambda: kept.of(
+            cv2.cvtColor(fused, cv2.COLOR_RGB2BGR, dst=bgr), "bgr8", header
+        ),
         "fused at half size": lambda: cv2.resize(
             fused, half.shape[1::-1], dst=half, interpolation=cv2.INTER_AREA
         ),

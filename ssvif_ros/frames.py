@@ -111,6 +111,7 @@ class FrameFuser:
         self._snapshots.offer(
             lambda: Snapshot.of(pair, (visible, thermal), result, self._about(record))
         )
+        self._pipeline.cleaning.look()  # now that nobody waits for this frame
 
     def _about(self, record: FrameRecord) -> dict[str, object]:
         """What ~/snapshot saves beside the images."""

@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from ssvif_ros.images import ImageBuffer, to_compressed
+from ssvif_ros.images import OutgoingImage, to_compressed
 from ssvif_ros.wait_set import NO_EVENTS
 
 __all__ = ["IMAGES", "ImageTopic", "compressed_topic"]
@@ -48,7 +48,8 @@ class ImageTopic:
             CompressedImage, compressed_topic(node, name), IMAGES, event_callbacks=NO_EVENTS
         )
         self.publishers = [self._raw, self._compressed]
-        self._buffer = ImageBuffer()
+        self._outgoing = OutgoingImage()
+        self._converted: np.ndarray | None = None
 
     def wanted(self) -> bool:
         """Whether anybody listens to either."""
@@ -64,13 +65,10 @@ class ImageTopic:
         """
         if not self._raw.get_subscription_count():
             return
-        into = self._buffer.pixels(pixels.shape[0], pixels.shape[1], encoding)
         if pixels.ndim == 3 and encoding in _FROM_RGB:
-            cv2.cvtColor(pixels, _FROM_RGB[encoding], dst=into)
-        else:
-            np.copyto(into, pixels)
-        self._buffer.message.header = header
-        self._raw.publish(self._buffer.message)
+            pixels = cv2.cvtColor(pixels, _FROM_RGB[encoding], dst=self._converted)
+            self._converted = pixels
+        self._raw.publish(self._outgoing.of(pixels, encoding, header))
 
     def publish_compressed(
         self, pixels: np.ndarray, encoding: str, header: Header, jpeg_quality: int

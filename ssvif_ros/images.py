@@ -19,7 +19,7 @@ from ssvif_core.imaging.encodings import EncodingError as ImageError
 from ssvif_core.imaging.encodings import pixels_of as image_array
 
 __all__ = [
-    "ImageBuffer", "ImageError", "image_array", "thermal_array", "to_compressed", "to_image",
+    "ImageError", "OutgoingImage", "image_array", "thermal_array", "to_compressed", "to_image",
     "visible_rgb",
 ]  # fmt: skip
 
@@ -57,46 +57,43 @@ def to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     Raises:
         ImageError: the array is not what the encoding says.
     """
+    message = Image(is_bigendian=int(NATIVE_IS_BIG))
+    _describe(message, pixels, encoding, header)
+    # Data that is no array("B") would be checked element by element: an ndarray takes 51 ms.
+    message.data = array("B", pixels.tobytes())
+    return message
+
+
+class OutgoingImage:
+    """One raw image message that is published again and again, of pixels that lie elsewhere.
+
+    Only to be published: `publish` copies what it needs before it returns, from any buffer. The
+    setter of `data` would copy the pixels into an array first, a quarter of the price of publishing
+    a large image; a fresh message for every frame costs twice as much.
+    """
+
+    def __init__(self) -> None:
+        self._message = Image(is_bigendian=int(NATIVE_IS_BIG))
+
+    def of(self, pixels: np.ndarray, encoding: str, header: Header) -> Image:
+        """The message of these pixels, which must not change until it is published.
+
+        Arguments and errors are those of `to_image`.
+        """
+        _describe(self._message, pixels, encoding, header)
+        self._message._data = np.ascontiguousarray(pixels).data.cast("B")
+        return self._message
+
+
+def _describe(message: Image, pixels: np.ndarray, encoding: str, header: Header) -> None:
+    """Everything but the pixels."""
     layout = LAYOUTS.get(encoding)
     channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if layout is None or pixels.dtype != layout.dtype or channels != layout.channels:
         raise ImageError(f"{pixels.dtype} {pixels.shape} is no '{encoding}' image")
-    image = ImageBuffer()
-    np.copyto(image.pixels(pixels.shape[0], pixels.shape[1], encoding), pixels)
-    image.message.header = header
-    return image.message
-
-
-class ImageBuffer:
-    """One raw image message that is published again and again, its pixels written in place.
-
-    `publish` copies what it needs before it returns, so the next frame may overwrite the pixels. A
-    fresh message for every frame costs twice as much: its memory is taken, filled and given back.
-    """
-
-    def __init__(self) -> None:
-        self.message = Image(is_bigendian=int(NATIVE_IS_BIG))
-        self._pixels: np.ndarray = np.empty(0, np.uint8)
-
-    def pixels(self, height: int, width: int, encoding: str) -> np.ndarray:
-        """The message's own pixels, (H, W) or (H, W, C), to be written; made anew if they change.
-
-        Args:
-            height, width: of the image.
-            encoding: a key of `LAYOUTS`.
-        """
-        layout = LAYOUTS[encoding]
-        shape = (height, width) if layout.channels == 1 else (height, width, layout.channels)
-        if shape == self._pixels.shape and encoding == self.message.encoding:
-            return self._pixels
-        step = width * layout.channels * np.dtype(layout.dtype).itemsize
-        # An ndarray would be checked element by element (51 ms). Some releases of ROS take an
-        # array('B') over and some copy it, so the view is of what the message has then.
-        self.message.data = array("B", bytes(height * step))
-        self.message.encoding, self.message.step = encoding, step
-        self.message.height, self.message.width = height, width
-        self._pixels = np.frombuffer(self.message.data, layout.dtype).reshape(shape)
-        return self._pixels
+    message.header, message.encoding = header, encoding
+    message.height, message.width = pixels.shape[:2]
+    message.step = message.width * channels * pixels.itemsize
 
 
 def to_compressed(

@@ -89,16 +89,22 @@ class Outputs:
             info: of the visible camera, if it is known.
             settings: `output_scale`, `output_encoding`, `overlay_alpha`, `compressed__*` apply.
         """
-        fused = _resized(result.fused, settings.output_scale, cv2.INTER_AREA)
-        labels = _resized(result.labels, settings.output_scale, cv2.INTER_NEAREST)
         encoding = settings.output_encoding
-        images = [(self.fused, fused, encoding), (self.labels, labels, "mono8")]
+        images: list[tuple[ImageTopic, np.ndarray, str]] = []
+
+        def send(topic: ImageTopic, pixels: np.ndarray, name: str) -> None:
+            topic.publish_raw(pixels, name, header)
+            images.append((topic, pixels, name))
+
+        # One after the other: who waits for the fused image need not wait for the rest.
+        fused = _resized(result.fused, settings.output_scale, cv2.INTER_AREA)
+        send(self.fused, fused, encoding)
+        labels = _resized(result.labels, settings.output_scale, cv2.INTER_NEAREST)
+        send(self.labels, labels, "mono8")
         if self.overlay.wanted():
             overlay = draw_overlay(fused, labels, self._palette, settings.overlay_alpha)
             # Masks are told apart by their colours, which mono8 would take away.
-            images.append((self.overlay, overlay, "rgb8" if encoding == "mono8" else encoding))
-        for topic, pixels, name in images:
-            topic.publish_raw(pixels, name, header)
+            send(self.overlay, overlay, "rgb8" if encoding == "mono8" else encoding)
         if info is not None and self.camera_info.get_subscription_count():
             scaled = self._scaled_info.of(info, *labels.shape)
             scaled.header = header

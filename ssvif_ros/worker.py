@@ -7,12 +7,18 @@ so what waits is replaced by what is newer.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 __all__ = ["LatestWorker"]
 
 T = TypeVar("T")
+
+#: The interpreter runs one thread at a time, and who has it keeps it for 5 ms or until it waits. So
+#: who offers stands back for so long, in which the worker takes its many small steps up to the
+#: engine, which leaves the interpreter to others. Measured with 1280x1024: 0.3 ms earlier there.
+STAND_BACK_S = 1e-3
 
 
 class LatestWorker(Generic[T]):
@@ -34,11 +40,14 @@ class LatestWorker(Generic[T]):
         self._thread.start()
 
     def offer(self, item: T) -> None:
-        """Hand over an item; never blocks on the work."""
+        """Hand over an item; never blocks on the work, but lets the worker begin it."""
         with self._ready:
+            begins = not self._busy
             self.dropped += len(self._slot)
             self._slot = [item]
             self._ready.notify()
+        if begins:
+            time.sleep(STAND_BACK_S)
 
     @property
     def in_work(self) -> int:

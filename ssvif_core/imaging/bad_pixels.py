@@ -57,6 +57,7 @@ class BadPixels:
         self._bad = np.zeros((0, 0), bool)
         self._where = np.zeros((0, 2), np.intp)
         self._repair: _Repair | None = None
+        self._unseen: np.ndarray | None = None
 
     @property
     def count(self) -> int:
@@ -69,15 +70,17 @@ class BadPixels:
         return self._where
 
     def apply(self, thermal: np.ndarray) -> np.ndarray:
-        """Replace what is known to be bad, and now and then look for more.
+        """Replace what the frames before have shown to be bad.
 
         Args:
-            thermal: (H, W) uint8, uint16, or float32 without NaN and infinity.
+            thermal: (H, W) uint8, uint16, or float32 without NaN and infinity. It must not change
+                until `look` or the next call, which looks at it.
 
         Returns:
             The frame itself where it has no bad pixel, else a copy in which each has the median of
             its good neighbours.
         """
+        self.look()
         if (thermal.shape, thermal.dtype) != (self._scores.shape, self._dtype):
             self._scores, self._bad = (
                 np.zeros(thermal.shape, np.int8),
@@ -85,9 +88,18 @@ class BadPixels:
             )
             self._dtype, self._frames = thermal.dtype, 0
             self._where, self._repair = self._where[:0], None
-        self._look(thermal, self._frames % BANDS)
-        self._frames += 1
+        self._unseen = thermal
         return thermal if self._repair is None else self._repair.apply(thermal)
+
+    def look(self) -> None:
+        """Look for bad pixels in the last frame, unless that was done.
+
+        The next `apply` does it otherwise: call this where nobody waits for the frame any more.
+        """
+        thermal, self._unseen = self._unseen, None
+        if thermal is not None:
+            self._look(thermal, self._frames % BANDS)
+            self._frames += 1
 
     def _look(self, thermal: np.ndarray, band: int) -> None:
         height = len(thermal)

@@ -32,7 +32,8 @@ class ThermalCleaning:
         """Clean one frame.
 
         Args:
-            thermal: (H, W) uint8, uint16 or float32.
+            thermal: (H, W) uint8, uint16 or float32. It must not change until `look` or the next
+                call.
 
         Returns:
             The same shape and dtype; the frame itself where there was nothing to do.
@@ -53,6 +54,10 @@ class ThermalCleaning:
             self._bad_pixels = BadPixels()
         self._stripes.mode = self.stripes
         return self._stripes.apply(thermal)
+
+    def look(self) -> None:
+        """Learn from the last frame now, not at the next one; what comes of it is the same."""
+        self._bad_pixels.look()
 
     def describe(self) -> dict[str, object]:
         """What was found, by the keys of /diagnostics."""

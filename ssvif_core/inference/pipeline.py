@@ -119,7 +119,8 @@ class Pipeline:
             visible: (H, W, 3) uint8 RGB.
             thermal: (h, w) uint8 or uint16, or float32 temperatures. Without a registration it is
                 resized to (H, W) where it differs, which is right only for cameras that look
-                through the same optics.
+                through the same optics. It must not change until the next frame: `cleaning` learns
+                from it then, or in `cleaning.look`.
             stamp_s: time of the thermal frame in seconds, for the gain's time constant.
             passthrough: where one camera is missing, hand on the other's own image, with every
                 label unknown (255), instead of running the network.

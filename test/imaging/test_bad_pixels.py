@@ -50,6 +50,18 @@ def test_bad_pixels_are_found_and_get_the_values_of_their_neighbours(dtype, heig
     assert np.abs(cleaned[rows, columns].astype(float) - frame[rows, columns]).max() < height / 5
 
 
+def test_looking_when_there_is_time_finds_the_same_as_looking_at_the_next_frame():
+    early, late = BadPixels(), BadPixels()
+    for frame in frames():
+        spoil(frame, BAD, 200)
+        assert np.array_equal(early.apply(frame), late.apply(frame))
+        early.look()
+        early.look()  # once is enough
+    late.look()
+    assert early.count == len(BAD)
+    assert np.array_equal(early.positions, late.positions)
+
+
 def test_the_median_is_that_of_the_good_neighbours():
     cleaner, frame = BadPixels(), np.full((16, 16), 1000, np.uint16)
     frame[::2] = 1002
