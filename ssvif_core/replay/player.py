@@ -135,7 +135,7 @@ class Player:
             self._played.timeline.count("bad", arrival.received_ns)
         elif arrival.role in ("visible", "thermal"):
             watch = self._played.streams[arrival.role]
-            watch.see(arrival.received_ns, arrival.header_ns, arrival.recorded.raw)
+            watch.see(arrival.received_ns, arrival.header_ns, arrival.picture)
             self._played.timeline.count(arrival.role, arrival.received_ns)
         elif arrival.role == "labels":
             self._truth.see(arrival)
