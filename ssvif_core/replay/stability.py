@@ -117,9 +117,9 @@ class Stability:
             stamp_s: of the pair.
             visible: (H, W, 3) uint8 RGB.
             counts: (h, w) uint8, uint16 or float32, thermal as it came.
-            thermal: (H, W) uint8, as the engine saw it.
+            thermal: (H, W) uint8, as the engine saw it; kept, not copied.
             fused: (H, W, 3) uint8 RGB.
-            labels: (H, W) uint8.
+            labels: (H, W) uint8; kept, not copied.
         """
         luma = cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
         if counts.dtype == np.float32:
@@ -127,8 +127,8 @@ class Stability:
         low, high = quantiles(in_order(counts[::16, ::16]), (1, 99.5))
         spread = max(float(high - low), LEAST_SPREAD[counts.dtype])
         return Look(
-            stamp_s, luma, _mean(luma), _mean(counts), counts.shape, spread, thermal.copy(),
-            cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY), labels.copy(),
+            stamp_s, luma, _mean(luma), _mean(counts), counts.shape, spread, thermal,
+            cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY), labels,
         )  # fmt: skip
 
     def compare(self, before: Look | None, now: Look) -> dict[str, float]:

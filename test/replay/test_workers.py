@@ -181,7 +181,7 @@ def test_results_come_in_the_order_of_the_work_and_no_more_than_so_many_are_unde
             while crew.full:
                 taken.append(crew.take())
             crew.give(work, number)
-            assert len(crew) <= 6
+            assert len(crew) <= 4
         while len(crew):
             taken.append(crew.take())
     assert taken == list(range(30))
