@@ -39,11 +39,11 @@ __all__ = ["Player", "Progress"]
 
 #: How long, in receipt, a pair waits for its labels.
 LABEL_WAIT_NS = 1_000_000_000
-#: Pairs that are worked on together, see work.py: twice as many would make little of a difference.
+#: Pairs that are worked on together, see work.py; more would gain little, and hold more memory.
 BATCH = 5
 #: With several workers, so many pairs are timed, alone; then each worker does so many batches, all
 #: at once; and again. So short recordings have some, and timing costs the same part of the time on
-#: any number of cores.
+#: any number of cores. With one worker, all are timed, by as many at a time.
 TIMED, UNTIMED_BATCHES = 10, 48
 
 Progress = Callable[[float, float | None, str], None]
