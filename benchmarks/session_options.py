@@ -1,6 +1,7 @@
 """What ONNX Runtime's session options do for the shipped models on a CPU.
 
     python benchmarks/session_options.py [--models tiny base] [--rounds 3] [--frames 60]
+        [--variants "threads pinned"] [--result session_options_pinned]
 
 Each variant differs in one thing from what `ssvif_core/inference/onnxruntime_engine.py` sets, runs
 in a process of its own, in turn, at 640x480 on two threads, back to back and at 30 frames a second.
@@ -57,6 +58,8 @@ VARIANTS: dict[str, Callable[[Options], object]] = {
     "no memory arena": attribute("enable_cpu_mem_arena", False),
     "denormals are zero": entry("session.set_denormal_as_zero", "1"),
     "sizes left open": lambda options: None,
+    # The caller's thread computes as well and stays free, or it could never move away from another.
+    "threads pinned": entry("session.intra_op_thread_affinities", "2"),
 }  # fmt: skip
 
 
@@ -97,9 +100,11 @@ def in_own_process(*arguments: object) -> dict[str, float]:
     return json.loads(answer.stdout)
 
 
-def measure(model: str, rate_hz: float, rounds: int, frames: int) -> list[dict[str, object]]:
-    """All variants, as rows with medians over the rounds."""
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+def measure(
+    model: str, rate_hz: float, rounds: int, frames: int, variants: list[str]
+) -> list[dict[str, object]]:
+    """These variants beside the shipped one, as rows with medians over the rounds."""
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in (SHIPPED, *variants)}
     for _ in range(rounds):
         for name, found in runs.items():
             found.append(in_own_process(model, name, frames, rate_hz))
@@ -122,6 +127,8 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["tiny", "base"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--result", default="session_options")
     parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
@@ -131,7 +138,7 @@ def main() -> None:
     rows = []
     for model in options.models:
         for rate_hz in RATES_HZ:
-            rows += measure(model, rate_hz, options.rounds, options.frames)
+            rows += measure(model, rate_hz, options.rounds, options.frames, options.variants)
     table = Table("model", "rate", "variant", "p50 ms", "ratio", "CPU ms", "ratio")
     for row in rows:
         table.add_row(*(str(value) for value in (
@@ -139,7 +146,7 @@ def main() -> None:
             row["p50_ms_ratio"], row["cpu_ms"], row["cpu_ms_ratio"],
         )))  # fmt: skip
     Console().print(table)
-    print("written", write_result("session_options", {"threads": THREADS, "rows": rows}))
+    print("written", write_result(options.result, {"threads": THREADS, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -26,22 +26,27 @@ class EngineSwitch:
     Args:
         model: that the engines run.
         settings: of the node at configure; the pipeline runs their engine.
+        why: that engine, see `create_engine`.
         pipeline: receives engines.
         go_back: called, in a thread of this object, with the settings whose engine goes on, after
             another could not be made; sets the parameters to theirs.
+
+    Attributes:
+        why: which engine runs and why, in one sentence; set by who makes one, too.
     """
 
     def __init__(
         self,
         model: Model,
         settings: Settings,
+        why: str,
         pipeline: Pipeline,
         go_back: Callable[[Settings], None],
     ) -> None:
         self._model, self._pipeline, self._go_back = model, pipeline, go_back
         self._runs = self._asked = self._tried = settings
-        self._state = ""
-        self._upgrade = begin_upgrade(model, settings, pipeline.engine.name, pipeline)
+        self._state, self.why = "", why
+        self._upgrade = begin_upgrade(model, settings, pipeline.engine.name, pipeline, self._built)
         self._worker: LatestWorker[Settings] | None = None  # most nodes never need one
 
     @property
@@ -77,11 +82,14 @@ class EngineSwitch:
             self._upgrade.stop()
         name, said = engine.name, engine.describe()
         self._pipeline.replace_engine(engine)
-        self._runs = settings
+        self._runs, self.why = settings, why
         logger.info("engine %s (%s) takes over: %s", said["engine"], said["precision"], why)
-        self._upgrade = begin_upgrade(self._model, settings, name, self._pipeline)
+        self._upgrade = begin_upgrade(self._model, settings, name, self._pipeline, self._built)
         if self._tried is self._asked:  # else another one is tried next
             self._state = "" if self._upgrade else "done"
+
+    def _built(self) -> None:
+        self.why = "tensorrt, built while the node ran"
 
     def _failed(self, error: Exception) -> None:
         logger.error("the engine was not changed: %s", error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,11 +93,16 @@ def _command(model: Model, options: EngineOptions, engine: str = "tensorrt") -> 
 
 
 def begin_upgrade(
-    model: Model, settings: Settings, running: str, pipeline: Pipeline
+    model: Model,
+    settings: Settings,
+    running: str,
+    pipeline: Pipeline,
+    built: Callable[[], None],
 ) -> EngineUpgrade | None:
     """Build a TensorRT engine in the background, and hand it to the pipeline when it is there.
 
-    None where nothing of the kind is asked for, or TensorRT is the engine that is `running`.
+    Calls `built`, in another thread, when that is done. None where nothing of the kind is asked
+    for, or TensorRT is the engine that is `running`.
     """
     wanted = settings.tensorrt__build_on_start and settings.engine in ("auto", "tensorrt")
     if not wanted or running == "tensorrt":
@@ -112,6 +118,7 @@ def begin_upgrade(
     def hand_over(engine: Engine) -> None:
         said = engine.describe()
         pipeline.replace_engine(engine)
+        built()
         when = "at the next activation" if pipeline.released else "now"
         logger.info("TensorRT takes over %s: %s", when, said)
 

@@ -6,6 +6,10 @@ message does wrong is counted and reported, and the node lives on.
 
 from __future__ import annotations
 
+import ssvif_ros.node_memory  # noqa: F401
+
+# isort: split
+
 import sys
 import time
 from typing import Any
@@ -24,7 +28,6 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.pipeline import Pipeline
-from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
 from ssvif_ros.accounting import FrameAccounts
@@ -104,7 +107,7 @@ class FusionNode(CarefulLifecycleNode):
         engine, why = self._ready_engine(model)
         self._pipeline = Pipeline(engine, ThermalGain())
         self._registration = RegistrationSource(self, self._pipeline, s)
-        self._switch = EngineSwitch(model, s, self._pipeline, self._keep_engine)
+        self._switch = EngineSwitch(model, s, why, self._pipeline, self._keep_engine)
         self._outputs = Outputs(self, model.card)
         self._timing = TimingPublisher(self)
         self._status = StatusPublisher(self)
@@ -138,7 +141,8 @@ class FusionNode(CarefulLifecycleNode):
         assert self._registration is not None and self._fuser is not None
         assert self._switch is not None
         if self._pipeline.released:
-            self._pipeline.resume(self._ready_engine(self._model)[0])
+            engine, self._switch.why = self._ready_engine(self._model)
+            self._pipeline.resume(engine)
         result = super().on_activate(state)
         s = self.settings
         fuser = self._fuser
@@ -282,7 +286,6 @@ class FusionNode(CarefulLifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of `ros2 run ssvif_ros fusion_node`. Returns the exit status."""
-    keep_image_buffers()
     cv2.setNumThreads(1)  # OpenCV's threads would spin beside the engine's
     rclpy.init(args=args)
     try:

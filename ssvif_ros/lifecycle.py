@@ -1,4 +1,5 @@
-"""What rclpy's lifecycle node leaves open: transitions that raise, and requests it cannot meet.
+"""What rclpy's lifecycle node leaves open: transitions that raise, requests that it cannot meet,
+and what it remembers of everything that was ever made.
 
 Knows nothing of what the node does in its transitions.
 """
@@ -7,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import traceback
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from ssvif_core.errors import SsvifError
@@ -43,6 +46,10 @@ class CarefulLifecycleNode(LifecycleNode):
     the present state: nobody is answered, and a lifecycle manager or launch_ros waits forever.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _forget_what_is_gone(self.default_callback_group)
+
     def undo(self, state: LifecycleState) -> None:
         """After a transition that failed: leave nothing of it behind. `state`: from where."""
 
@@ -56,3 +63,15 @@ class CarefulLifecycleNode(LifecycleNode):
                 f"refused: {error}. `ros2 lifecycle list` says what can be asked for now."
             )
             return TransitionCallbackReturn.ERROR
+
+
+def _forget_what_is_gone(group: CallbackGroup) -> None:
+    """Rclpy keeps a weak reference to each entity for ever (rclpy#1356, open).
+
+    Eleven stayed of each activation.
+    """
+
+    def add_entity(entity: Any) -> None:
+        group.entities.add(weakref.ref(entity, group.entities.discard))
+
+    group.add_entity = add_entity  # type: ignore[method-assign]

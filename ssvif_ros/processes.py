@@ -28,7 +28,7 @@ from rclpy.node import Node
 from ssvif_core.errors import SsvifError
 from ssvif_ros.share import use_shared_memory_profile
 
-__all__ = ["LifecycleClient", "RosProcess", "private_domain", "spin_until"]
+__all__ = ["LifecycleClient", "RosProcess", "ask", "private_domain", "spin_until"]
 
 #: Domain ids above 232 leave the range of UDP ports; the low ones are what people use by hand.
 DOMAINS = range(40, 230)
@@ -141,6 +141,28 @@ def spin_until(executor: Executor, condition: Callable[[], object], timeout_s: f
     return bool(condition())
 
 
+#: After that long without an answer a request is sent once more. Servers answer in milliseconds.
+ASK_AGAIN_S = 2.0
+
+
+def ask(executor: Executor, client: Client[Any, Any], request: Any, timeout_s: float) -> Any:
+    """The answer to a request that may be sent more than once; None if there never was one.
+
+    A server that is ready for requests may not have discovered where its answers go: it waits for
+    that for 0.1 s and then drops the answer ("client will not receive response"; rmw_fastrtps,
+    rmw_response.cpp). On a busy machine a client's first request is lost so now and then.
+    """
+    deadline = time.monotonic() + timeout_s
+    if not spin_until(executor, client.service_is_ready, timeout_s):
+        return None
+    while (left := deadline - time.monotonic()) > 0:
+        future = client.call_async(request)
+        if spin_until(executor, future.done, min(left, ASK_AGAIN_S)):
+            return future.result()
+        client.remove_pending_request(future)
+    return None
+
+
 class LifecycleClient:
     """Drives another node's lifecycle through its services.
 
@@ -159,13 +181,19 @@ class LifecycleClient:
 
     def __init__(self, node: Node, executor: Executor, name: str) -> None:
         self._executor, self._name = executor, name
+        # In this order: a server that has answered the second has discovered the first, and a
+        # transition, which must not be asked for twice, is answered then (see `ask`).
         self._change: Client[Any, Any] = node.create_client(ChangeState, f"{name}/change_state")
         self._state: Client[Any, Any] = node.create_client(GetState, f"{name}/get_state")
 
     def wait(self, timeout_s: float = 30.0) -> None:
-        """Wait for the node to be there. Raises SsvifError if it never is."""
-        if not spin_until(self._executor, self._change.service_is_ready, timeout_s):
-            raise SsvifError(f"{self._name} did not appear within {timeout_s:.0f} s.")
+        """Wait for the node to be there and to answer. Raises SsvifError if it never does."""
+        deadline = time.monotonic() + timeout_s
+        if spin_until(self._executor, self._change.service_is_ready, timeout_s):
+            left = deadline - time.monotonic()
+            if ask(self._executor, self._state, GetState.Request(), left) is not None:
+                return
+        raise SsvifError(f"{self._name} did not appear within {timeout_s:.0f} s.")
 
     def change(self, transition: str, timeout_s: float = 60.0) -> bool:
         """Request a transition by name; whether the node took it."""
@@ -179,8 +207,7 @@ class LifecycleClient:
 
     def state(self, timeout_s: float = 10.0) -> str:
         """Label of the present state, such as "inactive"."""
-        future = self._state.call_async(GetState.Request())
-        if not spin_until(self._executor, future.done, timeout_s):
+        answer = ask(self._executor, self._state, GetState.Request(), timeout_s)
+        if answer is None:
             raise SsvifError(f"{self._name} did not say its state in {timeout_s:.0f} s.")
-        answer = future.result()
-        return str(answer.current_state.label) if answer is not None else "unknown"
+        return str(answer.current_state.label)

@@ -206,6 +206,7 @@ class Report:
             **described,
             "mask_mode": rooms.card.mode,
             "model_sha256": rooms.card.sha256[:12],
+            "engine_choice": rooms.switch.why,
             "engine_upgrade": rooms.switch.state,
         }
         if described.get("engine_fallback"):

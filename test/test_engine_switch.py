@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,9 +17,15 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
-from ssvif_core.inference.engine import EngineOptions, create_engine  # noqa: E402
+from ssvif_core.imaging.thermal_gain import ThermalGain  # noqa: E402
+from ssvif_core.inference.engine import ENGINES, EngineOptions, create_engine  # noqa: E402
+from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
+from ssvif_ros import engines  # noqa: E402
+from ssvif_ros.engine_switch import EngineSwitch  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
+from ssvif_ros.parameters import Settings  # noqa: E402
+from ssvif_ros.processes import ask  # noqa: E402
 
 WITHOUT_TENSORRT = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here"
@@ -31,7 +39,7 @@ class Robot:
     """An active node, and two cameras that send the same pair again and again."""
 
     def __init__(self, node, executor, log):
-        self.node, self.sent = node, 0
+        self.node, self.executor, self.sent = node, executor, 0
         random = np.random.default_rng(0)
         self.visible = random.integers(0, 256, (128, 160, 3), dtype=np.uint8)
         self.thermal = random.integers(0, 256, (128, 160), dtype=np.uint8)
@@ -67,11 +75,9 @@ class Robot:
 
     def parameter(self, name):
         client = self.node.create_client(GetParameters, "fusion/get_parameters")
-        assert self.fusion.until(client.service_is_ready)
-        future = client.call_async(GetParameters.Request(names=[name]))
-        assert self.fusion.until(future.done)
+        answer = ask(self.executor, client, GetParameters.Request(names=[name]), 20.0)
         self.node.destroy_client(client)
-        return future.result().values[0].string_value
+        return answer.values[0].string_value
 
     def by_hand(self, engine, precision):
         """What an engine makes of the pair, and what it says of itself."""
@@ -107,11 +113,15 @@ def test_another_engine_takes_over_between_two_frames(robot, name, value, engine
     before, _ = robot.by_hand("onnxruntime", "fp32")
     after, about = robot.by_hand(engine, precision)
     assert robot.frame() == before
+    assert robot.fusion.until(lambda: "engine_choice" in robot.fusion.diagnostics)
+    assert robot.fusion.diagnostics["engine_choice"].startswith("onnxruntime, the fastest")
     assert robot.fusion.set(name, value)
     robot.frames_until(lambda: robot.fusion.diagnostics.get("engine_upgrade") == "done")
     assert robot.frame() == after
     assert {bytes(image.data) for image in robot.fusion.fused} == {before, after}
     robot.frames_until(lambda: about.items() <= robot.fusion.diagnostics.items())
+    why = "the fastest" if name == "precision" else "as asked for"
+    assert robot.fusion.diagnostics["engine_choice"].startswith(f"{engine}, {why}")
     robot.nothing_was_lost()
     # It is the one that the next activation loads, and back again is another switch.
     for transition in ("deactivate", "activate"):
@@ -121,6 +131,26 @@ def test_another_engine_takes_over_between_two_frames(robot, name, value, engine
     assert robot.frame() == after
     assert robot.fusion.set(name, "auto")
     robot.frames_until(lambda: bytes(robot.fusion.fused[-1].data) == before)
+
+
+def test_an_engine_that_was_built_meanwhile_takes_over_and_is_said(monkeypatch):
+    """TensorRT needs a GPU: what builds is a process that ends, what it built is an fp16 file."""
+    made = ENGINES["onnxruntime"]
+    monkeypatch.setitem(ENGINES, "tensorrt", made)
+    monkeypatch.setattr(engines, "_command", lambda *_: [sys.executable, "-c", ""])
+    settings = Settings(engine="auto", tensorrt__build_on_start=True, model="tiny")
+    model = open_model("tiny")
+    pipeline = Pipeline(made(model, EngineOptions(threads=1)), ThermalGain())
+    switch = EngineSwitch(model, settings, "onnxruntime for now", pipeline, lambda _: None)
+    pair = np.full((48, 64, 3), 90, np.uint8), np.full((48, 64), 40, np.uint8)
+    deadline = time.monotonic() + 60
+    while switch.state != "done" and time.monotonic() < deadline:
+        pipeline.process(*pair)
+    pipeline.process(*pair)
+    assert pipeline.engine.describe()["precision"] == "fp16"
+    assert switch.why == "tensorrt, built while the node ran" and switch.problem == ""
+    switch.stop()
+    pipeline.close()
 
 
 @WITHOUT_TENSORRT

@@ -26,6 +26,7 @@ from ssvif_ros.images import to_image  # noqa: E402
 from ssvif_ros.processes import (  # noqa: E402
     LifecycleClient,
     RosProcess,
+    ask,
     child_environment,
     private_domain,
     spin_until,
@@ -118,11 +119,10 @@ class Rig:
 
     def _call(self, kind, service, request):
         client = self.node.create_client(kind, f"fusion/{service}")
-        assert self.until(client.service_is_ready)
-        future = client.call_async(request)
-        assert self.until(future.done)
+        answer = ask(self.executor, client, request, 20.0)
         self.node.destroy_client(client)
-        return future.result()
+        assert answer is not None, f"fusion/{service} did not answer"
+        return answer
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from ssvif_ros.parameters import Settings, ros_name  # noqa: E402
 from ssvif_ros.processes import (  # noqa: E402
     LifecycleClient,
     RosProcess,
+    ask,
     child_environment,
     spin_until,
 )
@@ -51,6 +52,8 @@ class Robot:
         self.node, self.executor = node, executor
         small = {"model": "tiny", "threads": 1, "warm_up_width": WIDTH, "warm_up_height": HEIGHT}
         self.process = RosProcess("ssvif_ros.fusion_node", {**small, **parameters}, log)
+        # Before the lifecycle's clients: the node knows it when it has answered those (see `ask`).
+        self._snapshot = node.create_client(Trigger, "fusion/snapshot")
         self.lifecycle = LifecycleClient(node, executor, "/fusion")
         reliable = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
         self.publishers = {
@@ -113,11 +116,9 @@ class Robot:
 
     def snapshot(self, **frames):
         """The answer of ~/snapshot, with frames sent meanwhile."""
-        client = self.node.create_client(Trigger, "fusion/snapshot")
-        assert spin_until(self.executor, client.service_is_ready, 10.0)
-        future = client.call_async(Trigger.Request())
+        assert spin_until(self.executor, self._snapshot.service_is_ready, 10.0)
+        future = self._snapshot.call_async(Trigger.Request())
         assert self.until(future.done, **frames)
-        self.node.destroy_client(client)
         return future.result()
 
 
@@ -230,7 +231,7 @@ def test_live_parameters_change_between_frames_and_cost_none(robot):
     heard_by = [publisher.get_subscription_count for publisher in r.publishers.values()]
     assert spin_until(r.executor, lambda: all(count() for count in heard_by), 10.0)
     client = r.node.create_client(SetParameters, "fusion/set_parameters")
-    assert spin_until(r.executor, client.service_is_ready, 10.0)
+    assert ask(r.executor, client, SetParameters.Request(), 10.0) is not None  # it knows us now
     live = [f for f in dataclasses.fields(Settings) if f.metadata["live"]]
     changed = {
         "gain__mode": "percentile", "gain__time_constant": 0.0, "gain__high_percentile": 90.0,
@@ -321,12 +322,10 @@ def test_a_snapshot_without_cameras_says_that_nothing_is_fused(robot, tmp_path):
 
 def set_parameter(r, name, value):
     client = r.node.create_client(SetParameters, "fusion/set_parameters")
-    assert spin_until(r.executor, client.service_is_ready, 10.0)
     parameter = rclpy.parameter.Parameter(name, value=value).to_parameter_msg()
     request = SetParameters.Request(parameters=[parameter])
-    future = client.call_async(request)
-    assert spin_until(r.executor, future.done, 10.0)
-    assert future.result().results[0].successful
+    answer = ask(r.executor, client, request, 10.0)
+    assert answer is not None and answer.results[0].successful
 
 
 def test_a_configure_that_fails_half_way_leaves_nothing_in_the_way_of_the_next(robot):

@@ -32,7 +32,7 @@ from ssvif_core.inference.engine import EngineOptions, create_engine  # noqa: E4
 from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
-from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa: E402
+from ssvif_ros.processes import LifecycleClient, RosProcess, ask, spin_until  # noqa: E402
 from ssvif_ros.static_transforms import QOS as TF_QOS  # noqa: E402
 from ssvif_ros.static_transforms import StaticTransforms  # noqa: E402
 
@@ -111,12 +111,9 @@ class Rig:
 
     def set(self, name, value):
         client = self.node.create_client(SetParameters, "fusion/set_parameters")
-        assert spin_until(self.executor, client.service_is_ready, 20.0)
         number = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
         request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=number)])
-        future = client.call_async(request)
-        assert spin_until(self.executor, future.done, 20.0)
-        return future.result().results[0]
+        return ask(self.executor, client, request, 20.0).results[0]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from ssvif_ros.images import to_image  # noqa: E402
-from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa: E402
+from ssvif_ros.processes import LifecycleClient, RosProcess, ask, spin_until  # noqa: E402
 
 SIZES = {"visible": (128, 160, 3), "thermal": (64, 80)}
 RATES_HZ = {"visible": 20, "thermal": 9}
@@ -77,11 +77,9 @@ class Cameras:
     def set(self, name, value):
         message = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
         client = self.node.create_client(SetParameters, "fusion/set_parameters")
-        assert self.until(client.service_is_ready)
         request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=message)])
-        future = client.call_async(request)
-        assert self.until(future.done)
-        assert future.result().results[0].successful
+        answer = ask(self.executor, client, request, 20.0)
+        assert answer is not None and answer.results[0].successful
         self.node.destroy_client(client)
 
 

@@ -133,6 +133,13 @@ class Soak:
         for name, values in LIVE.items():
             assert self.fusion.set(name, values[0])
 
+    def engine(self) -> None:
+        """Another engine takes over, and the first again."""
+        for precision in ("fp16", "fp32"):
+            assert self.fusion.set("precision", precision)
+            self.run_for(FAULT_S)
+            assert self.fusion.until(lambda p=precision: self.fusion.diagnostics["precision"] == p)
+
     def inactive(self) -> None:
         assert self.fusion.lifecycle.change("deactivate")
         self.run_for(FAULT_S)
@@ -155,6 +162,7 @@ FAULTS = {
     "sizes": lambda soak: soak.told({"random_sizes": True}, {"random_sizes": False}),
     "silent": lambda soak: soak.told({"silent": True}, {"silent": False}),
     "parameters": Soak.parameters,
+    "engine": Soak.engine,
     "inactive": Soak.inactive,
 }
 
@@ -223,9 +231,10 @@ def _result(soak: Soak, warm_s: float) -> dict[str, object]:
 
 
 def _write(result: dict[str, object], path: Path) -> None:
-    """The numbers, and a picture of them beside."""
+    """The numbers, every tenth sample, and a picture of all of them beside."""
     about = {"date": date.today().isoformat(), "machine": f"{processor()}, {os.cpu_count()} cores"}
-    path.write_text(json.dumps({**about, **result}) + "\n", encoding="utf-8")
+    kept = {"samples": result["samples"][::10]}
+    path.write_text(json.dumps({**about, **result, **kept}) + "\n", encoding="utf-8")
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -22,7 +22,7 @@ from ssvif_core.inference.engine import EngineOptions, create_engine  # noqa: E4
 from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_ros.images import image_array, to_image, visible_rgb  # noqa: E402
-from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa: E402
+from ssvif_ros.processes import LifecycleClient, RosProcess, ask, spin_until  # noqa: E402
 
 WIDTH, HEIGHT = 160, 128
 PERIOD_NS = 33_333_333
@@ -103,15 +103,14 @@ class Robot:
 
     def set(self, **values):
         client = self.node.create_client(SetParameters, "fusion/set_parameters")
-        assert self.until(client.service_is_ready)
         parameters = [
             Parameter(name.replace("__", "."), value=value).to_parameter_msg()
             for name, value in values.items()
         ]
-        future = client.call_async(SetParameters.Request(parameters=parameters))
-        assert self.until(future.done)
+        request = SetParameters.Request(parameters=parameters)
+        answer = ask(self.executor, client, request, 20.0)
         self.node.destroy_client(client)
-        return future.result().results
+        return answer.results
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import os
 import platform
 from dataclasses import dataclass
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ssvif_core import __version__
+from ssvif_core.deploy.engine_cache import EngineCache
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.engine import ENGINES, EngineOptions
 from ssvif_core.models import open_model, shipped_models
@@ -101,26 +101,45 @@ def _distribution_version(module: str) -> str:
 def _check_engines(console: Console) -> bool:
     """Run each engine on each shipped model with one small frame."""
     table = Table("engine", "state", title="Engines, fastest first", title_justify="left")
+    reasons: dict[str, str] = {}
     working = False
     for name in ENGINES:
         try:
             devices = {_try(name, model) for model in shipped_models()}
         except SsvifError as error:
-            table.add_row(name, f"[yellow]not here[/]: {escape(str(error))}")
+            table.add_row(name, "[yellow]not here[/]")
+            reasons[name] = str(error)
             continue
         except Exception as error:  # of a package that does not fit the machine or the others
-            table.add_row(name, f"[red]broken[/]: {escape(repr(error))}")
+            table.add_row(name, "[red]broken[/]")
+            reasons[name] = repr(error)
             continue
         working = True
         table.add_row(name, f"[green]works[/] ({'; '.join(sorted(devices))})")
     console.print(table)
+    for name, reason in reasons.items():  # below the table as well
+        console.print(f"{name}: {escape(reason)}", highlight=False, soft_wrap=True)
     return working
 
 
 def _try(engine_name: str, model: str) -> str:
     """What the engine says of itself after a frame. Raises SsvifError where it does not work."""
-    engine = ENGINES[engine_name](open_model(model), EngineOptions(threads=1, height=48, width=64))
-    engine.infer(np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8))
+    options = _options(engine_name, model)
+    engine = ENGINES[engine_name](open_model(model), options)
+    engine.warm_up(options.height, options.width)
     about = engine.describe()
     engine.close()
     return f"{about['device']}, {about['precision']}, version {about['version']}"
+
+
+def _options(engine_name: str, model: str) -> EngineOptions:
+    """A small frame; for an engine that has to be built, what it was built for, if it was."""
+    if "tensorrt" not in engine_name:
+        return EngineOptions(threads=1, height=48, width=64)
+    for entry in EngineCache().entries():
+        ours = entry.path.name.rpartition("-")[0] == model
+        if ours and not entry.problem and entry.by_provider == (engine_name != "tensorrt"):
+            width, height = map(int, entry.key["size"].split("x"))
+            same = {name: entry.key[name] for name in ("precision", "dla_core", "workspace_mib")}
+            return EngineOptions(threads=1, height=height, width=width, **same)
+    return EngineOptions(threads=1)

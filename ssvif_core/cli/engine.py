@@ -1,6 +1,7 @@
 """`ssvif engine`: build, list, verify and delete the engines of this machine's GPU."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Optional, TypeVar
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,16 +17,19 @@ from rich.table import Table
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.deploy import tensorrt_api as api
 from ssvif_core.deploy.engine_builder import ensure_plan
-from ssvif_core.deploy.engine_cache import EngineCache, Entry
+from ssvif_core.deploy.engine_cache import EngineCache
+from ssvif_core.deploy.engine_entry import Entry
 from ssvif_core.deploy.tensorrt_build import Report
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import find_gpu
-from ssvif_core.inference.engine import EngineOptions, choose_file, create_engine
-from ssvif_core.models import Model, open_model
+from ssvif_core.inference.engine import EngineOptions, choose_file
+from ssvif_core.models import Model, open_model, sha256_of
 
 __all__ = ["app"]
 
 T = TypeVar("T")
+#: As in app.py, which imports this file.
+STOPPED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +68,9 @@ def build(
     ] = -1,
     engine: Annotated[str, typer.Option(help="tensorrt or onnxruntime-tensorrt.")] = "tensorrt",
     cache: Cache = None,
-    force: Annotated[bool, typer.Option(help="Build even if a fitting engine is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Build even if a fitting engine is there.")
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="All that TensorRT says.")
     ] = False,
@@ -86,15 +93,12 @@ def build(
         cache=cache,
         allow_build=True,
     )
-    _check_range(options)
+    _check_range(options, engine)
     opened = open_model(model)
     if engine == "tensorrt":
         _build_tensorrt(choose_file(opened, options, "fp16"), options, force)
     elif engine == "onnxruntime-tensorrt":
-        made, _ = create_engine(opened, engine, options)
-        made.warm_up(height, width)
-        made.close()
-        typer.echo(f"{engine} is ready for {size}")
+        _build_provider(choose_file(opened, options, "fp16"), options, force)
     else:
         raise SsvifError(f"'{engine}' needs no building: use tensorrt or onnxruntime-tensorrt.")
 
@@ -112,11 +116,19 @@ def _build_tensorrt(model: Model, options: EngineOptions, force: bool) -> None:
     typer.echo(f"{state}: {path} ({len(plan) / 2**20:.1f} MiB)")
 
 
+def _build_provider(model: Model, options: EngineOptions, force: bool) -> None:
+    from ssvif_core.deploy.onnxruntime_build import ensure_folder
+
+    path, built = in_background(lambda report: ensure_folder(model, options, force))
+    typer.echo(f"{'built' if built else 'up to date'}: {path}")
+
+
 def in_background(build: Callable[[Report], T]) -> T:
     """Run a build in a thread, with a bar for the phase that it is in.
 
     While TensorRT builds, Python's main thread would hear no Ctrl-C. Here it does, and the build
-    ends at its next step (TensorRT 8 reports no steps, and builds to the end).
+    ends at its next step; a second one ends the process, for TensorRT 8 and ONNX Runtime report no
+    steps and build to the end.
     """
     ended = threading.Event()
     with progress_bar() as bar, ThreadPoolExecutor(1) as pool:
@@ -126,12 +138,18 @@ def in_background(build: Callable[[Report], T]) -> T:
             bar.update(task, description=phase[:40], completed=step, total=steps or None)
             return not ended.is_set()
 
-        future = pool.submit(build, report)
         try:
-            return future.result()
+            done = pool.submit(build, report).result()
+            bar.update(task, visible=False)  # what is said next tells more than its last step
+            return done
         except KeyboardInterrupt:
             ended.set()
-            bar.console.print("ending the build at its next step")
+            try:
+                bar.console.print("ending the build at its next step; Ctrl-C again ends it at once")
+                pool.shutdown()
+            except KeyboardInterrupt:  # nothing half-written is ever loaded, and no lock is left
+                bar.stop()
+                os._exit(STOPPED)
             raise
 
 
@@ -141,54 +159,101 @@ def list_engines(cache: Cache = None) -> None:
     store = EngineCache(cache)
     entries = store.entries()
     if not entries:
-        typer.echo(f"No engines in {store.folder}. Build one with: ssvif engine build base")
+        _say_empty(store)
         return
-    table = Table("engine", "GPU", "TensorRT", "built", "MiB", "state", title=str(store.folder))
+    table = Table(title=str(store.folder), title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("engine", no_wrap=True, overflow="fold")  # one that is cut could be any
+    for name in ("for", "built", "state"):
+        table.add_column(name, overflow="fold")
     for entry in entries:
-        table.add_row(entry.path.name, *_row(entry))
+        table.add_row(*map(escape, _cells(entry)), _state(entry))
     Console().print(table)
 
 
-def _row(entry: Entry) -> list[str]:
+def _say_empty(store: EngineCache) -> None:
+    typer.echo(f"No engines in {store.folder}. Build one with: ssvif engine build base")
+
+
+def _cells(entry: Entry) -> list[str]:
     about, key = entry.about, entry.key
+    low, high, workspace = key.get("smallest"), key.get("largest"), key.get("workspace_mib")
+    name = [entry.path.name]  # which says neither of these two
+    name += [f"{low} to {high}"] if low != high else []
+    name += [f"workspace {workspace} MiB"] if workspace else []
+    target = f"{key.get('gpu', '?')} ({key.get('compute_capability', '?')})"
+    size = f"{about.get('bytes', 0) / 2**20:.1f} MiB"
+    took = f"{about.get('seconds', '?')} s, {size}"
     return [
-        f"{key.get('gpu', '?')} ({key.get('compute_capability', '?')})",
-        str(key.get("tensorrt", "?")),
-        f"{about.get('built', '?')}, {about.get('seconds', '?')} s",
-        f"{about.get('bytes', 0) / 2**20:.1f}",
-        f"[red]{escape(entry.problem)}[/]" if entry.problem else "[green]whole[/]",
+        "\n".join(name),
+        f"{target}\nTensorRT {key.get('tensorrt', '?')}",
+        f"{str(about.get('built', '?'))[:10]}\n{took}",
     ]
+
+
+def _state(entry: Entry) -> str:
+    return f"[red]{escape(entry.problem)}[/]" if entry.problem else "[green]whole[/]"
 
 
 @app.command()
 def verify(cache: Cache = None) -> None:
-    """Check every engine's content, and whether it fits this GPU and TensorRT. Status 1 if not."""
+    """Check every engine: its content, its model, and whether it fits this GPU and TensorRT.
+
+    Status 1 if one cannot be used.
+    """
     store = EngineCache(cache)
-    version, gpu = api.load().__version__, find_gpu()
-    present = {
-        "tensorrt": version,
-        "gpu": gpu.name,
-        "compute_capability": gpu.compute_capability,
-    }
+    entries = store.entries()
+    if not entries:
+        _say_empty(store)
+        return
+    here: dict[bool, dict[str, str]] = {}
     bad = 0
-    for entry in store.entries():
-        unlike = [f"{k}: {entry.key.get(k)}, here {v}" for k, v in present.items()
-                  if entry.key.get(k) != v]  # fmt: skip
-        problem = entry.problem or "; ".join(unlike)
+    for entry in entries:
+        if entry.by_provider not in here:
+            here[entry.by_provider] = _present(entry.by_provider)
+        problem = entry.problem or "; ".join(_unlike(entry, here[entry.by_provider]))
         bad += bool(problem)
         typer.echo(f"{entry.path.name}: {problem or 'fits'}")
     if bad:
-        raise SsvifError(f"{bad} engines cannot be used: build them again, or ssvif engine clear.")
+        raise SsvifError(f"{_count(bad)} cannot be used: build again, or ssvif engine clear.")
+
+
+def _present(by_provider: bool) -> dict[str, str]:
+    """What of the keys this machine decides, as TensorRT or as ONNX Runtime sees it."""
+    if by_provider:
+        from ssvif_core.inference.onnxruntime_tensorrt import library_and_gpu
+
+        version, gpu = library_and_gpu()
+    else:
+        version, gpu = api.load().__version__, find_gpu()
+    return {"tensorrt": version, "gpu": gpu.name, "compute_capability": gpu.compute_capability}
+
+
+def _unlike(entry: Entry, present: dict[str, str]) -> list[str]:
+    """Why a whole engine will not be loaded."""
+    key = entry.key
+    unlike = [f"{k}: {key.get(k)}, here {v}" for k, v in present.items() if key.get(k) != v]
+    model = entry.about.get("model")
+    if model and not Path(model).is_file():
+        unlike.append(f"its model {model} is gone")
+    elif model and sha256_of(Path(model)) != key.get("model_sha256"):
+        unlike.append(f"its model {model} is another one now")
+    return unlike
 
 
 @app.command()
 def clear(
     cache: Cache = None,
-    damaged: Annotated[bool, typer.Option(help="Only those that cannot be used.")] = False,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Only those that are not whole.")
+    ] = False,
 ) -> None:
     """Delete engines; the next `build` makes them anew."""
     gone = EngineCache(cache).clear(damaged)
-    typer.echo(f"deleted {len(gone)} engines")
+    typer.echo(f"deleted {_count(len(gone))}")
+
+
+def _count(number: int) -> str:
+    return f"{number} {'engine' if number == 1 else 'engines'}"
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -209,10 +274,12 @@ def _range_end(text: str | None) -> tuple[int, int] | None:
     return height, width
 
 
-def _check_range(options: EngineOptions) -> None:
+def _check_range(options: EngineOptions, engine: str) -> None:
     usual = (options.height, options.width)
     low, high = options.smallest or usual, options.largest or usual
     if not all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True)):
         raise SsvifError("--size must lie between --smallest and --largest, in both directions.")
+    if engine != "tensorrt" and low != high:
+        raise SsvifError("A range of sizes is for the engine tensorrt: leave it out.")
     if options.dla_core >= 0 and low != high:
         raise SsvifError("The DLA runs one size alone: leave out --smallest and --largest.")

@@ -7,16 +7,28 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ssvif_core.deploy.engine_cache import EngineCache, EngineKey
+from ssvif_core.deploy.engine_cache import EngineCache
+from ssvif_core.deploy.engine_key import EngineKey
 from ssvif_core.deploy.tensorrt_build import Report, build_plan
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import Gpu
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import Model
 
-__all__ = ["build_arguments", "build_command", "cached_plan", "ensure_plan"]
+__all__ = [
+    "UnfitEngineError",
+    "build_arguments",
+    "build_command",
+    "cached_plan",
+    "ensure_plan",
+    "refuse",
+]
 
 logger = logging.getLogger("ssvif.engines")
+
+
+class UnfitEngineError(SsvifError):
+    """Engines of the model were built, and none may be used: for something else, or damaged."""
 
 
 def build_arguments(model: Model, options: EngineOptions, engine: str = "tensorrt") -> list[str]:
@@ -44,14 +56,24 @@ def cached_plan(trt: Any, model: Model, options: EngineOptions, gpu: Gpu) -> byt
     """The plan from the cache, for this size or a range around it, and never a build.
 
     Raises:
-        SsvifError: there is none that fits; says why, and the command that builds it.
+        SsvifError: there is none; says the command that builds it.
+        UnfitEngineError: there is one that does not fit; says why, and the command.
     """
     cache = EngineCache(options.cache)
-    key = EngineKey.of(model, options, trt.__version__, gpu)
-    plan, why = cache.find(cache.path_of(model, options), key, or_wider=True)
+    key, path = EngineKey.of(model, options, trt.__version__, gpu), cache.path_of(model, options)
+    plan, why = cache.find(path, key, or_wider=True)
     if plan is None:
-        raise SsvifError(f"{why}. Build it with: {build_command(model, options)}")
+        raise refuse(path, model, options, why)
     return plan
+
+
+def refuse(
+    path: Path, model: Model, options: EngineOptions, why: str, engine: str = "tensorrt"
+) -> SsvifError:
+    """The error for an engine that may not be loaded: why, and the command that builds it."""
+    built = EngineCache(options.cache).alike(path, model.precision)
+    kind = UnfitEngineError if built else SsvifError
+    return kind(f"{why}. Build it with: {build_command(model, options, engine)}")
 
 
 def ensure_plan(
@@ -104,6 +126,6 @@ def _find_or_build(
     if plan is None:
         logger.info("building: %s", why)
     built = build_plan(trt, model, options, cache.load_timing(key), report)
-    cache.store(path, key, built.plan, built.seconds)
+    cache.store(path, key, built.plan, built.seconds, model.path)
     cache.store_timing(key, built.timing_cache)
     return path, built.plan, True

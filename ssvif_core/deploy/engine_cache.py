@@ -5,103 +5,49 @@ each lies a JSON file that says which, with the sha256 of the engine; what does 
 again, and what was damaged, or comes from elsewhere, is never handed to TensorRT, which would run
 it: an engine is code.
 
-    base-3f2a91.fp16.640x480.engine          the plan
-    base-3f2a91.fp16.640x480.engine.json     what it was built from, when, how long it took
-    tensorrt-10.3.0-Orin-8.7.timing          timings of kernels, which make the next build shorter
+    base-3f2a91.fp16.640x480.engine            the plan
+    base-3f2a91.fp16.640x480.engine.json       what it was built from, when, how long it took
+    base-3f2a91.fp16.640x480.onnxruntime/      what ONNX Runtime's TensorRT provider built: plans
+    base-3f2a91.fp16.640x480.onnxruntime.json  (*.engine) that it names, and loads, by itself
+    tensorrt-10.3.0-Orin-8.7.timing            timings of kernels, which make the next build shorter
 
-A file's name says what it is for (model, its path, precision, size), not what it fits, so that an
-update of TensorRT replaces an engine instead of leaving the old one behind.
+A name says what it is for (model, its path, precision, size), not what it fits, so that an update
+of TensorRT replaces an engine instead of leaving the old one behind.
 """
 
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
-import stat
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
+from ssvif_core.deploy.engine_entry import (
+    FORMAT,
+    PROVIDER_SUFFIX,
+    SUFFIX,
+    Entry,
+    digest_of,
+    lock_of,
+    look_at,
+    others_may_write,
+    plans_of,
+    sidecar_of,
+    unreadable,
+)
+from ssvif_core.deploy.engine_key import EngineKey, differences, size_text
 from ssvif_core.errors import SsvifError
-from ssvif_core.inference.cuda import Gpu
 from ssvif_core.inference.options import EngineOptions
-from ssvif_core.models import Model, sha256_of
+from ssvif_core.models import Model
 
-__all__ = ["EngineCache", "EngineKey", "Entry", "default_folder", "differences", "others_may_write"]
-
-FORMAT = 1
-SUFFIX = ".engine"
-
-
-@dataclass(frozen=True)
-class EngineKey:
-    """Everything that an engine depends on. Sizes are WIDTHxHEIGHT."""
-
-    model_sha256: str
-    precision: str
-    tensorrt: str
-    gpu: str
-    compute_capability: str
-    size: str
-    smallest: str
-    largest: str
-    dla_core: int
-    workspace_mib: int
-
-    @classmethod
-    def of(cls, model: Model, options: EngineOptions, tensorrt: str, gpu: Gpu) -> EngineKey:
-        """The key of what `options` ask for, with this version of TensorRT on this GPU."""
-        usual = (options.height, options.width)
-        return cls(
-            model_sha256=model.card.sha256,
-            precision=model.precision,
-            tensorrt=tensorrt,
-            gpu=gpu.name,
-            compute_capability=gpu.compute_capability,
-            size=_size(usual),
-            smallest=_size(options.smallest or usual),
-            largest=_size(options.largest or usual),
-            dla_core=options.dla_core,
-            workspace_mib=options.workspace_mib,
-        )
-
-
-def _size(rows_columns: tuple[int, int]) -> str:
-    return f"{rows_columns[1]}x{rows_columns[0]}"
-
-
-def differences(cached: dict[str, Any], wanted: EngineKey, or_wider: bool = False) -> list[str]:
-    """What is not the same, cached and wanted side by side; empty: the engine fits.
-
-    `or_wider`: for a single size, an engine for a range around it will do.
-    """
-    single = wanted.smallest == wanted.size == wanted.largest
-    ignored = ("smallest", "largest") if or_wider and single and _spans(cached, wanted) else ()
-    return [
-        f"{name}: cached {_short(cached.get(name))}, wanted {_short(value)}"
-        for name, value in asdict(wanted).items()
-        if cached.get(name) != value and name not in ignored
-    ]
-
-
-def _spans(cached: dict[str, Any], wanted: EngineKey) -> bool:
-    """Whether the cached range holds the wanted size, in both directions."""
-    texts = cached.get("smallest"), wanted.size, cached.get("largest")
-    try:
-        low, size, high = ([int(part) for part in str(text).split("x")] for text in texts)
-    except ValueError:
-        return False
-    return all(a <= b <= c for a, b, c in zip(low, size, high, strict=False))
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return f"{text[:12]}..." if len(text) == 64 else text
+__all__ = ["EngineCache", "default_folder"]
 
 
 def default_folder() -> Path:
@@ -112,44 +58,26 @@ def default_folder() -> Path:
     return Path(cache) / "ssvif" / "engines"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One engine file.
-
-    Attributes:
-        path: of the plan.
-        about: content of the JSON file beside it; empty where there is none.
-        problem: why it cannot be used, whatever is wanted; empty if it is whole.
-    """
-
-    path: Path
-    about: dict[str, Any]
-    problem: str
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """What it was built from."""
-        return dict(self.about.get("key", {}))
-
-
 class EngineCache:
     """A folder of engines.
 
     Args:
-        folder: made when something is stored; None: `default_folder()`.
+        folder: made when something is stored; `~` is the user's; None: `default_folder()`.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or default_folder()
+        self.folder = (folder or default_folder()).expanduser()
 
-    def path_of(self, model: Model, options: EngineOptions) -> Path:
-        """Where the engine for these options lies, or would."""
-        where = hashlib.sha256(str(model.path.resolve()).encode()).hexdigest()[:6]
+    def path_of(self, model: Model, options: EngineOptions, suffix: str = SUFFIX) -> Path:
+        """Where the engine for these options lies, or would; `PROVIDER_SUFFIX` for a folder."""
+        path = model.path.resolve()  # of all precisions alike
+        place = path.with_name(path.stem.removesuffix(f".{model.precision}"))
+        where = hashlib.sha256(str(place).encode()).hexdigest()[:6]
         parts = [f"{model.card.name}-{where}", model.precision]
-        parts.append(_size((options.height, options.width)))
+        parts.append(size_text((options.height, options.width)))
         if options.dla_core >= 0:
             parts.append(f"dla{options.dla_core}")
-        return self.folder / (".".join(parts) + SUFFIX)
+        return self.folder / (".".join(parts) + suffix)
 
     def timing_path(self, key: EngineKey) -> Path:
         """Where the timings of kernels for this GPU and version lie."""
@@ -158,65 +86,85 @@ class EngineCache:
         return self.folder / f"{name}.timing"
 
     def entries(self) -> list[Entry]:
-        """All engines, each looked at."""
-        return [self.look(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))]
+        """All engines, each looked at; also those of which the description alone is left."""
+        found = set()
+        for suffix in (SUFFIX, PROVIDER_SUFFIX):
+            found |= {*self.folder.glob(f"*{suffix}")}
+            found |= {path.with_suffix("") for path in self.folder.glob(f"*{suffix}.json")}
+        return [look_at(path) for path in sorted(found)]
 
-    def look(self, path: Path) -> Entry:
-        """Read what is known of an engine, and check that the file is the one that was written."""
-        about: dict[str, Any] = {}
+    def alike(self, path: Path, precision: str) -> list[str]:
+        """Names of all engines of this kind for the same model, in any precision and size.
+
+        Args:
+            path: of `path_of`.
+            precision: of its model.
+        """
+        model = glob.escape(path.name.partition(f".{precision}.")[0])
+        return sorted(found.name for found in self.folder.glob(f"{model}.*{path.suffix}"))
+
+    def misfit(self, path: Path, key: EngineKey, or_wider: bool = False) -> str:
+        """Why the engine in `path` may not be loaded for `key`, in one sentence; "" if it may.
+
+        Args:
+            path: of `path_of`; a plan or the provider's folder.
+            key: what is wanted.
+            or_wider: as in `differences`.
+        """
         try:
-            about = json.loads(_sidecar(path).read_text(encoding="utf-8"))
-            wanted = about["sha256"] if about["format"] == FORMAT and dict(about["key"]) else ""
-            if not path.is_file():
-                return Entry(path, about, "the file is missing")
-            if others_may_write(path):
-                return Entry(path, about, "others may write to it, and an engine is code")
-            if sha256_of(path) != wanted:
-                return Entry(
-                    path, about, "its content is not what was written: damaged or replaced"
-                )
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return Entry(path, {}, "nothing says what it was built from")
+            if not path.exists() and not sidecar_of(path).exists():
+                others = ", ".join(self.alike(path, key.precision))
+                there = f"; there is {others}" if others else ""
+                return f"no engine was built yet ({path}{there})"
         except OSError as error:
-            return Entry(path, about, _unreadable(error))
-        return Entry(path, about, "")
+            return f"{path} cannot be used: {unreadable(error)}"
+        entry = look_at(path)
+        if entry.problem:
+            return f"{path} cannot be used: {entry.problem}"
+        unlike = differences(entry.key, key, or_wider)
+        return f"{path} was built for something else: {'; '.join(unlike)}" if unlike else ""
 
     def find(self, path: Path, key: EngineKey, or_wider: bool = False) -> tuple[bytes | None, str]:
-        """The plan in `path` if it fits `key`; `or_wider` as in `differences`.
+        """The plan in `path` if it fits `key`; arguments as of `misfit`.
 
         Returns:
             The plan or None, and, where it is None, why in one sentence.
         """
-        try:
-            if not path.exists() and not _sidecar(path).exists():
-                return None, f"no engine was built yet ({path})"
-        except OSError as error:
-            return None, f"{path} cannot be used: {_unreadable(error)}"
-        entry = self.look(path)
-        if entry.problem:
-            return None, f"{path} cannot be used: {entry.problem}"
-        unlike = differences(entry.key, key, or_wider)
-        if unlike:
-            return None, f"{path} was built for something else: {'; '.join(unlike)}"
-        return path.read_bytes(), ""
+        why = self.misfit(path, key, or_wider)
+        return (None, why) if why else (path.read_bytes(), "")
 
-    def store(self, path: Path, key: EngineKey, plan: bytes, seconds: float) -> Entry:
+    def store(
+        self, path: Path, key: EngineKey, plan: bytes, seconds: float, model: Path | None = None
+    ) -> None:
         """Write an engine, whole or not at all: the plan first, then what says that it is there.
+
+        Args:
+            path: of `path_of`.
+            key: what it was built for.
+            plan: the serialized engine.
+            seconds: that the build took.
+            model: file that it was built from, so that `ssvif engine verify` sees it change.
 
         Raises:
             SsvifError: the folder cannot be written to.
         """
+        self._write(path, plan)
+        self.describe(path, key, seconds, model)
+
+    def describe(
+        self, path: Path, key: EngineKey, seconds: float, model: Path | None = None
+    ) -> None:
+        """Write down what was built in `path`, as it lies there now; arguments as of `store`."""
         about = {
             "format": FORMAT,
             "key": asdict(key),
-            "sha256": hashlib.sha256(plan).hexdigest(),
-            "bytes": len(plan),
+            "model": str(model.resolve()) if model else "",
+            "sha256": digest_of(path),
+            "bytes": sum(plan.stat().st_size for plan in plans_of(path)),
             "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
         }
-        self._write(path, plan)
-        self._write(_sidecar(path), (json.dumps(about, indent=2) + "\n").encode())
-        return Entry(path, about, "")
+        self._write(sidecar_of(path), (json.dumps(about, indent=2) + "\n").encode())
 
     def load_timing(self, key: EngineKey) -> bytes:
         """Timings of earlier builds, or nothing."""
@@ -231,7 +179,7 @@ class EngineCache:
     def _write(self, path: Path, content: bytes) -> None:
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
-            self._make_folder()
+            self.make_folder()
             partial.touch(mode=0o600)
             with open(partial, "wb") as file:
                 file.write(content)
@@ -243,8 +191,17 @@ class EngineCache:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _make_folder(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def make_folder(self, path: Path | None = None) -> None:
+        """Make the folder of engines, and in it `path`, for this user alone.
+
+        Raises:
+            SsvifError: it cannot be made.
+        """
+        try:
+            for folder in (self.folder, *([path] if path else [])):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
 
     @contextmanager
     def lock(self, path: Path, wait: bool = True) -> Iterator[bool]:
@@ -255,9 +212,9 @@ class EngineCache:
         Raises:
             SsvifError: the folder cannot be written to.
         """
+        self.make_folder()
         try:
-            self._make_folder()
-            file = open(path.with_name(path.name + ".lock"), "w")  # noqa: SIM115 - closed below
+            file = open(lock_of(path), "w")  # noqa: SIM115 - closed below
         except OSError as error:
             raise _unwritable(path, error) from error
         with file:
@@ -268,24 +225,26 @@ class EngineCache:
                 return
             yield True  # closing the file lets go of the lock
 
+    def remove(self, path: Path) -> None:
+        """Delete an engine; its description goes first, so that a rest of it is never loaded."""
+        sidecar_of(path).unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
     def clear(self, damaged_only: bool = False) -> list[Path]:
         """Delete engines, with all that belongs to them; returns what was deleted."""
         gone = [e.path for e in self.entries() if e.problem or not damaged_only]
         for path in gone:
-            for file in (path, _sidecar(path), path.with_name(path.name + ".lock")):
-                file.unlink(missing_ok=True)
-        if not damaged_only:
-            for timing in self.folder.glob("*.timing"):
-                timing.unlink(missing_ok=True)
+            self.remove(path)
+            lock_of(path).unlink(missing_ok=True)
+        if not damaged_only:  # timings, and what builds left that were killed
+            for kind in (SUFFIX, PROVIDER_SUFFIX, ".timing"):
+                for pattern in (f"*{kind}.lock", f"*{kind}*.partial", f"*{kind}"):
+                    for path in self.folder.glob(pattern):
+                        path.unlink(missing_ok=True)
         return gone
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name + ".json")
-
-
-def _unreadable(error: OSError) -> str:
-    return f"it cannot be read ({error.strerror}); engines are for the user who built them"
 
 
 def _unwritable(path: Path, error: OSError) -> SsvifError:
@@ -293,9 +252,3 @@ def _unwritable(path: Path, error: OSError) -> SsvifError:
         f"Cannot write {path} ({error.strerror}): free some space, or name another folder with "
         "SSVIF_ENGINES."
     )
-
-
-def others_may_write(path: Path) -> bool:
-    """Whether a file or folder is another user's (other than root's), or may be written by all."""
-    status = path.stat()
-    return status.st_uid not in (os.getuid(), 0) or bool(status.st_mode & stat.S_IWOTH)

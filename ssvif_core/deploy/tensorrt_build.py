@@ -81,7 +81,9 @@ def build_plan(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         reason = log.errors[-1] if log.errors else "it was ended before it was done"
-        raise SsvifError(f"TensorRT could not build {model.path.name}: {reason}. {_advice(log)}")
+        raise SsvifError(
+            f"TensorRT could not build {model.path.name}: {reason}. {_advice(log, options)}"
+        )
     if log.out_of_memory:
         logger.warning(
             "%d kernels were not tried because they need more memory than there is: close other "
@@ -91,12 +93,15 @@ def build_plan(
     return Built(bytes(plan), _timing(config), time.monotonic() - start, log.out_of_memory)
 
 
-def _advice(log: Any) -> str:
-    if log.out_of_memory or any("memory" in text.lower() for text in log.errors):
-        return (
-            "It ran out of memory: close other programs, set --workspace (MiB) lower, or build "
-            "with more swap."
-        )
+def _advice(log: Any, options: EngineOptions) -> str:
+    said = " ".join(log.errors).lower()
+    if log.out_of_memory or "memory" in said or "workspace" in said:
+        if options.workspace_mib:  # TensorRT says the same of its limit and of the machine's
+            return (
+                f"--workspace {options.workspace_mib} (MiB) is too little for it, or the machine "
+                "has less: give more, or 0 for no limit; close other programs, or add swap."
+            )
+        return "It ran out of memory: close other programs, set --workspace (MiB), or add swap."
     return "Run it again with -v to see all that TensorRT says."
 
 

@@ -45,16 +45,27 @@ def baseline_method(name: str) -> Method:
 def model_method(model: Model, engine: str = "auto", threads: int = 1) -> Method:
     """A model as it runs on a robot: through `Pipeline`, thermal as it is in the files.
 
-    The method belongs to one thread. Raises SsvifError where no engine can run the model.
+    Each size of frames has an engine that is made for it, which one of TensorRT must be. The method
+    belongs to one thread, and raises SsvifError where no engine can run the model at a size.
     """
-    pipeline = Pipeline(
-        create_engine(model, engine, EngineOptions(threads))[0],
-        ThermalGain(mode="none"),
-        cleaning=ThermalCleaning("none"),  # frames of a set are not one camera's stream
-    )
+    pipelines: dict[tuple[int, int], Pipeline] = {}
+
+    def pipeline_for(height: int, width: int) -> Pipeline:
+        for other in pipelines.values():  # a set with many sizes must not keep as many engines
+            other.close()
+        pipelines.clear()
+        options = EngineOptions(threads, height=height, width=width)
+        return Pipeline(
+            create_engine(model, engine, options)[0],
+            ThermalGain(mode="none"),
+            cleaning=ThermalCleaning("none"),  # frames of a set are not one camera's stream
+        )
 
     def fuse(visible: np.ndarray, thermal: np.ndarray) -> Fused:
-        result = pipeline.process(visible, thermal)
+        height, width = visible.shape[:2]
+        if (height, width) not in pipelines:
+            pipelines[height, width] = pipeline_for(height, width)
+        result = pipelines[height, width].process(visible, thermal)
         return Fused(result.fused.copy(), result.labels.copy())
 
     return fuse

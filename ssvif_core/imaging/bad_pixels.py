@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.scene_limits import middle
 
 __all__ = ["BadPixels", "fill_not_finite"]
 
@@ -109,6 +110,8 @@ class BadPixels:
             return
         suspects = _suspects(thermal[begin:end])[first - begin : last - begin]
         scores, bad = self._scores[first:last], self._bad[first:last]
+        if not scores.any() and not suspects.any():  # as in most frames: nothing to keep
+            return
         np.clip(scores + (2 * suspects.astype(np.int8) - 1), 0, 2 * LOOKS_NEEDED, out=scores)
         now = (scores >= LOOKS_NEEDED) | (bad & (scores > 0))
         if not np.array_equal(now, bad):
@@ -120,7 +123,7 @@ class BadPixels:
 def _suspects(thermal: np.ndarray) -> np.ndarray:
     """(H, W) bool: single pixels that no lens could have drawn, in this frame alone."""
     apart = cv2.absdiff(thermal, cv2.medianBlur(thermal, 3))
-    noise = 1.4826 * float(np.median(apart[::2, ::4]))
+    noise = 1.4826 * middle(apart[::2, ::4])
     far = apart > max(NOISE_FACTOR * noise, LEAST_DEVIATION[thermal.dtype])
     suspects = np.zeros(thermal.shape, bool)
     if not 0 < np.count_nonzero(far) <= MOST_FAR * thermal.size:

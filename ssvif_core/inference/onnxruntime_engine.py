@@ -14,6 +14,7 @@ import onnxruntime
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.onnxruntime_providers import PROVIDERS, providers
 from ssvif_core.inference.options import EngineOptions
+from ssvif_core.memory import give_back_freed
 from ssvif_core.models import Model
 
 __all__ = ["OnnxRuntimeEngine"]
@@ -91,6 +92,7 @@ class OnnxRuntimeEngine:
         self._binding = self._session.io_binding()
         for name, buffer in (("fused", self._fused), ("labels", self._labels)):
             self._binding.bind_output(name, "cpu", 0, np.uint8, buffer.shape, buffer.ctypes.data)
+        give_back_freed()  # the session before, and what reading and optimising the model took
         self._size = (height, width)
 
     def infer(self, visible: np.ndarray, thermal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

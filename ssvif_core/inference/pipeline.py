@@ -20,6 +20,7 @@ from ssvif_core.imaging.thermal_cleaning import ThermalCleaning
 from ssvif_core.imaging.thermal_gain import THERMAL_DTYPES, ThermalGain
 from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.one_camera import StandIn
+from ssvif_core.memory import give_back_freed
 
 __all__ = ["Followed", "FusionResult", "Pipeline", "StageTimes"]
 
@@ -210,6 +211,7 @@ class Pipeline:
             engine, self._next = self._next, None
         if engine is not None:
             self.engine.close()
+            give_back_freed()
             self.engine = engine
 
     def release(self) -> None:
@@ -223,6 +225,7 @@ class Pipeline:
         for engine in engines:
             if engine is not None:
                 engine.close()
+        give_back_freed()
 
     def resume(self, engine: Engine) -> None:
         """Go on after `release`, with this engine."""

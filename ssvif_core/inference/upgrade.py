@@ -80,6 +80,7 @@ class EngineUpgrade:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
+                start_new_session=True,  # a Ctrl-C is for the node, which then stops the build
             )
         _, errors = self._process.communicate()
         if self._process.returncode:

@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 __all__ = ["Crew", "Leg", "Relay", "cores"]
 
 T = TypeVar("T")
-#: Pieces of work for each thread that may be under way: one that runs, and one that waits.
-DEPTH = 2
+#: Pieces of work that may wait while every thread is at one: they hold their images.
+WAITING = 1
 
 
 def cores() -> int:
@@ -37,7 +37,7 @@ class Crew:
 
     def __init__(self, threads: int, *, beside: bool | None = None) -> None:
         beside = threads > 1 if beside is None else beside
-        self._most = threads * DEPTH if beside else 1
+        self._most = threads + WAITING if beside else 1
         self._pool = ThreadPoolExecutor(threads, "replay") if beside else None
         self._going: deque[Future[Any]] = deque()
 

@@ -37,7 +37,6 @@ class Lanes:
         self, parts: Parts, settings: NodeSettings, workers: int, size: tuple[int, int]
     ) -> None:
         self._own = parts.pipeline
-        self._keep = workers > 1
         self._passthrough = settings.on_missing == "passthrough"
         self._made: list[Pipeline] = []
         self._free: SimpleQueue[Pipeline] = SimpleQueue()
@@ -57,7 +56,7 @@ class Lanes:
         return self._own.follow(visible, thermal, stamp_s)
 
     def fuse(self, followed: Followed, *, timed: bool) -> FusionResult:
-        """See `Pipeline.fuse`: in any thread. With several workers, what is given is the caller's.
+        """See `Pipeline.fuse`: in any thread. What is given is the caller's.
 
         Args:
             followed: of `follow`.
@@ -78,8 +77,7 @@ class Lanes:
 
     def _fused(self, pipeline: Pipeline, followed: Followed) -> FusionResult:
         result = pipeline.fuse(followed, passthrough=self._passthrough)
-        if not self._keep:
-            return result
-        return FusionResult(
-            result.fused.copy(), result.labels.copy(), result.thermal.copy(), result.times
-        )
+        # The engine and the registration overwrite theirs; what was not warped is nobody's buffer.
+        kept = result.thermal is followed.thermal
+        thermal = result.thermal if kept else result.thermal.copy()
+        return FusionResult(result.fused.copy(), result.labels.copy(), thermal, result.times)

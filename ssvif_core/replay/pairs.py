@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from ssvif_core.pairing_base import Pair, Pairing
-from ssvif_core.presence import CAMERAS, Presence, fingerprint
+from ssvif_core.presence import CAMERAS, Presence
 from ssvif_core.replay.recording import Arrival, Recording
 
 __all__ = ["STAMPS", "DecidedPair", "ModeSpan", "NodePairing", "Stamps"]
@@ -108,9 +108,7 @@ class NodePairing:
     def _take(self, arrival: Arrival) -> Iterator[DecidedPair]:
         now_ns = arrival.received_ns
         stamp_ns = arrival.header_ns if self._stamps == "header" else now_ns
-        assert arrival.image is not None
-        picture = fingerprint(arrival.image.data)
-        self._presence.seen(arrival.role, stamp_ns, now_ns, picture)
+        self._presence.seen(arrival.role, stamp_ns, now_ns, arrival.picture)
         visible = arrival.role == "visible"
         add = self.pairing.add_visible if visible else self.pairing.add_thermal
         return self._go_on(lambda: add(stamp_ns, arrival, now_ns), now_ns)

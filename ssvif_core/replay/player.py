@@ -1,17 +1,17 @@
 """The loop of a replay: messages -> pairs -> workers -> figures and outputs, in order.
 
-    this thread: read, pair, hand out  ->  workers (work.py)  ->  this thread: count, row  ->  sinks
+    this thread: read, pair, hand on  ->  workers (work.py)  ->  this thread: count, row  ->  sinks
 
-Pairs are handed out and taken back in their order. What is under way is bounded (`Crew`); pairs
-wait for their true labels, and rows for their fate at real time, for a few pairs only. So memory
-does not grow with the recording but for the figures of the table.
+Pairs are handed on in batches, and taken back in their order. What is under way is bounded
+(`Crew`); pairs wait for their true labels, and rows for their fate at real time, for a few pairs
+only. So memory does not grow with the recording but for the figures of the table.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from ssvif_core.replay.rows import Costs, Rows
 from ssvif_core.replay.sinks import Sinks
 from ssvif_core.replay.stability import Look
 from ssvif_core.replay.truth import FolderLabels, LabelSource, NoLabels, TopicLabels
-from ssvif_core.replay.work import Done, Job, Work
+from ssvif_core.replay.work import Batch, Done, Job, Work
 
 if TYPE_CHECKING:
     from ssvif_core.replay.run import Replayed, ReplayOptions
@@ -39,9 +39,12 @@ __all__ = ["Player", "Progress"]
 
 #: How long, in receipt, a pair waits for its labels.
 LABEL_WAIT_NS = 1_000_000_000
-#: With several workers, the first pairs are timed, alone, so that short recordings have some; then
-#: one in this many for each worker, which costs the same part of the time on any number of cores.
-TIMED_FIRST, TIMED_EVERY = 10, 30
+#: Pairs that are worked on together, see work.py; more would gain little, and hold more memory.
+BATCH = 5
+#: With several workers, so many pairs are timed, alone; then each worker does so many batches, all
+#: at once; and again. So short recordings have some, and timing costs the same part of the time on
+#: any number of cores. With one worker, all are timed, by as many at a time.
+TIMED, UNTIMED_BATCHES = 10, 48
 
 Progress = Callable[[float, float | None, str], None]
 
@@ -65,7 +68,7 @@ class Player:
     ) -> None:  # fmt: skip
         options, parts = played.options, played.parts
         self._played, self._recording, self._options = played, recording, options
-        self._every = 1 if workers == 1 else TIMED_EVERY * workers
+        self._timed_every = TIMED + UNTIMED_BATCHES * BATCH * workers if workers > 1 else 1
         self._truth = _truth(recording, options)
         self._pairing = NodePairing(parts.pairing, parts.presence, options.stamps)
         played.modes = self._pairing.modes
@@ -82,6 +85,7 @@ class Player:
             played.table, played.timeline, recording.start_ns, offset_ns, self._sinks.figures
         )
         self._crew = stack.enter_context(Crew(workers))
+        self._gathered: list[Job] = []
         self._work = Work(recording, lanes, played.measures)
         self._turns: Relay[None] = Relay(None)
         self._looks: Relay[Look | None] = Relay(None)
@@ -122,6 +126,7 @@ class Player:
 
     def finish(self) -> None:
         """End what was begun, and settle what waits."""
+        self._hand_on()
         self._end_all()
         self._rows.flush()
         self._sinks.seconds(self._played.timeline.last + 1, vars(self._played.parts.pairing.counts))
@@ -135,7 +140,7 @@ class Player:
             self._played.timeline.count("bad", arrival.received_ns)
         elif arrival.role in ("visible", "thermal"):
             watch = self._played.streams[arrival.role]
-            watch.see(arrival.received_ns, arrival.header_ns, arrival.recorded.raw)
+            watch.see(arrival.received_ns, arrival.header_ns, arrival.picture)
             self._played.timeline.count(arrival.role, arrival.received_ns)
         elif arrival.role == "labels":
             self._truth.see(arrival)
@@ -150,44 +155,47 @@ class Player:
         return late or pair.visible is None or not self._truth.pending(pair.visible.header_ns)
 
     def _begin(self, pair: DecidedPair) -> None:
-        """Hand a pair to the workers; first take back what there is no more room for."""
+        """Make a job of a pair, and hand on those that make a batch."""
         row = self._rows.make(pair)
-        if row["index"] < self._earlier.pairs:
-            self._begin_known(pair, row)
-            return
-        timed = (
-            row["index"] < TIMED_FIRST
-            or row["index"] % self._every == 0
-            or pair.cameras not in self._timed
-        )
-        while len(self._crew) if timed else self._crew.full:
-            self._end(self._crew.take())
-        if timed:
-            self._sinks.wait()
-        job = self._job(pair, row, timed=timed)
-        self._crew.give(self._work.do, job)
-        if timed:
-            job.over.wait()
-            if not job.failed:
-                self._timed.add(pair.cameras)
+        known = row["index"] < self._earlier.pairs
+        job = self._known_job(pair, row) if known else self._job(pair, row, self._is_timed(row))
+        if self._gathered and _alone(self._gathered[0]) != _alone(job):
+            self._hand_on()
+        self._gathered.append(job)
+        if len(self._gathered) == (TIMED if _alone(job) else BATCH):
+            self._hand_on()
 
-    def _begin_known(self, pair: DecidedPair, row: dict[str, Any]) -> None:
-        """The same of a pair that an earlier run has done."""
+    def _is_timed(self, row: Mapping[str, Any]) -> bool:
+        return row["index"] % self._timed_every < TIMED or row["cameras"] not in self._timed
+
+    def _hand_on(self) -> None:
+        """Give the workers a batch; first take back what there is no more room for."""
+        jobs, self._gathered = self._gathered, []
+        if not jobs:
+            return
+        batch = Batch(jobs, _alone(jobs[0]))
+        if batch.alone:
+            self._end_all()
+            self._sinks.wait()
+        while self._crew.full:
+            self._end_batch()
+        self._crew.give(self._work.do, batch)
+        if batch.alone:
+            self._end_all()
+
+    def _known_job(self, pair: DecidedPair, row: dict[str, Any]) -> Job:
+        """Of a pair that an earlier run has done."""
         known = next(self._known)
         if (known.stamp_ns, known.header_ns) != (row["_stamp_ns"], row["_header_ns"]):
             raise SsvifError(
                 f"Pair {known.index} of {self._recording.path} is not that of the run that was "
                 "stopped: replay without --resume."
             )
-        while self._crew.full:
-            self._end(self._crew.take())
-        job = self._job(pair, row, timed=known.timed)
+        job = self._job(pair, row, known.timed)
         job.known, job.look_again = known, known.index == self._earlier.look
-        self._crew.give(self._work.do, job)
-        if known.timed and known.fused:
-            self._timed.add(pair.cameras)
+        return job
 
-    def _job(self, pair: DecidedPair, row: dict[str, Any], *, timed: bool) -> Job:
+    def _job(self, pair: DecidedPair, row: dict[str, Any], timed: bool) -> Job:
         both = pair.cameras == "both"
         newest_ns = pair.thermal_ns if pair.thermal_ns is not None else pair.visible_ns
         assert newest_ns is not None
@@ -205,7 +213,11 @@ class Player:
 
     def _end_all(self) -> None:
         while len(self._crew):
-            self._end(self._crew.take())
+            self._end_batch()
+
+    def _end_batch(self) -> None:
+        for done in self._crew.take():
+            self._end(done)
 
     def _end(self, done: Done) -> None:
         """What has to be in order: counts, the row, outputs, the journal."""
@@ -216,6 +228,8 @@ class Player:
         if job.timed:
             row.update(done.stages_ms)
             self._costs.timed(pair.cameras, done.stages_ms, failed=bool(done.error))
+            if not done.error:
+                self._timed.add(pair.cameras)
         cost_ns = self._costs.of_ns(pair.cameras, failed=bool(done.error))
         jpeg = b""
         if done.error or done.shape is None:
@@ -269,6 +283,11 @@ class Player:
             done.error, done.sizes, done.shape, done.measured, done.truth_error, jpeg,
             self.seconds_taken,
         )  # fmt: skip
+
+
+def _alone(job: Job) -> bool:
+    """Whether nothing may run beside it."""
+    return job.timed and job.known is None
 
 
 def _truth(recording: Recording, options: ReplayOptions) -> LabelSource:

@@ -23,6 +23,7 @@ from ssvif_core.imaging.camera_model import CAMERAS
 from ssvif_core.imaging.encodings import EncodingError, thermal_of, visible_of
 from ssvif_core.imaging.poses import Pose
 from ssvif_core.imaging.validity import check_image
+from ssvif_core.presence import fingerprint
 from ssvif_core.replay.transforms import recorded_pose
 
 __all__ = ["Arrival", "Recording", "Slice", "TopicChoice", "recordings_in"]
@@ -55,8 +56,8 @@ class Slice:
 class Arrival(NamedTuple):
     """One message when it came; times in nanoseconds.
 
-    `image` has the fields of an image, undecoded, and is None for other messages. `refused` says
-    why the node would not take an image of a camera, and is empty where it would.
+    `image` has the fields of an image, undecoded, and is None for other messages. Of a camera's,
+    `picture` is the `fingerprint`, and `refused` says why the node would not take it, if so.
     """
 
     role: Role
@@ -65,6 +66,7 @@ class Arrival(NamedTuple):
     header_ns: int
     image: RecordedImage | RecordedCompressed | None = None
     refused: str = ""
+    picture: bytes = b""
 
 
 class Recording:
@@ -151,12 +153,14 @@ class Recording:
         if recorded.kind not in (RAW, COMPRESSED):
             return Arrival(role, recorded, received_ns, self._bag.stamp_ns(recorded))
         image, refused = self._bag.image(recorded), ""
-        if role in CAMERAS:
-            try:
-                check_image(image, role)
-            except EncodingError as error:
-                refused = f"bad {role} frame: {error}"
-        return Arrival(role, recorded, received_ns, image.stamp_ns, image, refused)
+        if role not in CAMERAS:
+            return Arrival(role, recorded, received_ns, image.stamp_ns, image)
+        try:
+            check_image(image, role)
+        except EncodingError as error:
+            refused = f"bad {role} frame: {error}"
+        picture = fingerprint(image.data)
+        return Arrival(role, recorded, received_ns, image.stamp_ns, image, refused, picture)
 
     def pixels(self, arrival: Arrival) -> np.ndarray:
         """Decode an image: RGB of the visible camera, counts of the others.

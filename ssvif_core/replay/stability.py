@@ -20,6 +20,7 @@ import numpy as np
 
 from ssvif_core.imaging.bad_pixels import fill_not_finite
 from ssvif_core.imaging.registration import Alignment, Registration
+from ssvif_core.imaging.scene_limits import in_order, quantiles
 
 __all__ = ["STABILITY", "Look", "Stability", "warped"]
 
@@ -28,7 +29,7 @@ __all__ = ["STABILITY", "Look", "Stability", "warped"]
 STABILITY = ("static", "flicker_fused", "flicker_visible", "flicker_thermal", "flicker_labels")
 
 #: On images of half the size.
-WINDOW, NEAR = 3, 3
+WINDOW, NEAR = 3, np.ones((3, 3), np.uint8)
 CHANGE_LEVELS = 3.0
 #: Fewer static pixels than this say nothing (a moving camera).
 LEAST_STATIC = 0.01
@@ -42,8 +43,13 @@ Warp = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 
 def resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A mask on another grid of (height, width), by nearest neighbours."""
-    if mask.shape == size:
+    height, width = mask.shape
+    if size == (height, width):
         return mask
+    if size == (2 * height, 2 * width):  # each pixel four times, in a tenth of cv2's time
+        twice = np.empty((height, 2, width), np.uint16)
+        np.multiply(mask[:, None], np.uint16(257), out=twice, dtype=np.uint16)
+        return twice.view(np.uint8).reshape(size)
     return cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
@@ -111,18 +117,18 @@ class Stability:
             stamp_s: of the pair.
             visible: (H, W, 3) uint8 RGB.
             counts: (h, w) uint8, uint16 or float32, thermal as it came.
-            thermal: (H, W) uint8, as the engine saw it.
+            thermal: (H, W) uint8, as the engine saw it; kept, not copied.
             fused: (H, W, 3) uint8 RGB.
-            labels: (H, W) uint8.
+            labels: (H, W) uint8; kept, not copied.
         """
         luma = cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
         if counts.dtype == np.float32:
             counts = fill_not_finite(counts)
-        low, high = np.percentile(counts[::16, ::16], (1, 99.5))
+        low, high = quantiles(in_order(counts[::16, ::16]), (1, 99.5))
         spread = max(float(high - low), LEAST_SPREAD[counts.dtype])
         return Look(
-            stamp_s, luma, _mean(luma), _mean(counts), counts.shape, spread, thermal.copy(),
-            cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY), labels.copy(),
+            stamp_s, luma, _mean(luma), _mean(counts), counts.shape, spread, thermal,
+            cv2.cvtColor(fused, cv2.COLOR_RGB2GRAY), labels,
         )  # fmt: skip
 
     def compare(self, before: Look | None, now: Look) -> dict[str, float]:
@@ -135,27 +141,31 @@ class Stability:
         if before.counts_size != now.counts_size:
             return nothing
         static = self._static(before, now)
-        part = cv2.countNonZero(static) / static.size
+        count = cv2.countNonZero(static)
+        part = count / static.size
         if part < LEAST_STATIC:
             return nothing | {"static": part}
         changed = cv2.compare(before.labels, now.labels, cv2.CMP_NE) & static
         return {
             "static": part,
-            "flicker_fused": _change(before.fused, now.fused, static),
-            "flicker_visible": _change(before.visible, now.visible, static),
-            "flicker_thermal": _change(before.thermal, now.thermal, static),
-            "flicker_labels": cv2.countNonZero(changed) / cv2.countNonZero(static),
+            "flicker_fused": _change(before.fused, now.fused, static) / count,
+            "flicker_visible": _change(before.visible, now.visible, static) / count,
+            "flicker_thermal": _change(before.thermal, now.thermal, static) / count,
+            "flicker_labels": cv2.countNonZero(changed) / count,
         }
 
     def _static(self, before: Look, now: Look) -> np.ndarray:
         """(H, W) uint8, 255 where neither camera has changed."""
         size = (now.visible.shape[0], now.visible.shape[1])
-        moved = resized(_moved(before.visible_mean, now.visible_mean, CHANGE_LEVELS), size)
+        moved = _moved(before.visible_mean, now.visible_mean, CHANGE_LEVELS)
         limit = CHANGE_LEVELS * now.spread / 255
-        warm = resized(_moved(before.counts_mean, now.counts_mean, limit), now.counts_size)
+        warm = _moved(before.counts_mean, now.counts_mean, limit)
+        if self._warp is resized and now.counts_size == size:  # the same grid: a quarter of it
+            return resized(_is_zero(moved | warm), size)
+        moved, warm = resized(moved, size), resized(warm, now.counts_size)
         with self._warping:  # a registration keeps its maps and buffers
             moved |= self._warp(warm, size)
-        return cv2.compare(moved, 0, cv2.CMP_EQ)  # type: ignore[call-overload]
+        return _is_zero(moved)
 
 
 def _mean(image: np.ndarray) -> np.ndarray:
@@ -168,9 +178,14 @@ def _mean(image: np.ndarray) -> np.ndarray:
 
 def _moved(before: np.ndarray, now: np.ndarray, limit: float) -> np.ndarray:
     """uint8, 1 where a pixel or one near it has changed by more than `limit`."""
-    changed = (cv2.absdiff(before, now) > limit).astype(np.uint8)
-    return cv2.dilate(changed, np.ones((NEAR, NEAR), np.uint8))
+    changed = cv2.absdiff(before, now) > limit
+    return cv2.dilate(changed.view(np.uint8), NEAR)
+
+
+def _is_zero(mask: np.ndarray) -> np.ndarray:
+    return cv2.compare(mask, 0, cv2.CMP_EQ)  # type: ignore[call-overload,no-any-return]
 
 
 def _change(before: np.ndarray, now: np.ndarray, static: np.ndarray) -> float:
-    return cv2.norm(before, now, cv2.NORM_L1, static) / cv2.countNonZero(static)
+    """Sum of the absolute changes of static pixels."""
+    return cv2.norm(before, now, cv2.NORM_L1, static)

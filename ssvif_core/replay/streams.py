@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssvif_core.presence import fingerprint
-
 __all__ = ["Span", "StreamWatch", "stamp_warnings"]
 
 #: A pause of more than this many median periods is a gap, if it is also longer than GAP_S.
@@ -18,8 +16,6 @@ GAP_PERIODS, GAP_S = 3.0, 0.1
 #: The same content for longer than this is a frozen camera. Shorter ones are drivers that send at
 #: 30 Hz what a core gives at 9.
 FROZEN_S = 0.25
-#: Bytes of a serialized message before and in its stamp (ROS 2: 4 + 8, ROS 1: 4 + 8).
-STAMP_END = 12
 #: Header stamps that lie further than this from the receipt are of another clock, or not of the
 #: capture.
 FAR_S = 1.0
@@ -47,14 +43,13 @@ class StreamWatch:
         self.repeated = 0
         self.frozen: list[Span] = []
 
-    def see(self, received_ns: int, header_ns: int, raw: bytes) -> None:
-        """Take note of a message; `raw` is all of it, serialized."""
-        content = fingerprint(memoryview(raw)[STAMP_END:])
-        if content == self._content:
+    def see(self, received_ns: int, header_ns: int, picture: bytes) -> None:
+        """Take note of a message; `picture` is the fingerprint of its image."""
+        if picture == self._content:
             self.repeated += 1
         else:
             self.close()
-            self._content, self._same_since_ns = content, received_ns
+            self._content, self._same_since_ns = picture, received_ns
         self._received.append(received_ns)
         self._stamps.append(header_ns)
 

@@ -1,19 +1,23 @@
-"""What is done with one pair, from its messages to its figures, in whichever thread.
+"""What is done with a few pairs, from their messages to their figures, in whichever thread.
 
     decode -> gain, in turn -> warp, engine, blend -> look at it -> compare with the pair before
 
 All of it runs beside that of other pairs, but for the gain, which follows the frames in order.
 Of a pair that an earlier run has done (`earlier.py`) only that is done again which later ones need.
+
+Pairs come in batches, and a batch goes through one stage after the other. The network sweeps all
+caches, so that what is done right after it takes up to three times as long; so it is done for
+several pairs, and the network finds its weights where it has left them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +32,7 @@ from ssvif_core.replay.recording import Arrival, Recording
 from ssvif_core.replay.stability import Look
 from ssvif_core.replay.truth import Truth
 
-__all__ = ["Done", "Job", "Work"]
+__all__ = ["Batch", "Done", "Job", "Work"]
 
 
 @dataclass
@@ -39,15 +43,13 @@ class Job:
         row: of the table, as far as the pairing knows it.
         newest_s: stamp of the thermal frame, for the gain; of the visible one where it is alone.
         truth: reads its true labels, or None.
-        timed: nothing runs beside it, so that its times are those of the node.
+        timed: its times are those of the node, see `Batch`.
         turn: of the gain.
         looks: the look at the pair before, for the next one.
         info: the visible camera's CameraInfo, or None.
         counts: of the pairing.
         known: what the journal has of it, or None.
         look_again: although it is known, the next pair is compared with it.
-        over: set when its stages are.
-        failed: whether it could not be fused; known when they are over.
     """
 
     pair: DecidedPair
@@ -61,15 +63,29 @@ class Job:
     counts: Mapping[str, int] = field(default_factory=dict)
     known: Entry | None = None
     look_again: bool = False
-    over: threading.Event = field(default_factory=threading.Event)
-    failed: bool = True
+
+
+class Batch(NamedTuple):
+    """Pairs that follow one another.
+
+    Attributes:
+        jobs: in order.
+        alone: nothing runs beside it, and up to the fused image each pair goes through by itself,
+            as in the node: for pairs that are timed.
+    """
+
+    jobs: Sequence[Job]
+    alone: bool
 
 
 @dataclass
 class Done:
-    """What came of a job.
+    """What came of a job; filled stage by stage.
 
     Attributes:
+        counts: (h, w) thermal image as it came, or None.
+        followed: of the pipeline, until it is fused.
+        look: of pairs of both cameras.
         stages_ms: time of each stage that was reached.
         error: why it could not be fused, or "".
         sizes: role -> [width, height], of those that could be decoded if all could.
@@ -81,6 +97,9 @@ class Done:
     """
 
     job: Job
+    counts: np.ndarray | None = None
+    followed: Followed | None = None
+    look: Look | None = None
     stages_ms: dict[str, float] = field(default_factory=dict)
     error: str = ""
     sizes: dict[str, list[int]] = field(default_factory=dict)
@@ -92,70 +111,70 @@ class Done:
 
 
 class Work:
-    """Does jobs; may be called from several threads."""
+    """Does batches; may be called from several threads."""
 
     def __init__(self, recording: Recording, lanes: Lanes, measures: Measures) -> None:
         self._recording, self._lanes, self._measures = recording, lanes, measures
 
-    def do(self, job: Job) -> Done:
-        """All of one job. Errors of the frame are in the answer."""
-        done = Done(job)
+    def do(self, batch: Batch) -> list[Done]:
+        """All of a batch. Errors of a frame are in its answer."""
+        all_done = [_begun(job) for job in batch.jobs]
+        # The next batch waits for the last gain and the last look of this one, and for no more.
+        stages = [self._follow, self._fuse, self._look, self._measure]
         try:
-            if job.known is not None:
+            if batch.alone:
+                stages = stages[2:]
+                for done in all_done:
+                    _attempt(self._follow, done)
+                    _attempt(partial(self._fuse, timed=True), done)
+            for stage in stages:
+                for done in all_done:
+                    _attempt(stage, done)
+        finally:
+            for job in batch.jobs:
+                job.turn.close()
+                job.looks.close()
+        return all_done
+
+    def _follow(self, done: Done) -> None:
+        """Decode, and have the gain follow."""
+        job = done.job
+        try:
+            if job.known is None:
+                images = self._decode(done)
+                self._in_turn(done, images.get("visible"), images.get("thermal"))
+            else:
                 self._follow_again(job, job.known)
-                return _done_before(job, job.known)
-            counts = self._fuse(job, done)
-            job.failed = False
-            job.over.set()
-            if done.visible is not None and counts is not None:
-                self._measure(job, done, counts)
-        except SsvifError as error:
-            done.error = str(error)
         finally:
-            job.over.set()
             job.turn.close()
-            job.looks.close()
-        return done
-
-    def _fuse(self, job: Job, done: Done) -> np.ndarray | None:
-        """Decode and fuse; the thermal image as it came."""
-        start = time.perf_counter()
-        try:
-            images = {arrival.role: self._decoded(arrival) for arrival in job.pair.arrivals}
-        finally:
-            done.stages_ms["decode_ms"] = (time.perf_counter() - start) * 1e3
-        done.sizes = {role: [image.shape[1], image.shape[0]] for role, image in images.items()}
-        visible, counts = images.get("visible"), images.get("thermal")
-        followed = self._follow(job, visible, counts)
-        result = self._lanes.fuse(followed, timed=job.timed and job.known is None)
-        done.stages_ms |= vars(result.times)
-        done.shape = list(result.fused.shape)
-        done.result, done.visible = result, visible
-        return counts
-
-    def _follow(self, job: Job, visible: np.ndarray | None, counts: np.ndarray | None) -> Followed:
-        job.turn.take()
-        followed = self._lanes.follow(visible, counts, job.newest_s)
-        job.turn.hand_on(None)
-        return followed
 
     def _follow_again(self, job: Job, known: Entry) -> None:
         """What a pair leaves to later ones: the gain's state, and the look at the last one."""
         if not known.sizes:  # it did not come so far
             return
+        again = Done(job)
         with contextlib.suppress(SsvifError):  # then it left as much the first time
             if job.look_again:
-                again = Done(job)
-                counts = self._fuse(job, again)
-                assert counts is not None
-                job.looks.hand_on(self._look(job, again, counts))
+                images = self._decode(again)
+                self._in_turn(again, images.get("visible"), images.get("thermal"))
+                self._fuse(again)
+                self._look(again)
                 return
             images = {a.role: self._decoded(a) for a in job.pair.arrivals if a.role == "thermal"}
             blank = None
             if "visible" in known.sizes:  # of it only the size is needed
                 width, height = known.sizes["visible"]
                 blank = np.broadcast_to(np.uint8(0), (height, width, 3))
-            self._follow(job, blank, images.get("thermal"))
+            self._in_turn(again, blank, images.get("thermal"))
+
+    def _decode(self, done: Done) -> dict[str, np.ndarray]:
+        start = time.perf_counter()
+        try:
+            images = {str(a.role): self._decoded(a) for a in done.job.pair.arrivals}
+        finally:
+            done.stages_ms["decode_ms"] = (time.perf_counter() - start) * 1e3
+        done.sizes = {role: [image.shape[1], image.shape[0]] for role, image in images.items()}
+        return images
 
     def _decoded(self, arrival: Arrival) -> np.ndarray:
         try:
@@ -163,11 +182,35 @@ class Work:
         except SsvifError as error:
             raise SsvifError(f"bad {arrival.role} frame: {error}") from error
 
-    def _measure(self, job: Job, done: Done, counts: np.ndarray) -> None:
-        visible, result = done.visible, done.result
-        assert visible is not None and result is not None
-        now = self._look(job, done, counts)
-        job.looks.hand_on(now)
+    def _in_turn(self, done: Done, visible: np.ndarray | None, counts: np.ndarray | None) -> None:
+        job = done.job
+        job.turn.take()
+        done.followed = self._lanes.follow(visible, counts, job.newest_s)
+        done.visible, done.counts = visible, counts
+        job.turn.hand_on(None)
+
+    def _fuse(self, done: Done, *, timed: bool = False) -> None:
+        followed, done.followed = done.followed, None
+        if followed is None:
+            return
+        done.result = self._lanes.fuse(followed, timed=timed)
+        done.stages_ms |= vars(done.result.times)
+        done.shape = list(done.result.fused.shape)
+
+    def _look(self, done: Done) -> None:
+        job, visible, counts, result = done.job, done.visible, done.counts, done.result
+        try:
+            if visible is not None and counts is not None and result is not None:
+                stamp_s = job.row["_stamp_ns"] * 1e-9
+                done.look = self._measures.look(stamp_s, visible, counts, result)
+                job.looks.hand_on(done.look)
+        finally:
+            job.looks.close()
+
+    def _measure(self, done: Done) -> None:
+        visible, result, now, job = done.visible, done.result, done.look, done.job
+        if visible is None or result is None or now is None:
+            return
         truth = None
         if job.truth is not None:
             try:
@@ -178,19 +221,24 @@ class Work:
             job.row["index"], job.looks.take(), now, visible, result, truth
         )
 
-    def _look(self, job: Job, done: Done, counts: np.ndarray) -> Look:
-        assert done.visible is not None and done.result is not None
-        stamp_s = job.row["_stamp_ns"] * 1e-9
-        return self._measures.look(stamp_s, done.visible, counts, done.result)
+
+def _attempt(stage: Callable[[Done], None], done: Done) -> None:
+    try:
+        stage(done)
+    except SsvifError as error:
+        done.error = str(error)
 
 
-def _done_before(job: Job, known: Entry) -> Done:
+def _begun(job: Job) -> Done:
+    known = job.known
+    if known is None:
+        return Done(job)
     return Done(
         job,
-        known.stages_ms,
-        known.error,
-        known.sizes,
-        known.shape,
+        stages_ms=known.stages_ms,
+        error=known.error,
+        sizes=known.sizes,
+        shape=known.shape,
         measured=known.measured,
         truth_error=known.truth_error,
     )

@@ -24,7 +24,10 @@ def training_section(command: str, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run_section(config: dict[str, Any], steps: int) -> dict[str, Any]:
-    keys = ("name", "seed", "batch_size", "crop", "precision", "stages", "consistency", "weighting")
+    keys = (
+        *("name", "seed", "batch_size", "crop", "modality_dropout", "precision"),
+        *("stages", "consistency", "weighting"),
+    )
     return {
         **{key: config[key] for key in keys if config.get(key)},
         "steps": steps,

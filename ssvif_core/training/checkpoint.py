@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise SsvifError(f"There is no checkpoint {path}: run `ssvif train` first.") from error
-    # What torch meets in a file that is none of its own: UnpicklingError, EOFError, KeyError ...
+    except pickle.UnpicklingError as error:  # whose text says how to run the code in it
+        raise SsvifError(
+            f"{path} is no checkpoint of this program, or is damaged: it holds something other "
+            "than tensors and plain values, which could run code, so it was not opened. Take the "
+            "checkpoint.pt of a run of `ssvif train`."
+        ) from error
+    # What torch meets in other files that are none of its own: EOFError, KeyError ...
     except Exception as error:
         raise SsvifError(
             f"{path} is no checkpoint of this program, or is damaged: {error}"

@@ -288,9 +288,9 @@ class JointStage(_TwoBranches):
         assert shown.grad is not None
         gate = self._gate(fusion_gradient, shown.grad)
         rest = weights["consistency"] * csc_feature + weights["anchor"] * anchor_feature
-        torch.autograd.backward(
-            [output.fused, rest], [fusion_gradient + gate * shown.grad, torch.ones_like(rest)]
-        )
+        pulls = [(output.fused, fusion_gradient + gate * shown.grad), (rest, torch.ones_like(rest))]
+        trained = [pull for pull in pulls if pull[0].requires_grad]  # one may be frozen: train_only
+        torch.autograd.backward([loss for loss, _ in trained], [pull for _, pull in trained])
         scaled = {"fusion": fusion, "consistency": csc_feature + csc_pixel,
                   "anchor": anchor_feature + anchor_pixel}  # fmt: skip
         total = sum(weights[name] * float(loss.detach()) for name, loss in scaled.items())

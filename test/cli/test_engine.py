@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from types import SimpleNamespace
 
+import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
 from ssvif_core.cli.app import app
+from ssvif_core.cli.doctor import _options as tried
 from ssvif_core.cli.engine import parse_size
-from ssvif_core.deploy.engine_cache import EngineCache, EngineKey
+from ssvif_core.deploy import tensorrt_api as api
+from ssvif_core.deploy.engine_cache import EngineCache
+from ssvif_core.deploy.engine_key import EngineKey
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import Gpu
+from ssvif_core.inference.onnxruntime_tensorrt import folder_and_key
 from ssvif_core.inference.options import EngineOptions
-from ssvif_core.models import open_model
+from ssvif_core.models import FOLDER, open_model
 
 runner = CliRunner()
+
+
+@pytest.fixture
+def by_provider(tmp_path):
+    """A folder with what ONNX Runtime's TensorRT provider built here, as it lays it down."""
+    cache, model = EngineCache(tmp_path), open_model("tiny")
+    folder, key = folder_and_key(model, EngineOptions(cache=tmp_path))
+    cache.make_folder(folder)
+    (folder / "TensorrtExecutionProvider_TRTKernel_graph_main_graph_1_0_0_sm87.engine").touch(0o600)
+    (folder / "TensorrtExecutionProvider_cache_sm87.timing").touch(0o600)
+    cache.describe(folder, key, 75.0, model.path)
+    return folder
 
 
 @pytest.fixture
@@ -41,7 +64,101 @@ def test_list_shows_what_is_there_and_its_state(engines):
 
 
 def test_list_of_nothing_says_how_to_begin(tmp_path):
-    assert "ssvif engine build" in run("list", "--cache", tmp_path).output
+    for verb in ("list", "verify"):
+        assert "ssvif engine build" in run(verb, "--cache", tmp_path).output
+
+
+def test_what_the_provider_of_onnxruntime_built_is_listed_verified_and_cleared(by_provider):
+    cache = by_provider.parent
+    version = f"of ONNX Runtime {onnxruntime.__version__}"
+    listed = run("list", "--cache", cache).output
+    assert by_provider.name in listed and version in listed and "whole" in listed
+    assert f"{by_provider.name}: fits" in run("verify", "--cache", cache).output
+    sidecar = by_provider.with_name(f"{by_provider.name}.json")
+    written = sidecar.read_text()
+    sidecar.write_text(written.replace(version, "of ONNX Runtime 1.20.0"))
+    answer = run("verify", "--cache", cache)
+    assert "1 engine cannot be used" in str(answer.exception)
+    assert "of ONNX Runtime 1.20.0, here" in answer.output and version in answer.output
+    sidecar.write_text(written)
+    next(by_provider.glob("*.engine")).write_bytes(b"cut")
+    assert "damaged" in run("list", "--cache", cache).output
+    assert "deleted 1 engine" in run("clear", "--damaged", "--cache", cache).output
+    assert list(cache.iterdir()) == []
+
+
+def test_doctor_tries_an_engine_as_it_was_built(monkeypatch, tmp_path):
+    monkeypatch.setenv("SSVIF_ENGINES", str(tmp_path))
+    assert tried("tensorrt", "tiny").width == 640 and tried("openvino", "tiny").width == 64
+    cache, model = EngineCache(), open_model(FOLDER / "tiny.fp16.onnx")
+    built = EngineOptions(threads=1, precision="fp16", height=720, width=1280, workspace_mib=512)
+    key = EngineKey.of(model, built, "10.3.0", Gpu("Orin", "8.7", True))
+    cache.store(cache.path_of(model, built), key, b"plan", 75.0)
+    assert tried("tensorrt", "tiny") == built
+    assert tried("tensorrt", "base") == tried("onnxruntime-tensorrt", "tiny")
+    cache.path_of(model, built).write_bytes(b"pl")
+    assert tried("tensorrt", "tiny").width == 640
+
+
+def test_verify_sees_that_the_model_was_exported_again(tmp_path):
+    for suffix in (".onnx", ".json"):
+        shutil.copy(open_model("tiny").path.with_suffix(suffix), tmp_path / f"mine{suffix}")
+    cache, model = EngineCache(tmp_path / "engines"), open_model(tmp_path / "mine.onnx")
+    folder, key = folder_and_key(model, EngineOptions(cache=cache.folder))
+    cache.make_folder(folder)
+    (folder / "any.engine").touch(0o600)
+    cache.describe(folder, key, 75.0, model.path)
+    assert "fits" in run("verify", "--cache", cache.folder).output
+    model.path.write_bytes(b"another")
+    assert "is another one now" in run("verify", "--cache", cache.folder).output
+    model.path.unlink()
+    assert "is gone" in run("verify", "--cache", cache.folder).output
+
+
+@pytest.mark.parametrize(("version", "fit"), [("10.3.0", True), ("10.4.0", False)])
+def test_verify_says_what_this_machine_has_instead(version, fit, engines, monkeypatch):
+    """The version and the GPU are told: TensorRT and a GPU are not needed to compare them."""
+    monkeypatch.setattr(api, "load", lambda: SimpleNamespace(__version__=version))
+    monkeypatch.setattr("ssvif_core.cli.engine.find_gpu", lambda: Gpu("Orin", "8.7", True))
+    EngineCache(engines).clear(damaged_only=True)
+    answer = run("verify", "--cache", engines)
+    assert answer.output.splitlines()[0].endswith(
+        "640x480.engine: fits" if fit else "640x480.engine: tensorrt: 10.3.0, here 10.4.0"
+    )
+    assert answer.exit_code == (0 if fit else 1)
+
+
+def test_names_are_whole_on_a_narrow_terminal(engines):
+    text = runner.invoke(app, ["engine", "list", "--cache", str(engines)], env={"COLUMNS": "80"})
+    for entry in EngineCache(engines).entries():
+        assert entry.path.name in text.output
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_a_build_ends_with_its_next_step_or_a_second_ctrl_c(hears):
+    script = """
+        import sys, time
+        from ssvif_core.cli.engine import in_background
+        def build(report):
+            print("begun", flush=True)
+            while report("phase", 1, 2) or not int(sys.argv[1]):
+                time.sleep(0.05)
+        in_background(build)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(int(hears))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    if not hears:
+        assert any("again" in line for line in process.stderr)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == (-signal.SIGINT if hears else 130), said
 
 
 def test_clear_deletes_the_damaged_or_all(engines):
@@ -53,8 +170,8 @@ def test_clear_deletes_the_damaged_or_all(engines):
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is here")
 @pytest.mark.parametrize("verb", [("build", "tiny"), ("verify",)])
-def test_without_tensorrt_it_says_where_to_get_it(verb, tmp_path):
-    result = run(*verb, "--cache", tmp_path)
+def test_without_tensorrt_it_says_where_to_get_it(verb, engines):
+    result = run(*verb, "--cache", engines)
     assert isinstance(result.exception, SsvifError)
     assert "JetPack" in str(result.exception)
 
@@ -68,6 +185,7 @@ def test_without_tensorrt_it_says_where_to_get_it(verb, tmp_path):
         (("--largest", "320x240"), "between"),
         (("--dla-core", "0", "--largest", "1280x1024"), "DLA"),
         (("--engine", "openvino"), "no building"),
+        (("--engine", "onnxruntime-tensorrt", "--largest", "1280x1024"), "range"),
     ],
 )
 def test_wrong_wishes_are_refused_with_the_reason(arguments, says, tmp_path):

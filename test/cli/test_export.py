@@ -109,6 +109,26 @@ def test_what_cannot_be_exported_is_one_clear_error(changed, message, frames, tm
     assert list(tmp_path.iterdir()) == []
 
 
+class _Opens:
+    """What a pickle can hold: a call, here one that makes a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_code_in_a_checkpoint_is_not_run_and_nobody_is_told_how_to(frames, tmp_path):
+    import torch
+
+    torch.save({"average": _Opens(tmp_path / "made")}, tmp_path / "mine.pt")
+    with pytest.raises(SsvifError, match="could run code, so it was not opened") as refused:
+        export(str(tmp_path / "mine.pt"), tmp_path / "m.onnx", frames, limit=1)
+    assert "weights_only" not in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.pt"]
+
+
 def test_a_foreign_checkpoint_and_a_model_of_another_precision_are_one_line(frames, tmp_path):
     import torch
 

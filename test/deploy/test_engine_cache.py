@@ -9,14 +9,16 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ssvif_core.deploy.engine_cache import EngineCache, EngineKey, default_folder
+from ssvif_core.deploy.engine_cache import EngineCache, default_folder
+from ssvif_core.deploy.engine_key import EngineKey
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import Gpu
 from ssvif_core.inference.options import EngineOptions
-from ssvif_core.models import open_model
+from ssvif_core.models import FOLDER, open_model
 
 ORIN = Gpu("Orin", "8.7", integrated=True)
 PLAN = b"ftrt" + bytes(range(256)) * 8
@@ -155,6 +157,17 @@ def test_before_the_first_build_it_says_so(tmp_path):
     assert plan is None and "no engine was built yet" in why
 
 
+def test_an_engine_for_another_size_or_precision_is_named(stored):
+    cache, path, key = stored
+    model, size = open_model("tiny"), EngineOptions(height=720, width=1280)
+    wanted = cache.path_of(model, size)
+    why = cache.find(wanted, EngineKey.of(model, size, "10.3.0", ORIN))[1]
+    assert why == f"no engine was built yet ({wanted}; there is {path.name})"
+    half = open_model(FOLDER / "tiny.fp16.onnx")
+    assert cache.alike(cache.path_of(half, EngineOptions()), "fp16") == [path.name]
+    assert cache.alike(cache.path_of(open_model("base"), EngineOptions()), "fp32") == []
+
+
 def test_sizes_precisions_and_cores_lie_side_by_side(tmp_path):
     cache, model = EngineCache(tmp_path), open_model("tiny")
     options = [
@@ -195,6 +208,26 @@ def test_clear_deletes_all_or_only_what_is_of_no_use(stored):
     assert cache.find(path, key)[0] == PLAN
     assert cache.clear() == [path]
     assert list(cache.folder.iterdir()) == []
+
+
+def test_clear_takes_what_builds_left_that_were_killed(stored):
+    cache, path, key = stored
+    cache.store_timing(key, b"timings")
+    name = path.name.replace("640x480", "1280x720")
+    left = (f"{name}.12.partial", f"{name}.lock", f"{name}.json", f"{name}.json.12.partial")
+    for rest in (*left, "tensorrt-10.3.0-Orin-8.7.timing.12.partial"):
+        (cache.folder / rest).touch()
+    (cache.folder / "notes.txt").touch()
+    assert {e.path.name: bool(e.problem) for e in cache.entries()} == {name: True, path.name: False}
+    assert cache.clear() == [cache.folder / name, path]
+    assert [rest.name for rest in cache.folder.iterdir()] == ["notes.txt"]
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert EngineCache(Path("~/engines")).folder == tmp_path / "engines"
+    monkeypatch.setenv("SSVIF_ENGINES", "~/mine")
+    assert EngineCache().folder == tmp_path / "mine"
 
 
 def test_two_processes_do_not_build_at_once(tmp_path):

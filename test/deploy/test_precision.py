@@ -18,7 +18,7 @@ from ssvif_core.data.sources import open_pairs  # noqa: E402
 from ssvif_core.deploy.export import export_model  # noqa: E402
 from ssvif_core.deploy.precision import FLOAT_LAYERS, missed_bars, quantise  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
-from ssvif_core.models import open_model  # noqa: E402
+from ssvif_core.models import in_precision, open_model  # noqa: E402
 from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
 from ssvif_core.training.reopen import reopen  # noqa: E402
 from ssvif_core.training.validation import as_tensors  # noqa: E402
@@ -183,6 +183,29 @@ def test_a_network_beyond_the_range_of_fp16_is_refused(pairs, tmp_path):
 
 
 # The shipped models on real frames.
+
+
+@pytest.mark.parametrize("name", ["base", "tiny"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_cards_of_shipped_files_hold_the_bars_on_all_of_msrs_val_as_the_docs_say(
+    name, precision, repository
+):
+    model = in_precision(open_model(name), precision)
+    parity = model.card.content["parity"]
+    assert parity["frames"] == 2 * 46  # whole, and cut to an odd size
+    assert missed_bars(precision, parity | {"iou_loss": parity["iou_fp32"] - parity["iou"]}) == []
+    lines = (repository / "docs" / "engines.md").read_text().splitlines()
+    said = [line for line in lines if line.startswith(f"| `{name}.{precision}` |")]
+    if precision != "fp32":
+        cells = [
+            str(parity["fused_max_difference"]),
+            f"{parity['fused_mean_difference']:.2f}",
+            f"{parity['label_agreement_mean']:.3%}".replace("%", " %"),
+            f"{parity['label_agreement']:.2%}".replace("%", " %"),
+            f"{parity['iou']:.3f} ({parity['iou_fp32']:.3f})",
+            f"{model.path.stat().st_size / 1e6:.2f}",
+        ]
+        assert said == [f"| `{name}.{precision}` | {' | '.join(cells)} |"]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

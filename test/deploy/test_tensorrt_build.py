@@ -6,16 +6,23 @@ Running an engine needs a GPU and TensorRT: `test/inference/test_tensorrt_engine
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import textwrap
+from subprocess import PIPE
 
 import pytest
+from typer.testing import CliRunner
 
 rtx = pytest.importorskip(
     "tensorrt_rtx_bindings", reason="needs the extra `tensorrt-check` (TensorRT-RTX)"
 )
 
+from ssvif_core.cli.app import app  # noqa: E402
 from ssvif_core.deploy import tensorrt_api as api  # noqa: E402
 from ssvif_core.deploy.engine_builder import ensure_plan  # noqa: E402
 from ssvif_core.deploy.engine_cache import EngineCache  # noqa: E402
+from ssvif_core.deploy.engine_key import EngineKey  # noqa: E402
 from ssvif_core.deploy.tensorrt_build import build_plan  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.inference.cuda import Gpu  # noqa: E402
@@ -37,6 +44,13 @@ def test_every_shipped_file_is_parsed_and_built(name):
 def test_a_range_of_sizes_is_built(name):
     options = EngineOptions(smallest=(240, 320), largest=(1024, 1280))
     assert len(build_plan(rtx, open_model(FOLDER / name), options).plan) > 100_000
+
+
+def test_a_limit_of_scratch_memory_is_taken_and_one_that_is_too_low_is_said():
+    assert build_plan(rtx, open_model("tiny"), EngineOptions(workspace_mib=512)).plan
+    for too_low in (1, 8):  # of which TensorRT says "no tactics" and "OutOfMemory"
+        with pytest.raises(SsvifError, match=f"--workspace {too_low} .* too little.* give more"):
+            build_plan(rtx, open_model("tiny"), EngineOptions(workspace_mib=too_low))
 
 
 def test_odd_sizes_are_built():
@@ -162,6 +176,52 @@ def test_an_engine_is_built_once_and_again_when_something_changes(tmp_path, capl
     assert ensure_plan(rtx, model, options, other)[2]
     assert "damaged" in caplog.text
     assert EngineCache(options.cache).entries()[0].problem == ""
+
+
+def test_who_wants_it_meanwhile_waits_for_the_build_of_another_process(tmp_path):
+    script = textwrap.dedent(
+        f"""
+        import logging
+        from pathlib import Path
+        import tensorrt_rtx_bindings as rtx
+        from ssvif_core.deploy.engine_builder import ensure_plan
+        from ssvif_core.inference.cuda import Gpu
+        from ssvif_core.inference.options import EngineOptions
+        from ssvif_core.models import open_model
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        options = EngineOptions(cache=Path({str(tmp_path)!r}))
+        print(ensure_plan(rtx, open_model("tiny"), options, {GPU!r})[2])
+        """
+    )
+    model, cache, options = open_model("tiny"), EngineCache(tmp_path), EngineOptions()
+    path, key = cache.path_of(model, options), EngineKey.of(model, options, rtx.__version__, GPU)
+    with cache.lock(path):
+        other = subprocess.Popen(
+            [sys.executable, "-c", script], stdout=PIPE, stderr=PIPE, text=True
+        )
+        assert any("another process is building" in line for line in other.stderr)
+        cache.store(path, key, build_plan(rtx, model, options).plan, 1.0)
+    said, problems = other.communicate()
+    assert said.strip() == "False", problems
+
+
+def test_the_command_builds_once_and_says_where(tmp_path, monkeypatch):
+    """As a user calls it; which module is TensorRT, and which GPU is there, is told."""
+    monkeypatch.setattr(api, "load", lambda: rtx)
+    monkeypatch.setattr("ssvif_core.cli.engine.find_gpu", lambda: GPU)
+
+    def build(*more):
+        words = ["engine", "build", "base", "--size", "320x240", "--cache", str(tmp_path), *more]
+        return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+
+    answer = build()
+    assert answer.exit_code == 0, answer.exception
+    assert f"base.fp16.onnx (fp16) for {GPU.name}" in answer.output
+    assert "built: " in answer.output and ".fp16.320x240.engine" in answer.output
+    assert "up to date: " in build().output
+    assert "built: " in build("--force").output
+    assert "built: " in build("--precision", "int8").output
+    assert len(EngineCache(tmp_path).entries()) == 2
 
 
 def test_a_build_that_fails_keeps_what_was_there(tmp_path):

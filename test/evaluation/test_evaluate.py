@@ -9,6 +9,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from model_files import frame
 from rich.console import Console
 
 from ssvif_core.data.pairs import list_pairs, read_pair
@@ -19,10 +20,12 @@ from ssvif_core.evaluation.evaluate import MEAN_RANK, Evaluation, evaluate
 from ssvif_core.evaluation.evaluation_set import open_evaluation_set, parse_label_map
 from ssvif_core.evaluation.frame_scores import FrameScorer, Plan, without_camera
 from ssvif_core.evaluation.fusion_metrics import METRICS, evaluate_fusion
-from ssvif_core.evaluation.methods import open_models
+from ssvif_core.evaluation.methods import model_method, open_models
 from ssvif_core.evaluation.report import plain, write_report
 from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix, named_iou
 from ssvif_core.evaluation.tables import screen_table
+from ssvif_core.inference.engine import ENGINES
+from ssvif_core.models import open_model
 
 
 @pytest.fixture(scope="module")
@@ -246,3 +249,17 @@ def test_a_label_map_is_read_and_wrong_ones_are_refused(day_and_night):
 def test_a_model_given_twice_is_refused(day_and_night):
     with pytest.raises(SsvifError, match="twice"):
         open_models(["tiny", "tiny"])
+
+
+def test_an_engine_is_made_for_the_size_of_the_frames(monkeypatch):
+    sizes, made = [], ENGINES["onnxruntime"]
+
+    def counted(model, options):
+        sizes.append((options.height, options.width))
+        return made(model, options)
+
+    monkeypatch.setitem(ENGINES, "onnxruntime", counted)
+    method = model_method(open_model("tiny"), "onnxruntime")
+    for height, width in ((48, 64), (48, 64), (32, 48)):
+        assert method(*frame(height, width)).image.shape == (height, width, 3)
+    assert sizes == [(48, 64), (32, 48)]

@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 
 from ssvif_core.errors import SsvifError
 from ssvif_ros.accounting import unaccounted
-from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until
+from ssvif_ros.processes import LifecycleClient, RosProcess, ask, spin_until
 
 __all__ = ["RELIABLE_INPUTS", "FusionProcess", "Resources"]
 
@@ -142,12 +142,10 @@ class FusionProcess:
             else ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
         )
         client = self._node.create_client(SetParameters, "fusion/set_parameters")
-        assert self.until(client.service_is_ready)
         request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=message)])
-        future = client.call_async(request)
-        assert self.until(future.done)
+        answer = ask(self._executor, client, request, 20.0)
         self._node.destroy_client(client)
-        return bool(future.result().results[0].successful)
+        return bool(answer.results[0].successful)
 
     def close(self) -> None:
         """End the process and stop listening."""

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from ssvif_core.deploy.engine_builder import cached_plan
+from ssvif_core.deploy.engine_cache import EngineCache
+from ssvif_core.deploy.engine_key import EngineKey
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.inference.cuda import Gpu
 from ssvif_core.inference.engine import ENGINES, EngineOptions, create_engine
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
 from ssvif_core.inference.pipeline import Pipeline
@@ -52,6 +58,28 @@ def test_a_broken_package_does_not_keep_auto_from_the_next_engine(monkeypatch, c
     engine, why = create_engine(open_model("tiny"), "auto", EngineOptions(threads=1))
     assert engine.name == "onnxruntime" and "why not tensorrt" in why
     assert "tensorrt is broken here: TypeError" in caplog.text
+
+
+def test_an_engine_that_was_built_and_does_not_fit_is_shown_side_by_side(
+    monkeypatch, tmp_path, caplog
+):
+    """TensorRT was updated: its version is told here, for it needs a GPU to load anything."""
+    gpu, tiny = Gpu("Orin", "8.7", True), open_model("tiny")
+    cache, options = EngineCache(tmp_path), EngineOptions(threads=1, cache=tmp_path)
+    key = EngineKey.of(tiny, options, "10.3.0", gpu)
+    cache.store(cache.path_of(tiny, options), key, b"ftrt", 75.0)
+    now = SimpleNamespace(__version__="10.7.0")
+    monkeypatch.setitem(ENGINES, "tensorrt", lambda m, o: cached_plan(now, m, o, gpu))
+    engine, why = create_engine(tiny, "auto", options)
+    assert engine.name == "onnxruntime" and "why not tensorrt" in why
+    assert "tensorrt: cached 10.3.0, wanted 10.7.0. Build it with: ssvif engine" in caplog.text
+    caplog.clear()
+    create_engine(tiny, "auto", replace(options, width=320))
+    assert "there is tiny-" in caplog.text and "--size 320x480" in caplog.text
+    cache.clear()
+    caplog.clear()
+    create_engine(tiny, "auto", options)
+    assert caplog.text == ""  # who never built one knows
 
 
 @pytest.mark.parametrize("name", ["base", "tiny"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -57,3 +60,35 @@ def test_an_engine_that_waits_its_turn_is_released_too():
     pipeline.replace_engine(waiting)
     pipeline.release()
     assert closed(waiting)
+
+
+RELEASED = """
+import resource
+from pathlib import Path
+from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.inference.engine import EngineOptions, create_engine
+from ssvif_core.inference.pipeline import Pipeline
+from ssvif_core.memory import keep_image_buffers
+from ssvif_core.models import open_model
+
+def resident_mib():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+keep_image_buffers()
+engine = create_engine(open_model("tiny"), "onnxruntime", EngineOptions(threads=1))[0]
+pipeline = Pipeline(engine, ThermalGain())
+before = resident_mib()
+engine.warm_up(480, 640)
+active = resident_mib()
+pipeline.release()
+print(before, active, resident_mib())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_a_released_engine_held_goes_back_to_the_machine():
+    said = subprocess.run([sys.executable, "-c", RELEASED], capture_output=True, check=True)
+    before, active, released = (float(word) for word in said.stdout.split())
+    assert active > before + 15  # the buffers of a 640x480 frame
+    assert released < before + 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -84,7 +85,8 @@ def test_stopping_ends_the_build_and_hands_nothing_over(pipeline):
     upgrade = EngineUpgrade(
         [sys.executable, "-c", "import time; time.sleep(600)"], tiny, pipeline.replace_engine
     )
-    time.sleep(0.2)
+    wait_for(lambda: upgrade._process is not None)
+    assert os.getsid(upgrade._process.pid) != os.getsid(0)  # Ctrl-C does not reach it
     upgrade.stop()
     assert time.monotonic() - start < 60
     assert upgrade.state == "stopped"

@@ -132,7 +132,7 @@ def watched(times_ms, contents=None):
     watch = StreamWatch(0)
     for number, time_ms in enumerate(times_ms):
         content = contents[number] if contents else number
-        watch.see(time_ms * MS, (time_ms - 5) * MS, bytes(12) + bytes([content]))
+        watch.see(time_ms * MS, (time_ms - 5) * MS, bytes([content]))
     watch.close()
     return watch
 

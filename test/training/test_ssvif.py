@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 
 from ssvif_core.cli.export import training_section  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
+from ssvif_core.network.fusion_network import FUSION_PATH, SEGMENTATION_HEAD  # noqa: E402
 from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
 from ssvif_core.training.collapse import CollapseError  # noqa: E402
 from ssvif_core.training.config import TrainingConfig, load_config  # noqa: E402
@@ -104,6 +105,22 @@ def test_a_run_stopped_in_any_stage_ends_with_the_same_weights(
     whole, parts = (load_checkpoint(tmp_path / n / "checkpoint.pt") for n in ("whole", "parts"))
     for part in ("average", "segmenter_average"):
         assert all(torch.equal(whole[part][name], value) for name, value in parts[part].items())
+
+
+@pytest.mark.parametrize("trained", [FUSION_PATH, SEGMENTATION_HEAD])
+def test_a_joint_stage_may_train_the_picture_or_the_masks_alone(paired_folder, tmp_path, trained):
+    stages = [STAGES[1], {**STAGES[2], "train_only": list(trained)}]
+    trainer = Trainer(configuration(paired_folder, stages=stages), tmp_path)
+    before = {}
+
+    def keep(step, values):
+        if step == 3:
+            before.update({k: v.clone() for k, v in trainer.models.network.state_dict().items()})
+
+    trainer.run(keep)
+    after = trainer.models.network.state_dict()
+    changed = {name.split(".")[0] for name, value in after.items() if not value.equal(before[name])}
+    assert changed and changed <= set(trained)
 
 
 def test_an_averaged_teacher_sees_the_camera_that_the_learner_has_lost(paired_folder, tmp_path):
