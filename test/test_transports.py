@@ -158,11 +158,11 @@ def test_compressed_cameras_are_fused_and_compressed_pictures_show_the_same(robo
         {"visible/image_raw": "/left/image", "thermal/image_raw": "/ir/image"},
     )
     robot.activate()
-    assert robot.until(
-        lambda: "/left/image/compressed has never been heard" in robot.process.output
-    )
-    assert "/ir/image/compressed has never been heard" in robot.process.output
-    for topic in ("/left/image/compressed", "/ir/image/compressed"):
+    topics = ("/left/image/compressed", "/ir/image/compressed")
+    for topic in topics:
+        message = f"{topic} has never been heard"
+        assert robot.until(lambda said=message: said in robot.process.output), robot.process.output
+    for topic in topics:
         robot.camera(CompressedImage, topic)
     for name in ("fused", "labels"):
         robot.listen(Image, name)
