@@ -36,6 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssvif_core.cli.progress import progress_bar
+from ssvif_core.training.collapse import CollapseError
 from ssvif_core.training.trainer import Trainer
 
 NAME = "ablation"
@@ -73,7 +74,9 @@ def table(runs: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
         cells += [
             mean_and_spread([a[c] - b[c] for a, b in pairs if c in a and c in b]) for c in COMPARED
         ]
-        shown.add_row(arm, str(len(mine)), *cells)
+        collapsed = sum("collapsed" in r for r in mine.values())
+        count = f"{len(mine)}, {collapsed} collapsed" if collapsed else str(len(mine))
+        shown.add_row(arm, count, *cells)
     return shown
 
 
@@ -111,7 +114,14 @@ def main() -> None:
         for arm in options.arms:
             if any((r["arm"], r["seed"], r["settings"]) == (arm, seed, settings) for r in runs):
                 continue
-            figures = scorer.score(train(arm, seed, options))
+            try:
+                figures = scorer.score(train(arm, seed, options))
+            except CollapseError as error:  # of the arm, or of the one that it starts from
+                Console().print(f"{arm}, seed {seed}: {error}")
+                runs = add_run(
+                    NAME, {"arm": arm, "seed": seed, "settings": settings, "collapsed": str(error)}
+                )
+                continue
             figures = {name: round(value, 4) for name, value in figures.items()}
             runs = add_run(NAME, {"arm": arm, "seed": seed, "settings": settings, **figures})
             Console().print(table(runs, settings))

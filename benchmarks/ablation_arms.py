@@ -17,6 +17,8 @@ SCRATCH, AS_LONG = "labels, from scratch", "labels, from scratch, as long"
 WARM_UP = "shipped, warm-up"
 FUSION, LABELS, JOINT = (("fusion", 1.0),), (("supervised", 1.0),), (("joint", 1.0),)
 TOGETHER = ("warm_up", 0.1), ("joint", 0.9)
+#: With 60 steps of warm-up of 600, prototypes were not learnt yet, and the joint stage collapsed.
+CLUSTERED = ("warm_up", 0.5), ("joint", 0.5)
 GATE = {"weighting": {"kind": "gate"}}
 TRAINING = Path(__file__).resolve().parent.parent / "config" / "training"
 #: What makes a run small enough for a CPU and still worth looking at: clean frames, both cameras,
@@ -69,7 +71,7 @@ ARMS: dict[str, Arm] = {
         **GATE, consistency={"targets": "likely", "confidence": 0.6, "ramp": 0.0}
     ),
     CLUSTERS: Arm(
-        TOGETHER, changes=GATE, config="ssvif_clusters",
+        CLUSTERED, changes=GATE, config="ssvif_clusters",
         control="stage 1, as long as the whole", labelled=False,
     ),
     "clusters, then labels": Arm(LABELS, after=CLUSTERS, control=SCRATCH),
