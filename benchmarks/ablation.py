@@ -13,11 +13,17 @@ msrs/val (46 frames, never trained on, labels are a consensus of two networks):
     probe    the same by a linear probe on the network's frozen features, fitted to the weak labels
              of every third frame of msrs/train: what the features hold, whatever the masks are
     fusion   sum of the fusion loss terms on msrs/val, weighted as in training (lower is better)
+    read     segmentability (segmentability.py) of the fused images, arms of --picture alone: what a
+             small segmenter that had no part in the training reads in them, mean of `--readers`
 
-and by how much iou and probe differ from the arm's control, seed by seed. Label efficiency is the
-same with fewer labels and other arms:
+and by how much iou, probe and read differ from the arm's control, seed by seed. Label efficiency
+is the same with fewer labels and other arms:
 
     for n in 5 20 80 247; do python benchmarks/ablation.py --labelled $n --label-efficiency; done
+
+and what stage 2 does to the picture of the shipped `tiny`, whose masks stay as they are:
+
+    python benchmarks/ablation.py --picture --labelled 268 --crop 192 256 --stage-1 1000 --steps 700
 
 Each finished run is written to benchmarks/results/ablation.json at once, and a run that is there
 with the same settings is not repeated. Runs themselves resume from their checkpoints.
@@ -29,7 +35,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ablation_arms import ARMS, EFFICIENCY, SHIPPED, configuration, folder_of, settings_of
+from ablation_arms import (
+    ARMS,
+    EFFICIENCY,
+    PICTURE,
+    SHIPPED,
+    configuration,
+    folder_of,
+    settings_of,
+)
 from ablation_scores import Scorer
 from report import add_run, earlier_runs, mean_and_spread
 from rich.console import Console
@@ -40,8 +54,8 @@ from ssvif_core.training.collapse import CollapseError
 from ssvif_core.training.trainer import Trainer
 
 NAME = "ablation"
-COLUMNS = ("iou", "night person", "pixel", "probe", "fusion")
-COMPARED = ("iou", "probe")
+COLUMNS = ("iou", "night person", "pixel", "probe", "fusion", "read")
+COMPARED = ("iou", "probe", "read")
 
 
 def train(arm: str, seed: int, options: argparse.Namespace) -> Trainer:
@@ -94,6 +108,13 @@ def arguments() -> argparse.Namespace:
         "--shipped", action="store_const", const=SHIPPED, dest="arms",
         help="stage 2 on the shipped network; give --labelled 268 and --variant tiny with it",
     )  # fmt: skip
+    parser.add_argument(
+        "--picture", action="store_const", const=PICTURE, dest="arms",
+        help="stage 2 on the picture of the shipped network; options as above",
+    )  # fmt: skip
+    parser.add_argument(
+        "--readers", type=int, nargs="+", default=[0, 1, 2], help="seeds of the small segmenter"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--stage-1", type=int, default=600, help="steps of stage 1")
     parser.add_argument("--steps", type=int, default=600, help="steps after it")
@@ -102,7 +123,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--crop", type=int, nargs=2, default=[160, 192])
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     options = parser.parse_args()
-    elsewhere = set(EFFICIENCY + SHIPPED) - {"labels"}
+    elsewhere = set(EFFICIENCY + SHIPPED + PICTURE) - {"labels"}
     options.arms = options.arms or [arm for arm in ARMS if arm not in elsewhere]
     return options
 
@@ -115,7 +136,10 @@ def main() -> None:
             if any((r["arm"], r["seed"], r["settings"]) == (arm, seed, settings) for r in runs):
                 continue
             try:
-                figures = scorer.score(train(arm, seed, options))
+                trainer = train(arm, seed, options)
+                figures = scorer.score(trainer)
+                if arm in PICTURE[1:]:
+                    figures |= scorer.read(trainer, options.readers)
             except CollapseError as error:  # of the arm, or of the one that it starts from
                 Console().print(f"{arm}, seed {seed}: {error}")
                 runs = add_run(

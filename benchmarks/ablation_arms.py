@@ -7,19 +7,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ssvif_core.network.fusion_network import FUSION_PATH
 from ssvif_core.training.config import TrainingConfig, load_config
 
-__all__ = ["ARMS", "EFFICIENCY", "SHIPPED", "Arm", "configuration", "folder_of", "settings_of"]
+__all__ = [
+    "ARMS", "EFFICIENCY", "PICTURE", "SHIPPED", "Arm", "configuration", "folder_of", "settings_of",
+]  # fmt: skip
 
 STAGE_1 = "stage 1"
 CLUSTERS = "clusters, gate"
 SCRATCH, AS_LONG = "labels, from scratch", "labels, from scratch, as long"
 WARM_UP = "shipped, warm-up"
+PIXEL_BRANCH, PICTURE_CONTROL = "picture, pixel branch", "picture, no pull"
+#: Run once for each seed, for all arms that start from them.
+FIRST = (STAGE_1, WARM_UP, PIXEL_BRANCH)
 FUSION, LABELS, JOINT = (("fusion", 1.0),), (("supervised", 1.0),), (("joint", 1.0),)
 TOGETHER = ("warm_up", 0.1), ("joint", 0.9)
 #: With 60 steps of warm-up of 600, prototypes were not learnt yet, and the joint stage collapsed.
 CLUSTERED = ("warm_up", 0.5), ("joint", 0.5)
 GATE = {"weighting": {"kind": "gate"}}
+HALF = {"weighting": {"kind": "gate", "rho": 1.0}}
 TRAINING = Path(__file__).resolve().parent.parent / "config" / "training"
 #: What makes a run small enough for a CPU and still worth looking at: clean frames, both cameras,
 #: and crops of labelled frames that hold no object, or few labels teach no background.
@@ -38,6 +45,7 @@ class Arm:
         control: the arm that it is compared with: as many steps, the same start, the same frames.
         labelled: whether it sees labels.
         rate: learning rate.
+        parts: of the network that train, empty for those of the stage.
     """
 
     stages: tuple[tuple[str, float], ...]
@@ -47,6 +55,7 @@ class Arm:
     control: str | None = None
     labelled: bool = True
     rate: float = 0.004
+    parts: tuple[str, ...] = ()
 
 
 def _anchored(**changes: Any) -> Arm:
@@ -56,6 +65,14 @@ def _anchored(**changes: Any) -> Arm:
 def _shipped(**changes: Any) -> Arm:
     control = None if "loss" in changes else "shipped, no consistency"
     return Arm(JOINT, after=WARM_UP, changes=changes, control=control, rate=0.001)
+
+
+def _picture(**changes: Any) -> Arm:
+    control = None if changes["weighting"].get("through_image") == 0 else PICTURE_CONTROL
+    return Arm(
+        JOINT, after=PIXEL_BRANCH, changes=changes, config="readable", control=control, rate=0.002,
+        parts=FUSION_PATH,
+    )  # fmt: skip
 
 
 ARMS: dict[str, Arm] = {
@@ -84,11 +101,23 @@ ARMS: dict[str, Arm] = {
     "shipped, gate, averaged teacher": _shipped(**GATE, consistency={"teacher": "average"}),
     "shipped, fixed": _shipped(weighting={"kind": "fixed"}),
     "shipped, dwa": _shipped(weighting={"kind": "dwa"}),
+    # Masks stay; what the pixel branch asks for moves the picture alone.
+    PIXEL_BRANCH: Arm(
+        (("warm_up", 1.0),), after="tiny", config="readable", parts=("segmenter",)
+    ),
+    PICTURE_CONTROL: _picture(weighting={"kind": "fixed", "through_image": 0.0}),
+    "picture, gate": _picture(**HALF),
+    "picture, gate, labels alone": _picture(**HALF, loss={"consistency": 0.0}),
+    "picture, gate, consistency alone": _picture(**HALF, loss={"anchor": 0.0}),
+    "picture, fixed": _picture(weighting={"kind": "fixed"}),
+    "picture, dwa": _picture(weighting={"kind": "dwa"}),
 }  # fmt: skip
 #: What label-free training is worth: nothing before the labels, stage 1, stage 1 and clusters.
 EFFICIENCY = (SCRATCH, AS_LONG, "labels", "clusters, then labels")
 #: Stage 2 on a network whose masks are good already.
 SHIPPED = tuple(arm for arm in ARMS if arm.startswith("shipped"))
+#: What the pixel branch does to the picture of a network whose masks do not change.
+PICTURE = tuple(arm for arm in ARMS if arm.startswith("picture"))
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -104,7 +133,7 @@ def folder_of(arm: str, seed: int, options: argparse.Namespace) -> Path:
     settings = settings_of(options)
     if not ARMS[arm].labelled:
         settings["labelled"] = 0
-    if arm in (STAGE_1, WARM_UP):
+    if arm in FIRST:
         settings["steps"] = 0
     tag = "-".join([arm.replace(", ", "_"), *map(str, settings.values()), str(seed)])
     return options.runs / tag.replace(", ", "x").replace(" ", "_")
@@ -117,7 +146,7 @@ def configuration(name: str, seed: int, options: argparse.Namespace) -> Training
     steps = _steps(name, options)
     stages = [
         {"kind": kind, "steps": round(part * steps), "learning_rate": arm.rate,
-         "warmup_steps": min(200, steps // 25)}
+         "warmup_steps": min(200, steps // 25), "train_only": list(arm.parts)}
         for kind, part in arm.stages
     ]  # fmt: skip
     start = arm.after
@@ -128,14 +157,15 @@ def configuration(name: str, seed: int, options: argparse.Namespace) -> Training
     return TrainingConfig.model_validate(
         {**config, **SMALL, "variant": options.variant, "crop": options.crop, "seed": seed,
          "initialise_from": start, "stages": stages,
-         "sources": [_source(s, arm, options.labelled) for s in config["sources"]],
+         "sources": [_source(s, arm, options.labelled) for s in config["sources"]
+                     if str(s["folder"]) != "drawn"],  # to be made first, see readable.yaml
          "data_root": options.data, "ema_decay": 0.998 if steps > 4000 else 0.99,
          "validate_every": 10**9, "checkpoint_every": 200}
     )  # fmt: skip
 
 
 def _steps(name: str, options: argparse.Namespace) -> int:
-    if name in (STAGE_1, WARM_UP):
+    if name in FIRST:
         return int(options.stage_1)
     if name == AS_LONG:  # as everything that "clusters, then labels" takes
         return int(options.stage_1 + 2 * options.steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from quality import LABEL_MAP
 from ssvif_core.data.pairs import FramePair
 from ssvif_core.data.sources import open_pairs
 from ssvif_core.evaluation.linear_probe import fit_linear_probe, network_features
-from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix
+from ssvif_core.evaluation.methods import Fused
+from ssvif_core.evaluation.segmentability import segmentability, summarise
+from ssvif_core.evaluation.segmentation_metrics import OBJECTS, ConfusionMatrix
 from ssvif_core.network.fusion_network import labels_from_logits, luminance
 from ssvif_core.network.pixel_segmenter import PixelSegmenter
 from ssvif_core.training.config import FUSION_TERMS, LossWeights
@@ -21,7 +24,8 @@ from ssvif_core.training.validation import as_tensors, predict_pair
 
 __all__ = ["Scorer"]
 
-CLASSES = 4
+NAMES = ("background", "car", "person", "bicycle")
+CLASSES = len(NAMES)
 #: The probe is fitted to each n-th frame of msrs/train.
 PROBED_EVERY = 3
 DEVICE = torch.device("cpu")
@@ -38,7 +42,8 @@ class Scorer:
         val = open_pairs(data / "msrs" / "val", labels="labels", label_map=LABEL_MAP)
         train = open_pairs(data / "msrs" / "train", labels="weak_labels")
         self.val = [val[i] for i in range(len(val))]
-        self.probed = [train[i] for i in range(0, len(train), PROBED_EVERY)]
+        self.train = [train[i] for i in range(len(train))]
+        self.probed = self.train[::PROBED_EVERY]
 
     def score(self, trainer: Trainer) -> dict[str, float]:
         """The figures of `ablation.py`; masks only where their names are true."""
@@ -62,12 +67,25 @@ class Scorer:
         figures = {n: x for name, matrix in named_masks.items() for n, x in _iou(name, matrix)}
         return {"fusion": fusion, **figures}
 
+    def read(self, trainer: Trainer, seeds: Sequence[int]) -> dict[str, float]:
+        """Segmentability of the fused images: mean over the seeds of the small segmenter."""
+        network = trainer.averaged.eval().network
+
+        def fuse(visible: np.ndarray, thermal: np.ndarray) -> Fused:
+            fused, labels = predict_pair(network, FramePair("", visible, thermal), DEVICE)
+            image = (fused[0].permute(1, 2, 0) * 255).round().to(torch.uint8)
+            return Fused(image.numpy(), labels)
+
+        matrices = segmentability(fuse, self.train, self.val, CLASSES, seeds)
+        return {"read": summarise(matrices, NAMES)[OBJECTS]}
+
 
 def _fusion_loss(fused: torch.Tensor, pair: FramePair, weights: LossWeights) -> float:
     visible, thermal = as_tensors(pair, DEVICE)
     scales = weights.model_dump()
     terms = fusion_losses(
         luminance(fused), luminance(visible), thermal, weights.sharpness, weights.contrast,
+        weights.room,
         [name for name in FUSION_TERMS if scales[name] > 0],
     )  # fmt: skip
     return sum(scales[name] * float(term) for name, term in terms.items())

@@ -57,6 +57,7 @@ class LossWeights(_Strict):
 
     intensity: float = 4.0
     contrast: float = Field(1.0, ge=0.5, le=2, description="contrast asked for, over the sources'")
+    room: float = Field(0.0, ge=0, description="q: room below white for structure of thermal")
     gradient: float = 10.0
     sharpness: float = Field(1.0, ge=0.5, le=2, description="edges asked for, over the sources'")
     ssim: float = 1.0
@@ -78,7 +79,10 @@ class StageConfig(_Strict):
     steps: int = Field(gt=0)
     learning_rate: float = Field(2e-3, gt=0)
     warmup_steps: int = Field(200, ge=0, description="steps of rising learning rate")
-    train_only: list[str] = Field([], description="parts of the network to train; empty: all")
+    train_only: list[str] = Field(
+        [], description="parts of the network to train; empty: those of the kind of stage; "
+        "segmenter: none of them, the pixel-level segmenter alone"
+    )  # fmt: skip
 
 
 class ConsistencyConfig(_Strict):

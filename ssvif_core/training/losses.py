@@ -3,7 +3,9 @@
 Fusion terms, with Y visible luminance, T thermal, F fused luminance, all (B, 1, H, W) in [0, 1]:
 
     intensity      mean |m(F) - c max(m(Y), m(T))|, m local means, c a gain about the frame's mean:
-                   hot stays hot, bright stays bright
+                   hot stays hot, bright stays bright. Where Y is saturated, at most 1 - q s(T),
+                   s the standard deviation in the window: white on white shows nothing, so what
+                   stands before a headlamp needs room below white
     gradient       mean |dF - k d*|, d* the stronger of dY and dT, with its sign, so that edges
                    keep their polarity; k is the sharpness that is asked for
     ssim           1 - (SSIM(F, Y) + SSIM(F, T)) / 2
@@ -39,6 +41,8 @@ __all__ = ["fusion_losses", "segmentation_losses"]
 # Windows of 8 pixels, 4 apart: a sixteenth of the windows that a dense map has, on crops drawn at
 # random positions, so that every pixel is seen from every phase.
 SSIM_WINDOW, SSIM_STRIDE = 8, 4
+#: Mean luma of a window in which the visible camera shows nothing but white.
+SATURATED = 0.95
 # Wang et al. 2004: K1 = 0.01, K2 = 0.03 for images in [0, 1].
 C1, C2 = 0.01**2, 0.03**2
 
@@ -48,11 +52,18 @@ def _moments(*maps: Tensor) -> tuple[Tensor, ...]:
     return F.avg_pool2d(torch.cat(maps, 1), SSIM_WINDOW, SSIM_STRIDE).unbind(1)
 
 
-def _intensity(fused: Tensor, luma: Tensor, thermal: Tensor, contrast: float) -> Tensor:
-    mean_f, mean_y, mean_t = _moments(fused, luma, thermal)
+def _intensity(
+    fused: Tensor, luma: Tensor, thermal: Tensor, contrast: float, room: float
+) -> Tensor:
+    mean_f, mean_y, mean_t, square_t = _moments(fused, luma, thermal, thermal * thermal)
     target = torch.maximum(mean_y, mean_t)
     middle = target.mean((1, 2), keepdim=True)
     target = (middle + contrast * (target - middle)).clamp(0.0, 1.0)
+    if room > 0:
+        structure = (square_t - mean_t**2).clamp(min=0).sqrt()
+        structure = F.max_pool2d(structure, 3, 1, 1) * (mean_y > SATURATED)
+        # What is hot is white by itself, and needs no room.
+        target = torch.minimum(target, torch.maximum(1 - room * structure, mean_t))
     return (mean_f - target).abs().mean()
 
 
@@ -94,6 +105,7 @@ def fusion_losses(
     thermal: Tensor,
     sharpness: float = 1.0,
     contrast: float = 1.0,
+    room: float = 0.0,
     wanted: Collection[str] = FUSION_TERMS,
 ) -> dict[str, Tensor]:
     """The fusion terms that are wanted, unweighted scalars; equations in the module's docstring.
@@ -103,7 +115,7 @@ def fusion_losses(
     """
     images = (fused, luma, thermal)
     terms: dict[str, Callable[[], Tensor]] = {
-        "intensity": lambda: _intensity(*images, contrast),
+        "intensity": lambda: _intensity(*images, contrast, room),
         "gradient": lambda: _gradient(*images, sharpness),
         "ssim": lambda: _ssim(*images),
         "decomposition": lambda: _decomposition(*images),

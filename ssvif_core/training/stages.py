@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssvif_core.data.pairs import UNKNOWN
+from ssvif_core.errors import SsvifError
 from ssvif_core.network.fusion_network import (
     SEGMENTATION_HEAD,
     FusionNetwork,
@@ -37,6 +38,10 @@ from ssvif_core.training.views import BORDER, STRIDE, Window, draw_window, witho
 from ssvif_core.training.weighting import Weighting
 
 __all__ = ["STAGES", "Inputs", "Models", "Stage", "StageContext"]
+
+
+#: In a stage's `train_only`: the pixel-level segmenter, which warm_up and joint train in any case.
+SEGMENTER = "segmenter"
 
 
 class Inputs(NamedTuple):
@@ -114,6 +119,12 @@ class Stage(ABC):
 
     def training_mode(self) -> None:
         """Trained parts in training mode; the others keep weights and statistics as they are."""
+        known = {name for name, _ in self.context.models.network.named_children()}
+        if unknown := self._trained - known - {SEGMENTER}:
+            raise SsvifError(
+                f"train_only: the network has no part {', '.join(sorted(unknown))}. It has "
+                f"{', '.join(sorted(known))}; {SEGMENTER} alone trains none of them."
+            )
         left_out = set() if self.uses_labels else set(SEGMENTATION_HEAD)
         if self.context.config.mask_mode == "clusters":
             left_out.add("context")  # see Models
@@ -174,6 +185,7 @@ class Stage(ABC):
             thermal,
             weights.sharpness,
             weights.contrast,
+            weights.room,
             [name for name in FUSION_TERMS if scales[name] > 0],
         )
         # Not a bare zero: without any term there still is a gradient, and it is zero.

@@ -22,6 +22,18 @@ def test_intensity_wants_the_brighter_of_the_local_means_and_leaves_detail_alone
     assert half == pytest.approx(0.2, rel=1e-5)
 
 
+def test_what_stands_before_a_saturated_light_gets_room_below_white_and_nothing_else_does():
+    luma, thermal = torch.ones(1, 1, 32, 32), torch.full((1, 1, 32, 32), 0.3)
+    thermal[..., 2::4] = thermal[..., 3::4] = 0.5  # deviation 0.1 in every window
+    white = fusion_losses(luma, luma, thermal, room=2.0)["intensity"].item()
+    assert white == pytest.approx(2 * 0.1, rel=1e-4)
+    assert fusion_losses(luma - 0.2, luma, thermal, room=2.0)["intensity"].item() < 1e-4
+    smooth = torch.full_like(thermal, 0.4)
+    assert fusion_losses(luma, luma, smooth, room=2.0)["intensity"].item() < 1e-3
+    bright = torch.full_like(luma, 0.9)  # not saturated: it may show something itself
+    assert fusion_losses(bright, bright, thermal, room=2.0)["intensity"].item() < 1e-6
+
+
 def test_a_copy_of_two_equal_sources_loses_nothing_but_the_decomposition():
     image = torch.rand(1, 1, 32, 32)
     losses = fusion_losses(image, image, image)

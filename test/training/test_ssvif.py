@@ -123,6 +123,22 @@ def test_a_joint_stage_may_train_the_picture_or_the_masks_alone(paired_folder, t
     assert changed and changed <= set(trained)
 
 
+def test_a_warm_up_may_train_the_pixel_level_segmenter_alone(paired_folder, tmp_path):
+    stages = [{**STAGES[1], "train_only": ["segmenter"]}]
+    trainer = Trainer(configuration(paired_folder, stages=stages), tmp_path)
+    network = {k: v.clone() for k, v in trainer.models.network.state_dict().items()}
+    segmenter = {k: v.clone() for k, v in trainer.models.segmenter.state_dict().items()}
+    trainer.run()
+    assert all(v.equal(network[k]) for k, v in trainer.models.network.state_dict().items())
+    assert any(not v.equal(segmenter[k]) for k, v in trainer.models.segmenter.state_dict().items())
+
+
+def test_a_part_that_the_network_does_not_have_is_an_error(paired_folder, tmp_path):
+    stages = [{**STAGES[0], "train_only": ["detail", "detial_top"]}]
+    with pytest.raises(SsvifError, match="no part detial_top. It has .*detail_top"):
+        Trainer(configuration(paired_folder, stages=stages), tmp_path).run()
+
+
 def test_an_averaged_teacher_sees_the_camera_that_the_learner_has_lost(paired_folder, tmp_path):
     consistency = {"mode": "anchored", "teacher": "average"}
     config = configuration(paired_folder, modality_dropout=1.0, consistency=consistency)
