@@ -15,7 +15,7 @@ import numpy as np
 
 from ssvif_core.data.bag_files import Recorded
 from ssvif_core.data.bag_writer import BagWriter
-from ssvif_core.data.video_writer import VideoWriter
+from ssvif_core.data.video_writer import VideoWriter, why_not_h264
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
@@ -50,6 +50,7 @@ class Video:
         self._first: list[tuple[float, np.ndarray]] = []
         self._writer: VideoWriter | None = None
         self._shape: tuple[int, ...] | None = None
+        why_not_h264()  # loads the coder now, and not beside pairs that are timed
 
     def append(self, stamp_s: float, fused: np.ndarray) -> None:
         """Add an (H, W, 3) uint8 RGB frame.
