@@ -70,7 +70,7 @@ clean: ## Remove what was built and written, the environment included
 
 # One stamp for each set of packages: installed again only when the packaging changes.
 $(VENV)/.installed-ros: $(PACKAGING) | $(VENV)/bin/python
-	@echo "Installing ROS 2 and the runtime into $(VENV) (once; about 150 MB to download)"
+	@echo "Installing ROS 2 and the runtime into $(VENV) (once; about 185 MB to download)"
 	@$(IN_VENV) python -c 'import platform, sys; \
 		ok = platform.machine() == "x86_64" and sys.platform == "linux" and sys.version_info < (3, 14); \
 		sys.exit(0 if ok else "The ROS 2 wheels exist for Linux on x86-64 with Python 3.10 to 3.13. " \

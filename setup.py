@@ -26,8 +26,12 @@ RUNTIME = [
     "typer>=0.29,<0.30",
 ]
 
+# H.264 for `ssvif fuse`, `ssvif replay` and the demo. 17.1 is the last one for Python 3.10, 18.1
+# for 3.11. The wheels hold FFmpeg with x264, which is under the GPL; a robot's node needs no video.
+VIDEO = ["av>=17.1,<19.1"]
+
 BAGS = ["rosbags>=0.11.9,<0.12"]
-REPLAY = [*BAGS, 'pyarrow>=26,<27; python_version >= "3.11"']
+REPLAY = [*BAGS, *VIDEO, 'pyarrow>=26,<27; python_version >= "3.11"']
 
 RERUN = ['rerun-sdk>=0.41,<0.42; python_version >= "3.11"']
 
@@ -68,11 +72,13 @@ EXTRAS = {
         "ros-kilted-std-srvs==5.5.1",
         "ros-kilted-diagnostic-msgs==5.5.1",
         "ros-kilted-lifecycle-msgs==2.3.0",
+        *VIDEO,  # the demo's
         "PyYAML>=6.0,<7",  # rclpy imports it, but its wheel does not say so
     ],
+    "video": VIDEO,
     # Recordings without an installed ROS.
     "bags": BAGS,
-    # ... and frames.parquet of `ssvif replay`, beside the CSV that is always written.
+    # ... with what `ssvif replay` writes besides: videos that browsers play, and frames.parquet.
     "replay": REPLAY,
     # ... and run.rrd, for the rerun viewer (`ssvif replay --rerun`).
     "rerun": RERUN,

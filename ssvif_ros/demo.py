@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ssvif_core.data.streams import MODALITIES, open_stream
+from ssvif_core.data.video_writer import why_not_h264
 from ssvif_core.errors import SsvifError
 from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import shipped_models
@@ -187,6 +188,8 @@ def show(summary: dict[str, object], output: Path, console: Console) -> None:
         ("summary.json", "these numbers and more"),
     ):
         console.print(f"  {output / name}: {what}", highlight=False)
+    if note := why_not_h264():
+        console.print(note, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
+from ssvif_core.data.video_writer import VideoWriter
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.panels import contact_sheet, panel_row
 from ssvif_core.imaging.thermal_gain import ThermalGain
@@ -48,7 +49,7 @@ class DemoRecorder:
         self._thermal: OrderedDict[int, Image] = OrderedDict()
         self._fused: OrderedDict[int, Image] = OrderedDict()
         self._gain = ThermalGain()
-        self._writer: cv2.VideoWriter | None = None
+        self._writer = VideoWriter(output / "fused.mp4", VIDEO_RATE_HZ)
         self._next_frame_ns = self._next_row_ns = 0
         self._row_period_ns = int(duration_s / SHEET_ROWS * 1e9)
         self._rows: list[np.ndarray] = []
@@ -90,7 +91,7 @@ class DemoRecorder:
             thermal = self._gain.apply(thermal, nearest * 1e-9)
         panels = [visible_rgb(visible), thermal, visible_rgb(fused), visible_rgb(message)]
         row = panel_row([_fit(image) for image in panels], list(CAPTIONS))
-        self._write(row)
+        self._writer.append(row)  # a camera that changes its size is in the sheet only
         if stamp_ns >= self._next_row_ns:
             self._next_row_ns = stamp_ns + self._row_period_ns
             size = (SHEET_WIDTH, round(row.shape[0] * SHEET_WIDTH / row.shape[1]))
@@ -101,26 +102,15 @@ class DemoRecorder:
             if status.name.startswith("/fusion: "):
                 self.diagnostics.update({value.key: value.value for value in status.values})
 
-    def _write(self, row: np.ndarray) -> None:
-        if self._writer is None:
-            path = str(self._output / "fused.mp4")
-            code = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(path, code, VIDEO_RATE_HZ, row.shape[1::-1])
-            if not self._writer.isOpened():
-                raise SsvifError(f"Cannot write {path}: check free space and permissions.")
-            self._shape = row.shape
-        if row.shape == self._shape:  # a camera that changes its size ends up in the sheet only
-            self._writer.write(cv2.cvtColor(row, cv2.COLOR_RGB2BGR))
-
     def close(self) -> None:
         """Finish the video and write the contact sheet.
 
         Raises:
-            SsvifError: nothing was fused.
+            SsvifError: nothing was fused, or the video cannot be written.
         """
-        if self._writer is None:
+        if not self._rows:
             raise SsvifError("No fused image arrived: see the logs in the output folder.")
-        self._writer.release()
+        self._writer.close()
         sheet = contact_sheet(self._rows)
         cv2.imwrite(str(self._output / "contact_sheet.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 

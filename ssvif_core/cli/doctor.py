@@ -55,6 +55,7 @@ PARTS = [
     Part("matplotlib", "reports of training runs", "pip install '.[train]'"),
     Part("PIL", "folders of pairs", "pip install '.[train]'"),
     Part("rosbags", "recordings", "pip install '.[bags]'"),
+    Part("av", "videos that browsers play (optional)", "pip install '.[video]'"),
 ]
 
 

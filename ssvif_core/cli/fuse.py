@@ -9,6 +9,7 @@ import typer
 
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.streams import FrameStream, open_stream
+from ssvif_core.data.video_writer import VideoWriter, why_not_h264
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.overlay import draw_overlay
@@ -140,27 +141,20 @@ class _Videos:
 
     def __init__(self, folder: Path, rate: float) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.rate = folder, rate
-        self._writers: dict[str, cv2.VideoWriter] = {}
+        self._fused, self._panels = (
+            VideoWriter(folder / f"{part}.mp4", rate) for part in ("fused", "panels")
+        )
+        if note := why_not_h264():
+            typer.echo(note)
 
     def write(
         self, name: str, visible: np.ndarray, result: FusionResult, overlay: np.ndarray
     ) -> None:
         images = [visible, result.thermal, result.fused, overlay]
         captions = ["visible", "thermal", f"fused {name}", "labels"]
-        self._append("fused", result.fused)
-        self._append("panels", panel_row(images, captions))
-
-    def _append(self, part: str, image: np.ndarray) -> None:
-        if part not in self._writers:
-            path = str(self.folder / f"{part}.mp4")
-            code = cv2.VideoWriter.fourcc(*"mp4v")
-            writer = cv2.VideoWriter(path, code, self.rate, image.shape[1::-1])
-            if not writer.isOpened():
-                raise SsvifError(f"Cannot write {path}: check free space and permissions.")
-            self._writers[part] = writer
-        self._writers[part].write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        self._fused.append(result.fused)
+        self._panels.append(panel_row(images, captions))
 
     def close(self) -> None:
-        for writer in self._writers.values():
-            writer.release()
+        for writer in (self._fused, self._panels):
+            writer.close()

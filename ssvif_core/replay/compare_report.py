@@ -19,6 +19,7 @@ from ssvif_core.replay.pictures import Extremes, jpeg_of
 from ssvif_core.replay.report import fill, pictures_of, table_of
 from ssvif_core.replay.report_head import Card, Level, card_grid, file_list, subtitle
 from ssvif_core.replay.report_plots import line
+from ssvif_core.replay.report_video import video_figure
 from ssvif_core.replay.run import Replayed
 from ssvif_core.replay.summary import finite
 from ssvif_core.replay.whiskers import whisker_table
@@ -89,8 +90,9 @@ def write_comparison(folder: Path, runs: Sequence[Run]) -> dict[str, list[Differ
             + "".join(whisker_table(first.name, name, list_) for name, list_ in found.items()),
             "EVENTS_TITLE": "How to read it",
             "WARNINGS": _notes(runs),
-            "PICTURES_TITLE": "Pairs that differ most",
-            "PICTURES": pictures or "<p>None: the replays wrote no video.</p>",
+            "PICTURES_TITLE": "Fused images, and the pairs that differ most",
+            "PICTURES": _videos(folder, runs) + pictures
+            or "<p>None: the replays wrote no video.</p>",
             "TABLES": _engines(runs),
             "CONFIGURATION": "<p>Each has its own report, with its configuration: "
             + ", ".join(_link(folder, run) for run in runs)
@@ -209,6 +211,11 @@ def _images(first: Run, second: Run) -> tuple[str, list[dict[str, Any]]]:
     }  # fmt: skip
     heading = f"{second.name} against {first.name}, and the difference x {MAGNIFIED:g}"
     return pictures_of(heading, "mean difference", most.pictures()), [plot]
+
+
+def _videos(folder: Path, runs: Sequence[Run]) -> str:
+    figures = "".join(video_figure(folder, run.folder, run.name) for run in runs)
+    return f'<div class="videos">{figures}</div>' if figures else ""
 
 
 def _picture(images: dict[str, np.ndarray]) -> bytes:

@@ -19,7 +19,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.replay import set_aside
 from ssvif_core.replay.asked import different
 from ssvif_core.replay.journal import JOURNAL, Entry, read_entries, read_head
-from ssvif_core.replay.outputs import BAG, RATE_FROM, VIDEO
+from ssvif_core.replay.outputs import BAG, VIDEO
 
 if TYPE_CHECKING:
     from ssvif_core.replay.run import ReplayOptions
@@ -37,7 +37,7 @@ class Earlier:
         look: index of the last of them that was measured: the next one is compared with it. Or -1.
         length: bytes of the journal that are of them.
         seconds: wall time that they took.
-        video: readable, with their frames, or None.
+        video: with their frames, or None.
         bag: with their messages, or None.
         why_anew: why there are no pairs although a run was stopped here, or "".
     """
@@ -116,7 +116,7 @@ def _take(found: Earlier, options: ReplayOptions) -> None:
     """Find how many pairs are everywhere."""
     folder = found.folder
     found.bag = set_aside.set_aside(folder / BAG) if options.bag else None
-    found.video = _video(folder) if options.video else None
+    found.video = set_aside.set_aside(folder / VIDEO) if options.video else None
     frames = sum(1 for _ in found.frames())
     stamps = iter(()) if found.bag is None else set_aside.whole_pairs(found.bag)
     shape = None
@@ -130,15 +130,3 @@ def _take(found: Earlier, options: ReplayOptions) -> None:
         if entry.measured is not None:
             found.look = entry.index
         found.pairs, found.length, found.seconds = entry.index + 1, end, entry.taken_s
-
-
-def _video(folder: Path) -> Path | None:
-    """The video of the earlier run, set aside, in a form that can be read."""
-    video = set_aside.set_aside(folder / VIDEO)
-    fused = (entry for entry, _ in read_entries(folder) if entry.fused)
-    first = next(fused, None)
-    if video is None or first is None:
-        return None
-    of_this_size = (entry.stamp_ns * 1e-9 for entry in fused if entry.shape == first.shape)
-    stamps_s = [first.stamp_ns * 1e-9, *islice(of_this_size, RATE_FROM - 1)]
-    return set_aside.readable_video(video, stamps_s, first.shape or ())

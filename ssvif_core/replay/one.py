@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 from rich.markup import escape
 
+from ssvif_core.data.video_writer import why_not_h264
 from ssvif_core.errors import SsvifError
 from ssvif_core.memory import keep_image_buffers
 from ssvif_core.replay.compare_report import Run, comparison_lines, write_comparison
@@ -105,6 +106,8 @@ def _one(
         lines.append(f"resumed: {played.resumed_from} pairs were done already")
     if played.begun_anew:
         lines.append(escape(f"begun anew, not resumed: {played.begun_anew}"))
+    if options.video and (note := why_not_h264()):
+        lines.append(escape(note))
     lines += summary_lines(summary)
     names = ", ".join(path.name for path in written)
     lines.append(escape(f"written to {folder}: {names}"))

@@ -11,18 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ssvif_core.data.bag_files import Recorded
 from ssvif_core.data.bag_writer import BagWriter
+from ssvif_core.data.video_writer import VideoWriter, why_not_h264
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
 
 __all__ = [
-    "BAG", "CAMERA_INFO", "DIAGNOSTICS", "FUSED", "LABELS", "RATE_FROM", "VIDEO", "OutputBag",
-    "Video",
+    "BAG", "CAMERA_INFO", "DIAGNOSTICS", "FUSED", "LABELS", "VIDEO", "OutputBag", "Video",
 ]  # fmt: skip
 
 VIDEO, BAG = "fused.mp4", "bag"
@@ -49,8 +48,9 @@ class Video:
         self.path, self.left_out = path, 0
         self._before = iter(before)
         self._first: list[tuple[float, np.ndarray]] = []
-        self._writer: cv2.VideoWriter | None = None
+        self._writer: VideoWriter | None = None
         self._shape: tuple[int, ...] | None = None
+        why_not_h264()  # loads the coder now, and not beside pairs that are timed
 
     def append(self, stamp_s: float, fused: np.ndarray) -> None:
         """Add an (H, W, 3) uint8 RGB frame.
@@ -62,7 +62,7 @@ class Video:
         if fused.shape != self._shape:
             self.left_out += 1
         elif self._writer is not None:
-            self._write(fused)
+            self._writer.append(fused)
         else:
             self._first.append((stamp_s, fused.copy()))
             if len(self._first) >= RATE_FROM:
@@ -78,6 +78,8 @@ class Video:
             self.left_out += 1
             return
         fused = next(self._before, None)
+        if fused is not None:
+            fused = fused[: shape[0], : shape[1]]  # without what makes its size even
         if fused is None or fused.shape != tuple(shape):
             raise SsvifError(f"{self.path} cannot be gone on with: replay without --resume.")
         self.append(stamp_s, fused)
@@ -86,25 +88,17 @@ class Video:
         if self._writer is None and self._first:
             self._begin()
         if self._writer is not None:
-            self._writer.release()
+            self._writer.close()
 
     def _begin(self) -> None:
         steps = np.diff([stamp_s for stamp_s, _ in self._first])
         steps = steps[steps > 0]
         rate = 1 / float(np.median(steps)) if len(steps) else USUAL_HZ
         rate = min(max(rate, LOWEST_HZ), HIGHEST_HZ)
-        image = self._first[0][1]
-        code = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(str(self.path), code, rate, image.shape[1::-1])
-        if not self._writer.isOpened():
-            raise SsvifError(f"Cannot write {self.path}: check free space and permissions.")
+        self._writer = VideoWriter(self.path, rate)
         for _, fused in self._first:
-            self._write(fused)
+            self._writer.append(fused)
         self._first = []
-
-    def _write(self, fused: np.ndarray) -> None:
-        assert self._writer is not None
-        self._writer.write(cv2.cvtColor(fused, cv2.COLOR_RGB2BGR))
 
 
 class OutputBag:

@@ -41,10 +41,10 @@ __all__ = ["Player", "Progress"]
 LABEL_WAIT_NS = 1_000_000_000
 #: Pairs that are worked on together, see work.py; more would gain little, and hold more memory.
 BATCH = 5
-#: With several workers, so many pairs are timed, alone; then each worker does so many batches, all
-#: at once; and again. So short recordings have some, and timing costs the same part of the time on
-#: any number of cores. With one worker, all are timed, by as many at a time.
-TIMED, UNTIMED_BATCHES = 10, 48
+#: With several workers, a batch is timed, alone; then each worker does so many, all at once; and
+#: again. So short recordings have some, and timing costs the same part of the time on any number
+#: of cores: 1 % on two. With one worker, all are timed.
+UNTIMED_BATCHES = 48
 
 Progress = Callable[[float, float | None, str], None]
 
@@ -68,7 +68,7 @@ class Player:
     ) -> None:  # fmt: skip
         options, parts = played.options, played.parts
         self._played, self._recording, self._options = played, recording, options
-        self._timed_every = TIMED + UNTIMED_BATCHES * BATCH * workers if workers > 1 else 1
+        self._timed_every = BATCH * (1 + UNTIMED_BATCHES * workers) if workers > 1 else 1
         self._truth = _truth(recording, options)
         self._pairing = NodePairing(parts.pairing, parts.presence, options.stamps)
         played.modes = self._pairing.modes
@@ -162,11 +162,11 @@ class Player:
         if self._gathered and _alone(self._gathered[0]) != _alone(job):
             self._hand_on()
         self._gathered.append(job)
-        if len(self._gathered) == (TIMED if _alone(job) else BATCH):
+        if len(self._gathered) == BATCH:
             self._hand_on()
 
     def _is_timed(self, row: Mapping[str, Any]) -> bool:
-        return row["index"] % self._timed_every < TIMED or row["cameras"] not in self._timed
+        return row["index"] % self._timed_every < BATCH or row["cameras"] not in self._timed
 
     def _hand_on(self) -> None:
         """Give the workers a batch; first take back what there is no more room for."""

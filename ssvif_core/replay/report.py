@@ -18,6 +18,7 @@ from ssvif_core.models import ModelCard
 from ssvif_core.replay.pictures import EXTREMES, Picture
 from ssvif_core.replay.report_head import card_grid, cards, event_list, file_list, subtitle
 from ssvif_core.replay.report_plots import plots
+from ssvif_core.replay.report_video import video_figure
 from ssvif_core.replay.run import Replayed
 from ssvif_core.replay.summary import finite
 
@@ -35,7 +36,7 @@ def render(summary: dict[str, Any], played: Replayed) -> str:
         "ANSWERS": card_grid(cards(summary)),
         "EVENTS_TITLE": "What went wrong, and when",
         "WARNINGS": event_list(summary),
-        "PICTURES_TITLE": "Best and worst pairs",
+        "PICTURES_TITLE": "Fused images, best and worst pairs",
         "PICTURES": _pictures(played),
         "TABLES": _tables(summary),
         "CONFIGURATION": _configuration(summary),
@@ -88,9 +89,11 @@ def _pictures(played: Replayed) -> str:
         pictures_of(title, column, played.extremes[title].pictures())
         for title, (column, _) in EXTREMES.items()
     ]
+    folder = played.table.path.parent
+    video = video_figure(folder, folder, "All fused images, at the rate of the first ones")
     if not any(sections):
-        return "<p>None: no figure to choose them by was measured.</p>"
-    return _classes(played.parts.model.card) + "".join(sections)
+        return video + "<p>None: no figure to choose them by was measured.</p>"
+    return video + _classes(played.parts.model.card) + "".join(sections)
 
 
 def _classes(card: ModelCard) -> str:

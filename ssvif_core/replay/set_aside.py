@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 
 from ssvif_core.data.bag_files import Bag, Recorded
-from ssvif_core.data.salvage_mp4 import has_index, salvage_video
 from ssvif_core.errors import SsvifError
-from ssvif_core.replay.outputs import CAMERA_INFO, DIAGNOSTICS, FUSED, LABELS, Video
+from ssvif_core.replay.outputs import CAMERA_INFO, DIAGNOSTICS, FUSED, LABELS
 
 __all__ = [
-    "forget", "frames_in", "let_go", "pairs_in", "readable_video", "remove", "set_aside",
-    "whole_pairs",
+    "forget", "frames_in", "let_go", "pairs_in", "remove", "set_aside", "whole_pairs",
 ]  # fmt: skip
 
 METADATA = "metadata.yaml"
@@ -55,7 +52,6 @@ def let_go(path: Path) -> None:
 def forget(path: Path) -> None:
     """Remove what was set aside, if there is anything."""
     remove(aside(path))
-    remove(_stream(aside(path)))
 
 
 def remove(path: Path) -> None:
@@ -64,32 +60,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def readable_video(video: Path, stamps_s: Sequence[float], shape: Sequence[int]) -> Path | None:
-    """A video that was set aside in a form that can be read; None where it holds no frame.
-
-    Args:
-        video: whole, or without its end.
-        stamps_s: of its first frames.
-        shape: of its frames.
-    """
-    if has_index(video):
-        return video
-    with TemporaryDirectory(prefix="ssvif-") as folder:
-        like = Video(Path(folder) / "like.mp4")
-        for stamp_s in stamps_s:
-            like.append(stamp_s, np.zeros(shape, np.uint8))
-        like.close()
-        try:
-            salvage_video(video, like.path, _stream(video))
-        except SsvifError:
-            return None
-    return _stream(video)
-
-
-def _stream(video: Path) -> Path:
-    return video.with_suffix(".m4v")
 
 
 def frames_in(video: Path) -> Iterator[np.ndarray]:

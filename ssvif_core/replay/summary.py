@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["finite", "summarise", "versions"]
 
 FORMAT = 1
-PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "rosbags", "pyarrow")
+PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "rosbags", "pyarrow", "av")
 BINS = 40
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -71,6 +72,17 @@ def test_two_videos_are_fused_into_a_video(videos, tmp_path):
         capture = cv2.VideoCapture(str(tmp_path / name))
         count = sum(1 for _ in iter(lambda capture=capture: capture.read()[0], False))
         assert count == 10
+
+
+def test_without_pyav_a_line_says_what_the_videos_are(videos, tmp_path, monkeypatch):
+    (tmp_path / "without" / "av").mkdir(parents=True)
+    (tmp_path / "without" / "av" / "__init__.py").write_text("raise ImportError('not here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "without"), prepend=os.pathsep)
+    answer = ssvif("fuse", *videos, "-o", tmp_path, "--model", "tiny")
+    assert answer.returncode == 0, answer.stderr
+    said = " ".join(answer.stdout.split())
+    assert "videos are MPEG-4 part 2, which browsers do not play: PyAV is not installed" in said
+    assert cv2.VideoCapture(str(tmp_path / "panels.mp4")).read()[0]
 
 
 def test_a_16_bit_frame_is_fused_through_the_gain(tmp_path):

@@ -11,6 +11,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from live_browser import LiveBrowser, find_browser
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
@@ -86,7 +87,7 @@ def compared(drive, tmp_path_factory):
 
 def in_a_browser(page, folder, size=LAPTOP):
     """What `PROBE` found, and the picture of the page."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    browser = find_browser()
     if browser is None:
         pytest.skip("needs chromium or google-chrome")
     probed = folder / "page.html"
@@ -167,6 +168,60 @@ def test_a_line_of_an_hour_is_drawn_as_one_line_and_no_pause_is_bridged(tmp_path
     assert [plot["parts"] for plot in found["plots"]] == [1, 2, 1]
 
 
+#: Seconds of each video, where it is after seeking and playing, and whether it is hidden; or the
+#: sentence that stands there instead.
+WATCH = """Promise.all([...document.querySelectorAll("video")].map(video => new Promise(done => {
+  const watch = async () => {
+    const told = name => new Promise(then => video.addEventListener(name, then, { once: true }));
+    const sought = told("seeked");
+    video.currentTime = video.duration / 2;
+    await sought;
+    const from = video.currentTime, moved = told("timeupdate");
+    await video.play();
+    await moved;
+    done({ seconds: video.duration, width: video.videoWidth, half: from });
+  };
+  const missed = () => done(video.hidden && video.nextElementSibling.innerText);
+  if (video.error) missed();
+  else if (video.readyState) watch();
+  else {
+    video.addEventListener("loadedmetadata", watch);
+    video.addEventListener("error", missed);
+  }
+})))"""
+
+
+def watched(page, folder):
+    """What a browser makes of the videos of a page."""
+    browser = find_browser()
+    if browser is None:
+        pytest.skip("needs chromium or google-chrome")
+    with LiveBrowser(browser, folder / "profile") as live:
+        live.show(page)
+        return live.evaluate(WATCH)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "videos"), [("tiny/report.html", 1), ("compare.html", 2)])
+def test_a_browser_plays_the_video_and_seeks_in_it(compared, tmp_path, name, videos):
+    pytest.importorskip("av", reason="needs the extra `video`")
+    found = watched(compared / name, tmp_path)
+    capture = cv2.VideoCapture(str(compared / "tiny" / "fused.mp4"))
+    frames, rate = (capture.get(k) for k in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
+    assert len(found) == videos
+    for video in found:
+        assert video["seconds"] == pytest.approx(frames / rate, abs=0.01)
+        assert video["half"] == pytest.approx(video["seconds"] / 2, abs=0.2)
+        assert video["width"] == capture.get(cv2.CAP_PROP_FRAME_WIDTH)
+
+
+@pytest.mark.slow
+def test_a_report_without_its_video_says_so_instead(compared, tmp_path):
+    shutil.copy(compared / "tiny" / "report.html", tmp_path)
+    (sentence,) = watched(tmp_path / "report.html", tmp_path)
+    assert sentence.startswith("fused.mp4 is not beside this page")
+
+
 def test_the_tables_of_a_comparison_are_its_json(compared):
     content = json.loads((compared / "compare.json").read_text())
     page = (compared / "compare.html").read_text()
@@ -185,7 +240,9 @@ def test_links_lead_to_files_that_are_there_and_nothing_is_fetched(compared):
         text = page.read_text()
         links = re.findall(r'href="([^"#][^"]*)"', text)
         assert links and all((page.parent / link).exists() for link in links)
-        assert not re.search(r'src="(?!data:)', text)
+        sources = set(re.findall(r'src="(?!data:)([^"]*)"', text))
+        assert sources and all(source.endswith("fused.mp4") for source in sources)
+        assert all((page.parent / source).is_file() for source in sources)
         addresses = set(re.findall(r"https?://[^\"' <]+", text))
         assert addresses == {"http://www.w3.org/2000/svg"}
         assert "@@" not in text

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import gzip
 import json
+import os
 import pickle
 import shutil
 import signal
@@ -17,11 +18,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
+pytest.importorskip("av", reason="needs the extra `video`: what is left of a video after a kill")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.data.bag_folders import recordings_in  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
-from ssvif_core.data.salvage_mp4 import has_index  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
 from ssvif_core.interrupts import Interrupts  # noqa: E402
@@ -31,7 +32,9 @@ from ssvif_core.replay.frame_table import STAGES  # noqa: E402
 from ssvif_core.replay.jobs import run_in_processes  # noqa: E402
 from ssvif_core.replay.journal import JOURNAL, Journal  # noqa: E402
 from ssvif_core.replay.one import Task, do_task  # noqa: E402
+from ssvif_core.replay.outputs import Video  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions  # noqa: E402
+from ssvif_core.replay.set_aside import frames_in  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 
 SETTINGS = NodeSettings(model="tiny", engine="onnxruntime", threads=1, gain__mode="plateau")
@@ -41,7 +44,7 @@ OF_TIME = {*STAGES, "total_ms", "dropped", "latency_ms", "after_receipt_ms"}
 NOT_COMPARED = {"stages_ms", "real_time", "seconds_taken", "pairs_per_second", "resumed_from"}
 #: A video that is coded once more differs by this at most, in grey levels of the mean: of noise.
 CODED_AGAIN = 8.0
-#: The writer of the video keeps up to this many bytes to itself.
+#: So large is the video when some seconds of it have been written.
 BUFFERED = 400_000
 
 #: Does a task, and gives itself a signal when journal and video have so much, or it says a word.
@@ -211,7 +214,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(noisy, at_once, tmp_path, wo
     options = dataclasses.replace(OPTIONS, workers=workers)
     task = Task(noisy, tmp_path / "run", options)
     stopped(task, signal.SIGKILL, 40, BUFFERED)
-    assert not has_index(task.folder / "fused.mp4")
+    assert b"moof" in (task.folder / "fused.mp4").read_bytes()  # in fragments: not closed
     assert not (task.folder / "bag" / "metadata.yaml").exists()
     fused, infer = [], OnnxRuntimeEngine.infer
 
@@ -293,11 +296,38 @@ def test_what_comes_after_a_line_that_is_damaged_is_done_again(left, at_once):
     assert same(left.folder, at_once / "drive") == 11
 
 
-@pytest.mark.parametrize("part", [0.4, 0.9])
-def test_a_video_without_its_end_counts_as_far_as_it_goes(left, at_once, part):
-    cut(left.folder / "fused.mp4", part)
-    resumed(left)
-    assert 5 < same(left.folder, at_once / "drive") < 30
+@pytest.mark.parametrize("part", [0.5, 0.9])
+def test_a_video_without_its_end_counts_as_far_as_it_goes(drive, at_once, tmp_path, part):
+    task = Task(drive, tmp_path / "run", OPTIONS)
+    stopped(task, signal.SIGKILL, 40)
+    cut(task.folder / "fused.mp4", part)
+    resumed(task)
+    assert 5 < same(task.folder, at_once / "drive") < 36
+
+
+def test_a_video_that_was_closed_and_has_lost_its_end_is_made_anew(left, at_once):
+    cut(left.folder / "fused.mp4", 0.9)
+    outcome, _ = resumed(left)
+    assert same(left.folder, at_once / "drive") == 0
+    assert any("too little of it had reached the disk" in line for line in outcome.lines)
+
+
+def test_without_pyav_a_run_that_was_stopped_goes_on_and_one_that_was_killed_begins_anew(
+    drive, tmp_path, monkeypatch
+):
+    (tmp_path / "without" / "av").mkdir(parents=True)
+    (tmp_path / "without" / "av" / "__init__.py").write_text("raise ImportError('not here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "without"), prepend=os.pathsep)
+    monkeypatch.setitem(sys.modules, "av", None)
+    whole = Task(drive, tmp_path / "whole", OPTIONS)
+    said = do_task(whole, lambda *_: None).lines
+    assert any("browsers do not play: PyAV is not installed" in line for line in said)
+    for name, with_signal in (("stopped", signal.SIGINT), ("killed", signal.SIGKILL)):
+        task = Task(drive, tmp_path / name, OPTIONS)
+        stopped(task, with_signal, 40)
+        resumed(task)
+        done_before = same(task.folder, whole.folder)
+        assert done_before >= 40 if name == "stopped" else done_before == 0
 
 
 @pytest.mark.parametrize("part", [0.5, 0.9])
@@ -306,6 +336,19 @@ def test_a_recording_without_its_end_counts_as_far_as_it_goes(left, at_once, par
     cut(left.folder / "bag" / "bag.mcap", part)
     resumed(left)
     assert 0 <= same(left.folder, at_once / "drive") < 30
+
+
+def test_a_video_of_odd_size_is_gone_on_with(tmp_path):
+    image = np.full((75, 101, 3), 90, np.uint8)
+    for name, before in (("one.mp4", None), ("two.mp4", tmp_path / "one.mp4")):
+        video = Video(tmp_path / name, [] if before is None else frames_in(before))
+        for number in range(20):
+            if before and number < 15:
+                video.again(number / 10, image.shape)
+            else:
+                video.append(number / 10, image)
+        video.close()
+        assert [frame.shape for frame in frames_in(tmp_path / name)] == [(76, 102, 3)] * 20
 
 
 def test_fewer_pairs_than_a_video_begins_with_are_gone_on_with(drive, at_once, tmp_path):
