@@ -69,6 +69,7 @@ def _shipped(**changes: Any) -> Arm:
 
 def _picture(**changes: Any) -> Arm:
     control = None if changes["weighting"].get("through_image") == 0 else PICTURE_CONTROL
+    changes["loss"] = {"room": 0.0, **changes.get("loss", {})}  # as it was when they were run
     return Arm(
         JOINT, after=PIXEL_BRANCH, changes=changes, config="readable", control=control, rate=0.002,
         parts=FUSION_PATH,
