@@ -104,7 +104,8 @@ ARMS: dict[str, Arm] = {
     "shipped, dwa": _shipped(weighting={"kind": "dwa"}),
     # Masks stay; what the pixel branch asks for moves the picture alone.
     PIXEL_BRANCH: Arm(
-        (("warm_up", 1.0),), after="tiny", config="readable", parts=("segmenter",)
+        (("warm_up", 1.0),), after="tiny", config="readable", parts=("segmenter",),
+        changes={"loss": {"room": 0.0}},
     ),
     PICTURE_CONTROL: _picture(weighting={"kind": "fixed", "through_image": 0.0}),
     "picture, gate": _picture(**HALF),
