@@ -26,7 +26,7 @@ TOGETHER = ("warm_up", 0.1), ("joint", 0.9)
 #: With 60 steps of warm-up of 600, prototypes were not learnt yet, and the joint stage collapsed.
 CLUSTERED = ("warm_up", 0.5), ("joint", 0.5)
 GATE = {"weighting": {"kind": "gate"}}
-HALF = {"weighting": {"kind": "gate", "rho": 1.0}}
+PULL = {"weighting": {"kind": "gate", "rho": 1.0}}
 TRAINING = Path(__file__).resolve().parent.parent / "config" / "training"
 #: What makes a run small enough for a CPU and still worth looking at: clean frames, both cameras,
 #: and crops of labelled frames that hold no object, or few labels teach no background.
@@ -108,9 +108,9 @@ ARMS: dict[str, Arm] = {
         changes={"loss": {"room": 0.0}},
     ),
     PICTURE_CONTROL: _picture(weighting={"kind": "fixed", "through_image": 0.0}),
-    "picture, gate": _picture(**HALF),
-    "picture, gate, labels alone": _picture(**HALF, loss={"consistency": 0.0}),
-    "picture, gate, consistency alone": _picture(**HALF, loss={"anchor": 0.0}),
+    "picture, gate": _picture(**PULL),
+    "picture, gate, labels alone": _picture(**PULL, loss={"consistency": 0.0}),
+    "picture, gate, consistency alone": _picture(**PULL, loss={"anchor": 0.0}),
     "picture, fixed": _picture(weighting={"kind": "fixed"}),
     "picture, dwa": _picture(weighting={"kind": "dwa"}),
 }  # fmt: skip
