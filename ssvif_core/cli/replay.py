@@ -81,8 +81,8 @@ def replay_bags(
         Optional[int],  # noqa: UP045
         typer.Option(
             min=0,
-            help="Fusion metrics on every n-th pair (they are slow); 0: on none. Default 60, and 5 "
-            "with --compare, whose intervals need many pairs.",
+            help="Fusion metrics on every n-th pair (they are slow); 0: on none. Default 60, on a "
+            "short recording more often, and 5 with --compare, whose intervals need many pairs.",
         ),
     ] = None,
     pictures: Annotated[int, typer.Option(min=0, help="Best and worst pairs to show.")] = 3,
@@ -152,7 +152,7 @@ def replay_bags(
         stamps=stamps,
         labels_folder=folder,
         label_map=parse_label_map(label_map),
-        metrics_every=(5 if compare else 60) if metrics_every is None else metrics_every,
+        metrics_every=5 if compare and metrics_every is None else metrics_every,
         video=video,
         bag=bag,
         rerun=rerun,

@@ -49,13 +49,14 @@ class Measures:
         alignment: what registers thermal, or None.
 
     Attributes:
+        every: as given.
         matrix: counts of all labelled frames so far.
         labelled: how many these are.
         without_truth: why labels are not measured, or "".
     """
 
     def __init__(self, card: ModelCard, every: int, alignment: Alignment | None = None) -> None:
-        self._every = every
+        self.every = every
         self._stability = Stability() if alignment is None else Stability(warped(alignment))
         self.names: Sequence[str] = [label.name for label in card.classes]
         self.matrix = ConfusionMatrix(len(self.names))
@@ -94,7 +95,7 @@ class Measures:
         mean, deviation = cv2.meanStdDev(now.fused)
         figures = {"fused_mean": float(mean[0, 0]), "fused_deviation": float(deviation[0, 0])}
         figures |= self._stability.compare(before, now)
-        if self._every and index % self._every == 0 and min(now.fused.shape) >= LEAST_SIDE:
+        if self.every and index % self.every == 0 and min(now.fused.shape) >= LEAST_SIDE:
             figures |= evaluate_fusion(result.fused, visible, result.thermal)
         if truth is None or self.without_truth:
             return Measured(figures)

@@ -41,10 +41,10 @@ __all__ = ["Player", "Progress"]
 LABEL_WAIT_NS = 1_000_000_000
 #: Pairs that are worked on together, see work.py; more would gain little, and hold more memory.
 BATCH = 5
-#: With several workers, a batch is timed, alone; then each worker does so many, all at once; and
-#: again. So short recordings have some, and timing costs the same part of the time on any number
-#: of cores: 1 % on two. With one worker, all are timed.
-UNTIMED_BATCHES = 48
+#: With several workers, so many pairs are timed, alone; then each worker does `UNTIMED`, all at
+#: once; and again. So short recordings have some, and timing costs the same part of the time on any
+#: number of cores: 0.6 % on two. With one worker, all are timed.
+TIMED, UNTIMED = 3, 240
 
 Progress = Callable[[float, float | None, str], None]
 
@@ -68,7 +68,8 @@ class Player:
     ) -> None:  # fmt: skip
         options, parts = played.options, played.parts
         self._played, self._recording, self._options = played, recording, options
-        self._timed_every = BATCH * (1 + UNTIMED_BATCHES * workers) if workers > 1 else 1
+        self._timed_every = TIMED + UNTIMED * workers if workers > 1 else 1
+        self._workers, self._room = workers, 0
         self._truth = _truth(recording, options)
         self._pairing = NodePairing(parts.pairing, parts.presence, options.stamps)
         played.modes = self._pairing.modes
@@ -161,12 +162,33 @@ class Player:
         job = self._known_job(pair, row) if known else self._job(pair, row, self._is_timed(row))
         if self._gathered and _alone(self._gathered[0]) != _alone(job):
             self._hand_on()
+        if not self._gathered:
+            self._room = self._batch_size(job)
         self._gathered.append(job)
-        if len(self._gathered) == BATCH:
+        if len(self._gathered) == self._room:
             self._hand_on()
 
     def _is_timed(self, row: Mapping[str, Any]) -> bool:
-        return row["index"] % self._timed_every < BATCH or row["cameras"] not in self._timed
+        return row["index"] % self._timed_every < TIMED or row["cameras"] not in self._timed
+
+    def _batch_size(self, job: Job) -> int:
+        """Pairs that are worked on together from this one on, see work.py.
+
+        Fewer towards the end, and before workers wait for each other so that pairs can be timed
+        alone: they finish at nearly the same time then (guided self-scheduling, Polychronopoulos &
+        Kuck 1987).
+        """
+        if self._workers == 1:
+            return BATCH
+        if _alone(job):
+            return TIMED
+        index = job.row["index"]
+        left = float(self._timed_every - index % self._timed_every)
+        whole = self._recording.seconds
+        done = (job.pair.decided_ns - self._recording.start_ns) * 1e-9
+        if whole is not None and done > 0:
+            left = min(left, (index + 1) * (whole - done) / done)
+        return min(max(1, int(left / (2 * self._workers))), BATCH)
 
     def _hand_on(self) -> None:
         """Give the workers a batch; first take back what there is no more room for."""

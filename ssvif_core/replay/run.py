@@ -26,6 +26,9 @@ from ssvif_core.replay.timeline import Timeline
 __all__ = ["FRAMES", "ReplayOptions", "Replayed", "replay"]
 
 FRAMES = "frames.csv.gz"
+#: Of a recording of `USUAL_HZ`, about so many pairs have fusion metrics; of a longer one each of
+#: so many.
+MEASURED, LEAST_OFTEN, USUAL_HZ = 15, 60, 30.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class ReplayOptions:
         stamps: what pairs are made by.
         labels_folder: true labels by stamp, see `truth.py`; goes before a topic.
         label_map: ids of the truth -> class ids; None: as they are.
-        metrics_every: fusion metrics on every n-th pair; 0: on none.
+        metrics_every: fusion metrics on every n-th pair; 0: on none; None: as the
+            length of the recording asks for.
         video: write fused.mp4.
         bag: write the output recording.
         rerun: write run.rrd.
@@ -56,7 +60,7 @@ class ReplayOptions:
     stamps: Stamps = "header"
     labels_folder: Path | None = None
     label_map: dict[int, int] | None = None
-    metrics_every: int = 60
+    metrics_every: int | None = None
     video: bool = True
     bag: bool = False
     rerun: bool = False
@@ -148,6 +152,15 @@ def replay(
         return played
 
 
+def _every(options: ReplayOptions, recording: Recording) -> int:
+    """On every which pair fusion metrics are taken, were the cameras of `USUAL_HZ`."""
+    if options.metrics_every is not None:
+        return options.metrics_every
+    if recording.seconds is None:
+        return LEAST_OFTEN
+    return min(max(1, round(recording.seconds * USUAL_HZ / MEASURED)), LEAST_OFTEN)
+
+
 def _size_if_any(recording: Recording, role: Role) -> tuple[int, int] | None:
     """(height, width) of a camera's images; None if it sent none that can be used."""
     try:
@@ -169,7 +182,7 @@ def _fresh(
         table=stack.enter_context(FrameTable(output / FRAMES)),
         streams={camera: StreamWatch(start_ns) for camera in ("visible", "thermal")},
         timeline=Timeline(start_ns),
-        measures=Measures(parts.model.card, options.metrics_every, parts.alignment),
+        measures=Measures(parts.model.card, _every(options, recording), parts.alignment),
         extremes={
             title: Extremes(options.pictures, greatest=greatest)
             for title, (_, greatest) in EXTREMES.items()

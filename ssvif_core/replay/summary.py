@@ -47,7 +47,7 @@ def summarise(played: Replayed) -> dict[str, Any]:
         "bad": played.bad,
         "last_error": played.last_error,
         "fusion": {
-            "every": options.metrics_every,
+            "every": played.measures.every,
             "measured": int(np.isfinite(table.column("Qabf")).sum()),
             "metrics": {name: _spread(table.column(name)) for name in METRICS},
         },

@@ -401,6 +401,15 @@ def test_true_labels_can_come_from_a_folder(record, run, drive, by_hand, tmp_pat
     assert found["segmentation"] == run[1]["segmentation"]
 
 
+def test_a_short_recording_has_fusion_metrics_of_more_than_its_first_pair(record, tmp_path):
+    bag = record(tmp_path / "drive", 3.0)
+    summary, rows = replayed(bag, tmp_path / "run", metrics_every=None)
+    assert summary["fusion"]["every"] == 6  # 90 frames at 30 Hz, for some fifteen of them
+    measured = [int(row["index"]) for row in rows if row["Qabf"]]
+    assert measured == list(range(0, len(rows), 6))
+    assert summary["fusion"]["measured"] == len(measured) > 1
+
+
 # What went wrong, and when.
 
 
