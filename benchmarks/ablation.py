@@ -138,7 +138,7 @@ def main() -> None:
             try:
                 trainer = train(arm, seed, options)
                 figures = scorer.score(trainer)
-                if arm in PICTURE[1:]:
+                if arm in PICTURE:
                     figures |= scorer.read(trainer, options.readers)
             except CollapseError as error:  # of the arm, or of the one that it starts from
                 Console().print(f"{arm}, seed {seed}: {error}")

@@ -17,10 +17,12 @@ __all__ = [
 STAGE_1 = "stage 1"
 CLUSTERS = "clusters, gate"
 SCRATCH, AS_LONG = "labels, from scratch", "labels, from scratch, as long"
+MASKED, AS_LONG_AS_MASKED = "masked", "labels, from scratch, as long as masked"
 WARM_UP = "shipped, warm-up"
 PIXEL_BRANCH, PICTURE_CONTROL = "picture, pixel branch", "picture, no pull"
+PICTURE_AS_LONG = "picture, stage 1 as long as the whole"
 #: Run once for each seed, for all arms that start from them.
-FIRST = (STAGE_1, WARM_UP, PIXEL_BRANCH)
+FIRST = (STAGE_1, MASKED, WARM_UP, PIXEL_BRANCH)
 FUSION, LABELS, JOINT = (("fusion", 1.0),), (("supervised", 1.0),), (("joint", 1.0),)
 TOGETHER = ("warm_up", 0.1), ("joint", 0.9)
 #: With 60 steps of warm-up of 600, prototypes were not learnt yet, and the joint stage collapsed.
@@ -95,6 +97,9 @@ ARMS: dict[str, Arm] = {
     "clusters, then labels": Arm(LABELS, after=CLUSTERS, control=SCRATCH),
     SCRATCH: Arm(LABELS, after=None),
     AS_LONG: Arm(LABELS, after=None, control=SCRATCH),
+    AS_LONG_AS_MASKED: Arm(LABELS, after=None, control=SCRATCH),
+    MASKED: Arm((("masked", 1.0),), after=None, control=STAGE_1, labelled=False),
+    "masked, then labels": Arm(LABELS, after=MASKED, control=SCRATCH),
     # The shipped trunk already knows the labels: give all of them (--labelled 268).
     WARM_UP: Arm((("warm_up", 1.0),), after="tiny"),
     "shipped, no consistency": _shipped(**GATE, loss={"consistency": 0.0}),
@@ -107,6 +112,10 @@ ARMS: dict[str, Arm] = {
         (("warm_up", 1.0),), after="tiny", config="readable", parts=("segmenter",),
         changes={"loss": {"room": 0.0}},
     ),
+    PICTURE_AS_LONG: Arm(
+        FUSION, after="tiny", config="readable", control=PICTURE_CONTROL, labelled=False,
+        rate=0.002, parts=FUSION_PATH, changes={"loss": {"room": 0.0}},
+    ),
     PICTURE_CONTROL: _picture(weighting={"kind": "fixed", "through_image": 0.0}),
     "picture, gate": _picture(**PULL),
     "picture, gate, labels alone": _picture(**PULL, loss={"consistency": 0.0}),
@@ -114,8 +123,12 @@ ARMS: dict[str, Arm] = {
     "picture, fixed": _picture(weighting={"kind": "fixed"}),
     "picture, dwa": _picture(weighting={"kind": "dwa"}),
 }  # fmt: skip
-#: What label-free training is worth: nothing before the labels, stage 1, stage 1 and clusters.
-EFFICIENCY = (SCRATCH, AS_LONG, "labels", "clusters, then labels")
+#: What label-free training is worth: nothing before the labels, masked prediction, stage 1, stage 1
+#: and clusters.
+EFFICIENCY = (
+    SCRATCH, AS_LONG_AS_MASKED, "masked, then labels", MASKED, "labels", AS_LONG,
+    "clusters, then labels",
+)  # fmt: skip
 #: Stage 2 on a network whose masks are good already.
 SHIPPED = tuple(arm for arm in ARMS if arm.startswith("shipped"))
 #: What the pixel branch does to the picture of a network whose masks do not change.
@@ -169,6 +182,8 @@ def configuration(name: str, seed: int, options: argparse.Namespace) -> Training
 def _steps(name: str, options: argparse.Namespace) -> int:
     if name in FIRST:
         return int(options.stage_1)
+    if name in (PICTURE_AS_LONG, AS_LONG_AS_MASKED):
+        return int(options.stage_1 + options.steps)
     if name == AS_LONG:  # as everything that "clusters, then labels" takes
         return int(options.stage_1 + 2 * options.steps)
     return int(options.steps)

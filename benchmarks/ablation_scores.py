@@ -48,7 +48,9 @@ class Scorer:
     def score(self, trainer: Trainer) -> dict[str, float]:
         """The figures of `ablation.py`; masks only where their names are true."""
         config, models = trainer.config, trainer.averaged.eval()
-        named = config.mask_mode != "clusters" and any(s.kind != "fusion" for s in config.stages)
+        named = config.mask_mode != "clusters" and any(
+            s.kind not in ("fusion", "masked") for s in config.stages
+        )
         masks = {name: ConfusionMatrix(CLASSES) for name in ("iou", "night", "pixel")}
         fusion = 0.0
         for pair in self.val:

@@ -41,6 +41,7 @@ __all__ = [
     "LUMA_WEIGHTS",
     "SEGMENTATION_HEAD",
     "STEMS",
+    "TRUNK",
     "VARIANTS",
     "FusionNetwork",
     "FusionOutput",
@@ -69,6 +70,22 @@ FUSION_PATH = (
     "detail_half_top",
     "detail_half",
     "coefficients",
+)
+#: Parts that see both cameras for masks and picture: what `FusionNetwork.trunk` runs.
+TRUNK = (
+    "visible_stem",
+    "thermal_stem",
+    "visible_quarter",
+    "thermal_quarter",
+    "eighth",
+    "sixteenth",
+    "context",
+    "decode_lateral",
+    "decode_sixteenth",
+    "decode",
+    "fuse_top",
+    "fuse_lateral",
+    "fuse_quarter",
 )
 #: Parts of the network that the labels alone depend on.
 SEGMENTATION_HEAD = ("labels_eighth", "labels_quarter")
@@ -217,6 +234,11 @@ class FusionNetwork(nn.Module):
         d8 = self.decode(F.relu(self.decode_lateral(f8) + upsample(self.decode_sixteenth(f16))))
         return d8, f4
 
+    def trunk(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
+        """Features at 1/8 and at 1/4, on sizes that are multiples of 16."""
+        d8, f4 = self._decoded(visible, thermal)
+        return d8, self.fuse_quarter(F.relu(self.fuse_lateral(f4) + upsample(self.fuse_top(d8))))
+
     def predict(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
         """Everything that is learnt, on sizes that are multiples of 16.
 
@@ -224,8 +246,7 @@ class FusionNetwork(nn.Module):
             parts: (B, 3, H/2, W/2) in (0, 1): a, b and r before scale and shift.
             logits: (B, classes, H/4, W/4).
         """
-        d8, f4 = self._decoded(visible, thermal)
-        d4 = self.fuse_quarter(F.relu(self.fuse_lateral(f4) + upsample(self.fuse_top(d8))))
+        d8, d4 = self.trunk(visible, thermal)
         logits = self.labels_quarter(d4) + upsample(self.labels_eighth(d8))
         own2 = self.detail_stem(torch.cat([visible, thermal], 1))
         own4 = self.detail(self.detail_quarter(own2) + self.detail_top(d4))

@@ -75,7 +75,7 @@ class LossWeights(_Strict):
 class StageConfig(_Strict):
     """One part of a run; see `ssvif_core.training.stages` for what each kind does."""
 
-    kind: Literal["supervised", "fusion", "warm_up", "joint"]
+    kind: Literal["masked", "supervised", "fusion", "warm_up", "joint"]
     steps: int = Field(gt=0)
     learning_rate: float = Field(2e-3, gt=0)
     warmup_steps: int = Field(200, ge=0, description="steps of rising learning rate")

@@ -39,8 +39,8 @@ def initialise(
         return list(model.card.content.get("training", {}).get("runs", []))
     state = load_checkpoint(Path(source))
     _fill(models.network, state["average"])
-    if models.segmenter is not None and "segmenter_average" in state:
-        _fill(models.segmenter, state["segmenter_average"])
+    for name, helper in models.helpers().items():
+        _fill(helper, state.get(f"{name}_average", {}))
     return [*state.get("history", []), {key: state[key] for key in ("config", "step")}]
 
 

@@ -1,5 +1,6 @@
 """The stages of a run. Each is a small unit: what it trains, and what one step of it asks for.
 
+    masked      label-free, before all others: the trunk tells one camera from the other
     supervised  fusion losses and labels on the feature-level head, together
     fusion      stage 1 of SSVIF: fusion losses alone
     warm_up     stage 1b: both segmenters learn their anchor; the fused image stays as it is
@@ -23,6 +24,7 @@ from ssvif_core.data.pairs import UNKNOWN
 from ssvif_core.errors import SsvifError
 from ssvif_core.network.fusion_network import (
     SEGMENTATION_HEAD,
+    TRUNK,
     FusionNetwork,
     FusionOutput,
     luminance,
@@ -34,6 +36,12 @@ from ssvif_core.training.assignment import balanced, confident
 from ssvif_core.training.config import FUSION_TERMS, ConsistencyConfig, StageConfig, TrainingConfig
 from ssvif_core.training.distributed import Processes, computes_bfloat16
 from ssvif_core.training.losses import fusion_losses, segmentation_losses
+from ssvif_core.training.masked import (
+    MaskedPrediction,
+    Reconstructor,
+    draw_hidden,
+    masked_losses,
+)
 from ssvif_core.training.views import BORDER, STRIDE, Window, draw_window, without_border
 from ssvif_core.training.weighting import Weighting
 
@@ -60,7 +68,8 @@ class Inputs(NamedTuple):
 
 
 class Models(nn.Module):
-    """What is trained: the network that is deployed, and the pixel-level branch where one is.
+    """What is trained: the network that is deployed, and what helps it to learn where a stage does:
+    the pixel-level branch, and the reconstructor of masked prediction.
 
     In mode clusters the network's global context does not train, and is nothing unless a run starts
     from a network that has one: learning it, label-free training finds one cluster for each image.
@@ -76,6 +85,13 @@ class Models(nn.Module):
             nn.init.zeros_(self.network.context.bias)
         two_branches = any(stage.kind in ("warm_up", "joint") for stage in config.stages)
         self.segmenter = PixelSegmenter(classes) if two_branches else None
+        masked = any(stage.kind == "masked" for stage in config.stages)
+        self.reconstructor = Reconstructor(config.variant) if masked else None
+
+    def helpers(self) -> dict[str, nn.Module]:
+        """Those that help, by name: kept in checkpoints, not deployed."""
+        parts = {"segmenter": self.segmenter, "reconstructor": self.reconstructor}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 @dataclass
@@ -105,17 +121,14 @@ class Stage(ABC):
 
     #: Parts of the network that this kind of stage trains; empty: all.
     parts: tuple[str, ...] = ()
-    trains_segmenter = False
+    #: Of `Models.helpers`: what trains with it.
+    helper: str | None = None
 
     def __init__(self, config: StageConfig, context: StageContext, start: int = 0) -> None:
         self.config, self.context, self.start = config, context, start
         self._trained = set(config.train_only or self.parts)
         self.training_mode()
-        self.network = context.processes.wrap(context.models.network)
-        self.segmenter: nn.Module | None = None
-        if self.trains_segmenter:
-            assert context.models.segmenter is not None
-            self.segmenter = context.processes.wrap(context.models.segmenter)
+        self.network = context.processes.wrap(self.learner())
 
     def training_mode(self) -> None:
         """Trained parts in training mode; the others keep weights and statistics as they are."""
@@ -131,9 +144,12 @@ class Stage(ABC):
         for name, part in self.context.models.network.named_children():
             trained = (not self._trained or name in self._trained) and name not in left_out
             part.train(trained).requires_grad_(trained)
-        segmenter = self.context.models.segmenter
-        if segmenter is not None:
-            segmenter.train(self.trains_segmenter).requires_grad_(self.trains_segmenter)
+        for name, helper in self.context.models.helpers().items():
+            helper.train(name == self.helper).requires_grad_(name == self.helper)
+
+    def learner(self) -> nn.Module:
+        """What runs forward in a step, as one module."""
+        return self.context.models.network
 
     @property
     def uses_labels(self) -> bool:
@@ -193,6 +209,42 @@ class Stage(ABC):
         return weights.fusion * total, {f"loss/{n}": float(t.detach()) for n, t in terms.items()}
 
 
+class MaskedStage(Stage):
+    """Masked prediction across cameras: features of the trunk from unlabelled frames.
+
+    Heads and fusion path do not train. Cameras that `modality_dropout` loses are there: what is
+    hidden is drawn here.
+    """
+
+    parts = TRUNK
+    helper = "reconstructor"
+
+    def learner(self) -> nn.Module:
+        models = self.context.models
+        assert models.reconstructor is not None
+        return MaskedPrediction(models.network, models.reconstructor)
+
+    def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
+        visible, thermal = inputs.whole_visible, inputs.whole_thermal
+        seed = [self.context.config.seed, self.context.processes.rank, step, 3]
+        batch, _, height, width = visible.shape
+        hidden = draw_hidden(batch, height, width, seed).on(visible.device)
+        shown = visible * (1 - hidden.visible), thermal * (1 - hidden.thermal)
+        with self.autocast():
+            predicted = self.network(
+                shown[0].contiguous(memory_format=torch.channels_last), shown[1]
+            )
+        losses = masked_losses(predicted, visible, thermal, hidden)
+        total = losses["visible"] + losses["thermal"]
+        total.backward()
+        values = {f"loss/hidden_{camera}": float(x.detach()) for camera, x in losses.items()}
+        return {**values, "loss/total": float(total.detach())}
+
+    @property
+    def uses_labels(self) -> bool:
+        return False
+
+
 class SupervisedStage(Stage):
     """Fusion losses, and labels on the feature-level head."""
 
@@ -231,11 +283,12 @@ class FusionStage(SupervisedStage):
 class _TwoBranches(Stage):
     """What warm-up and joint training share: both branches look, each is held to the anchor."""
 
-    trains_segmenter = True
+    helper = "segmenter"
 
     def __init__(self, config: StageConfig, context: StageContext, start: int = 0) -> None:
         super().__init__(config, context, start)
-        assert context.anchor is not None
+        assert context.anchor is not None and context.models.segmenter is not None
+        self.segmenter = context.processes.wrap(context.models.segmenter)
         self.anchor = context.anchor
 
     def window(self, inputs: Inputs, step: int) -> Window:
@@ -244,7 +297,6 @@ class _TwoBranches(Stage):
 
     def segment(self, image: Tensor) -> Tensor:
         """The pixel-level branch on images, in the precision of the run."""
-        assert self.segmenter is not None
         with self.autocast():
             return self.segmenter(image.contiguous(memory_format=torch.channels_last)).float()
 
@@ -433,6 +485,7 @@ def _class_weights(target: Tensor, classes: int, balance: float) -> Tensor:
 
 
 STAGES: dict[str, type[Stage]] = {
+    "masked": MaskedStage,
     "supervised": SupervisedStage,
     "fusion": FusionStage,
     "warm_up": WarmUpStage,

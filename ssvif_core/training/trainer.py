@@ -248,10 +248,9 @@ class Trainer:
             "bad_looks": self.alarm.bad,
             "optimizer": None if self.stage is None else self.optimizer.state_dict(),
         }
-        if self.models.segmenter is not None:
-            assert average.segmenter is not None
-            state["segmenter"] = self.models.segmenter.state_dict()
-            state["segmenter_average"] = average.segmenter.state_dict()
+        for models, suffix in ((self.models, ""), (average, "_average")):
+            for name, helper in models.helpers().items():
+                state[f"{name}{suffix}"] = helper.state_dict()
         if isinstance(self.context.anchor, PrototypeAnchor):
             state["anchor"] = self.context.anchor.state_dict()
         save_checkpoint(self.checkpoint_path, state)
@@ -269,9 +268,9 @@ class Trainer:
         average = self.averaged
         self.models.network.load_state_dict(state["network"])
         average.network.load_state_dict(state["average"])
-        if self.models.segmenter is not None and average.segmenter is not None:
-            self.models.segmenter.load_state_dict(state["segmenter"])
-            average.segmenter.load_state_dict(state["segmenter_average"])
+        for models, suffix in ((self.models, ""), (average, "_average")):
+            for name, helper in models.helpers().items():
+                helper.load_state_dict(state[f"{name}{suffix}"])
         self.average.n_averaged.copy_(state["averaged"])
         self.context.weighting.load_state_dict(state["weighting"])
         self.alarm.bad = state["bad_looks"]
