@@ -21,6 +21,8 @@ MASKED, AS_LONG_AS_MASKED = "masked", "labels, from scratch, as long as masked"
 WARM_UP = "shipped, warm-up"
 PIXEL_BRANCH, PICTURE_CONTROL = "picture, pixel branch", "picture, no pull"
 PICTURE_AS_LONG = "picture, stage 1 as long as the whole"
+#: Controls that take as long as all stages of what they are compared with.
+LONGER = (AS_LONG, AS_LONG_AS_MASKED, PICTURE_AS_LONG)
 #: Run once for each seed, for all arms that start from them.
 FIRST = (STAGE_1, MASKED, WARM_UP, PIXEL_BRANCH)
 FUSION, LABELS, JOINT = (("fusion", 1.0),), (("supervised", 1.0),), (("joint", 1.0),)

@@ -6,6 +6,7 @@ so a resumed run sees exactly what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -86,6 +87,13 @@ class BatchMaker:
             _object_centres(source.pairs, labelled)
             for source, labelled in zip(sources, self._labelled, strict=True)
         ]
+
+    def everywhere(self) -> BatchMaker:
+        """The same, with crops from all frames and places alike, as if none had labels."""
+        other = copy.copy(self)
+        other._labelled = [[] for _ in self.sources]
+        other._centres = [{} for _ in self.sources]
+        return other
 
     def at(self, step: int) -> Batch:
         """The batch of step `step`."""

@@ -126,7 +126,8 @@ class Trainer:
                 if self.step >= end:
                     continue
                 self._enter(stage, start=end - stage.steps)
-                for batch in prefetched(self.batches, self.step, end):
+                batches = self.batches.everywhere() if stage.kind == "masked" else self.batches
+                for batch in prefetched(batches, self.step, end):
                     values = self.train_step(batch)
                     try:
                         recorder.record(values)

@@ -39,7 +39,7 @@ def test_arms_without_consistency_differ_from_theirs_in_nothing_else(arms):
 
 def test_an_arm_and_its_control_see_as_many_steps_of_the_same_crops(arms):
     for name, arm in arms.ARMS.items():
-        if arm.control is None or name == arms.AS_LONG:
+        if arm.control is None or name in arms.LONGER:
             continue
         mine, control = (arms.configuration(n, 0, OPTIONS) for n in (name, arm.control))
         assert mine.steps == control.steps
@@ -65,3 +65,7 @@ def test_from_scratch_as_long_takes_as_many_steps_as_all_that_it_is_compared_wit
         for name in ("stage 1", "clusters, gate", "clusters, then labels")
     )
     assert arms.configuration(arms.AS_LONG, 0, OPTIONS).steps == steps
+    steps = sum(
+        arms.configuration(name, 0, OPTIONS).steps for name in ("masked", "masked, then labels")
+    )
+    assert arms.configuration(arms.AS_LONG_AS_MASKED, 0, OPTIONS).steps == steps

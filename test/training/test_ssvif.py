@@ -335,7 +335,9 @@ def _train_in_two_processes(config: Path, folder: Path, stop: int = 0) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_one_network_and_go_on_where_they_were_stopped(paired_folder, tmp_path):
-    config = configuration(paired_folder, batch_size=4, weighting={"kind": "gate"})
+    stages = [{**stage, "steps": 2} for stage in ({**STAGES[0], "kind": "masked"}, *STAGES[:2])]
+    stages.append(STAGES[2])
+    config = configuration(paired_folder, batch_size=4, weighting={"kind": "gate"}, stages=stages)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     _train_in_two_processes(tmp_path / "config.json", whole)
