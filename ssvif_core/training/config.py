@@ -12,6 +12,7 @@ from ssvif_core.errors import SsvifError
 
 __all__ = [
     "FUSION_TERMS",
+    "HIDDEN_TERMS",
     "CollapseConfig",
     "ConsistencyConfig",
     "DataSource",
@@ -25,6 +26,8 @@ __all__ = [
 
 #: The terms of the fusion loss, as in `LossWeights`.
 FUSION_TERMS = ("intensity", "gradient", "ssim", "decomposition", "edges", "flat", "halo")
+#: Those of masked prediction.
+HIDDEN_TERMS = ("hidden_visible", "hidden_thermal")
 
 
 class _Strict(BaseModel):

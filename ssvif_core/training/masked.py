@@ -22,7 +22,15 @@ from torch import Tensor, nn
 
 from ssvif_core.network.fusion_network import VARIANTS, FusionNetwork, upsample
 
-__all__ = ["Hidden", "MaskedPrediction", "Reconstructor", "draw_hidden", "masked_losses"]
+__all__ = [
+    "STRIDE",
+    "Hidden",
+    "MaskedPrediction",
+    "Reconstructor",
+    "draw_hidden",
+    "local_statistics",
+    "masked_losses",
+]
 
 #: Side of a block that is hidden, in pixels; blocks lie on a grid of it.
 BLOCK = 32
@@ -109,7 +117,9 @@ def masked_losses(
         thermal: (B, 1, H, W) in [0, 1], whole.
         hidden: on the same grid.
     """
-    wanted = F.avg_pool2d(_normalised(torch.cat([visible, thermal], 1)), STRIDE)
+    images = torch.cat([visible, thermal], 1)
+    mean, deviation = local_statistics(images)
+    wanted = F.avg_pool2d((images - mean) / deviation, STRIDE)
     apart = F.smooth_l1_loss(predicted.float(), wanted, reduction="none")
     losses = {}
     for camera, channels in (("visible", slice(0, 3)), ("thermal", slice(3, 4))):
@@ -118,8 +128,8 @@ def masked_losses(
     return losses
 
 
-def _normalised(image: Tensor) -> Tensor:
-    """Less the local mean, over the local deviation, of each channel; both vary smoothly."""
+def local_statistics(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Local mean and deviation (at least `LEAST_DEVIATION`) of each channel; both vary smoothly."""
 
     def local(x: Tensor) -> Tensor:
         means = F.avg_pool2d(x, CELL)
@@ -127,4 +137,4 @@ def _normalised(image: Tensor) -> Tensor:
 
     mean = local(image)
     variance = (local(image * image) - mean * mean).clamp(min=0)
-    return (image - mean) / (variance.sqrt() + LEAST_DEVIATION)
+    return mean, variance.sqrt() + LEAST_DEVIATION

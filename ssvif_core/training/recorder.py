@@ -8,6 +8,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ssvif_core.training.collapse import CollapseError
 from ssvif_core.training.journal import RunJournal
+from ssvif_core.training.masked import MaskedPrediction
+from ssvif_core.training.masked_validation import validate_masked
 from ssvif_core.training.report import write_report
 from ssvif_core.training.validation import validate
 
@@ -101,17 +103,26 @@ class Recorder:
         if not self._writes:
             return
         first = trainer.batches.sources[0].pairs
-        scores, pictures = validate(
-            trainer.averaged.network,
-            trainer.held_out or [first[i] for i in range(min(SAMPLES, len(first)))],
-            trainer.config.classes,
-            trainer.device,
-            with_iou=trainer.config.mask_mode != "clusters",
-        )
+        pairs = trainer.held_out or [first[i] for i in range(min(SAMPLES, len(first)))]
+        models, stage = trainer.averaged, trainer.stage
+        if stage is not None and stage.config.kind == "masked":
+            assert models.reconstructor is not None
+            name = "hidden"
+            prediction = MaskedPrediction(models.network, models.reconstructor)
+            scores, pictures = validate_masked(prediction, pairs, trainer.device)
+        else:
+            name = "pairs"
+            scores, pictures = validate(
+                models.network,
+                pairs,
+                trainer.config.classes,
+                trainer.device,
+                with_iou=trainer.config.mask_mode != "clusters",
+            )
         if trainer.held_out:
             self._write({f"validation/{name}": value for name, value in scores.items()})
-        self.board.add_image("validation/pairs", pictures, trainer.step, dataformats="HWC")
-        self.journal.picture(trainer.step, "pairs", pictures)
+        self.board.add_image(f"validation/{name}", pictures, trainer.step, dataformats="HWC")
+        self.journal.picture(trainer.step, name, pictures)
 
     def finish(self) -> None:
         """Say in the journal that the run is complete."""

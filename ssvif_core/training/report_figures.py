@@ -15,7 +15,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ssvif_core.training.config import FUSION_TERMS
+from ssvif_core.training.config import FUSION_TERMS, HIDDEN_TERMS
 from ssvif_core.training.journal import Series
 
 __all__ = ["Panel", "Span", "draw_page", "draw_panels", "panels_of", "save"]
@@ -88,6 +88,7 @@ def panels_of(figures: Series, config: dict[str, Any]) -> list[Panel]:
     panels = [
         Panel("Losses", "total loss", _named(figures, ["loss/total"])),
         Panel("Losses", "fusion terms", _named(figures, [f"loss/{n}" for n in FUSION_TERMS])),
+        Panel("Losses", "hidden blocks", _named(figures, [f"loss/{n}" for n in HIDDEN_TERMS])),
     ]
     placed = {name for panel in panels for name in panel.lines.values()}
     rest = [name for name in figures if name not in placed]

@@ -14,7 +14,7 @@ from ssvif_core.imaging.palettes import colorize_labels, label_colors
 from ssvif_core.network.fusion_network import FusionNetwork, labels_from_logits, luminance
 from ssvif_core.training.losses import fusion_losses
 
-__all__ = ["as_tensors", "predict_pair", "validate"]
+__all__ = ["as_tensors", "predict_pair", "strip", "validate"]
 
 PICTURES = 4
 
@@ -83,7 +83,12 @@ def _picture(pair: FramePair, fused: Tensor, labels: np.ndarray, classes: int) -
     palette = np.zeros((256, 3), np.uint8)
     palette[:classes] = label_colors(classes)
     tinted = colorize_labels(labels, palette)
-    row = np.hstack([pair.visible, gray, image, tinted])
+    return strip([pair.visible, gray, image, tinted])
+
+
+def strip(images: Sequence[np.ndarray]) -> np.ndarray:
+    """(H, W, 3) uint8 images of one size side by side, on a canvas of (240, 1280, 3)."""
+    row = np.hstack(images)
     height = 240
     step = max(1, row.shape[0] // height)
     row = row[::step, ::step]

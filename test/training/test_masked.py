@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import cv2
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
@@ -108,7 +111,19 @@ def test_the_trunk_learns_to_tell_and_neither_masks_nor_fusion_path_move(paired_
     after = trainer.models.network.state_dict()
     changed = {name.split(".")[0] for name, value in after.items() if not value.equal(before[name])}
     assert changed == set(TRUNK)
-    assert (tmp_path / "report.html").is_file()
+
+
+def test_held_out_frames_are_told_and_shown(paired_folder, tmp_path):
+    source = {"folder": "frames", "share": 1, "holdout_every": 5}
+    config = configuration(paired_folder, steps=40, sources=[source], validate_every=20)
+    Trainer(config, tmp_path).run()
+    entries = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    told = [e["validation/hidden/thermal"] for e in entries if "validation/hidden/thermal" in e]
+    assert len(told) == 2
+    assert told[1] < told[0]
+    picture = cv2.imread(str(tmp_path / "pictures" / "0000040_hidden.png"))
+    assert picture.shape == (3 * 240, 1280, 3)  # each held-out pair, both cameras, hidden and told
+    assert "hidden blocks" in (tmp_path / "report.html").read_text()
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_weights(paired_folder, tmp_path):
