@@ -26,8 +26,8 @@ from ssvif_core.replay.timeline import Timeline
 __all__ = ["FRAMES", "ReplayOptions", "Replayed", "replay"]
 
 FRAMES = "frames.csv.gz"
-#: Of a recording of `USUAL_HZ`, about so many pairs have fusion metrics; of a longer one each of
-#: so many.
+#: About so many pairs of a short recording have fusion metrics, if its cameras are of `USUAL_HZ`,
+#: and of a long one each `LEAST_OFTEN`-th.
 MEASURED, LEAST_OFTEN, USUAL_HZ = 15, 60, 30.0
 
 
