@@ -19,7 +19,9 @@ msrs/val (46 frames, never trained on, labels are a consensus of two networks):
 and by how much iou, probe and read differ from the arm's control, seed by seed. Label efficiency
 is the same with fewer labels and other arms:
 
-    for n in 5 20 80 247; do python benchmarks/ablation.py --labelled $n --label-efficiency; done
+    for n in 5 20 80 268; do
+        python benchmarks/ablation.py --labelled $n --label-efficiency --stage-1 3000 --steps 2400
+    done
 
 and what stage 2 does to the picture of the shipped `tiny`, whose masks stay as they are:
 
@@ -119,6 +121,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stage-1", type=int, default=600, help="steps of stage 1")
     parser.add_argument("--steps", type=int, default=600, help="steps after it")
     parser.add_argument("--labelled", type=int, default=20, help="frames whose labels are used")
+    parser.add_argument("--rate", type=float, help="learning rate, instead of each its own")
     parser.add_argument("--variant", default="tiny")
     parser.add_argument("--crop", type=int, nargs=2, default=[160, 192])
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))

@@ -139,10 +139,11 @@ PICTURE = tuple(arm for arm in ARMS if arm.startswith("picture"))
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """What runs must agree in to stand in one table."""
-    return {
+    settings = {
         "variant": options.variant, "crop": list(options.crop), "stage_1": options.stage_1,
         "steps": options.steps, "labelled": options.labelled,
     }  # fmt: skip
+    return settings | ({"rate": options.rate} if options.rate else {})
 
 
 def folder_of(arm: str, seed: int, options: argparse.Namespace) -> Path:
@@ -152,6 +153,7 @@ def folder_of(arm: str, seed: int, options: argparse.Namespace) -> Path:
         settings["labelled"] = 0
     if arm in FIRST:
         settings["steps"] = 0
+        settings.pop("rate", None)
     tag = "-".join([arm.replace(", ", "_"), *map(str, settings.values()), str(seed)])
     return options.runs / tag.replace(", ", "x").replace(" ", "_")
 
@@ -160,9 +162,11 @@ def configuration(name: str, seed: int, options: argparse.Namespace) -> Training
     """The run of one arm and seed."""
     arm = ARMS[name]
     config = load_config(TRAINING / f"{arm.config}.yaml").model_dump()
-    steps = _steps(name, options)
+    steps, rate = _steps(name, options), arm.rate
+    if options.rate and name not in FIRST:  # what they start from is the same at any rate
+        rate = options.rate
     stages = [
-        {"kind": kind, "steps": round(part * steps), "learning_rate": arm.rate,
+        {"kind": kind, "steps": round(part * steps), "learning_rate": rate,
          "warmup_steps": min(200, steps // 25), "train_only": list(arm.parts)}
         for kind, part in arm.stages
     ]  # fmt: skip

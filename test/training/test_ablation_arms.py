@@ -19,7 +19,7 @@ def arms(repository, monkeypatch):
 
 OPTIONS = argparse.Namespace(
     variant="tiny", crop=[160, 192], stage_1=600, steps=400, labelled=20, data=Path("data"),
-    runs=Path("runs"),
+    runs=Path("runs"), rate=None,
 )  # fmt: skip
 
 
