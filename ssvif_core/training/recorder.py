@@ -8,10 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ssvif_core.training.collapse import CollapseError
 from ssvif_core.training.journal import RunJournal
-from ssvif_core.training.masked import MaskedPrediction
-from ssvif_core.training.masked_validation import validate_masked
 from ssvif_core.training.report import write_report
-from ssvif_core.training.validation import validate
 
 if TYPE_CHECKING:
     from ssvif_core.training.trainer import Trainer
@@ -104,21 +101,9 @@ class Recorder:
             return
         first = trainer.batches.sources[0].pairs
         pairs = trainer.held_out or [first[i] for i in range(min(SAMPLES, len(first)))]
-        models, stage = trainer.averaged, trainer.stage
-        if stage is not None and stage.config.kind == "masked":
-            assert models.reconstructor is not None
-            name = "hidden"
-            prediction = MaskedPrediction(models.network, models.reconstructor)
-            scores, pictures = validate_masked(prediction, pairs, trainer.device)
-        else:
-            name = "pairs"
-            scores, pictures = validate(
-                models.network,
-                pairs,
-                trainer.config.classes,
-                trainer.device,
-                with_iou=trainer.config.mask_mode != "clusters",
-            )
+        assert trainer.stage is not None
+        name = trainer.stage.shows
+        scores, pictures = trainer.stage.validate(pairs)
         if trainer.held_out:
             self._write({f"validation/{name}": value for name, value in scores.items()})
         self.board.add_image(f"validation/{name}", pictures, trainer.step, dataformats="HWC")

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssvif_core.data.pairs import UNKNOWN
+from ssvif_core.data.batches import BatchMaker
+from ssvif_core.data.pairs import UNKNOWN, FramePair
 from ssvif_core.errors import SsvifError
 from ssvif_core.network.fusion_network import (
     SEGMENTATION_HEAD,
@@ -42,6 +45,8 @@ from ssvif_core.training.masked import (
     draw_hidden,
     masked_losses,
 )
+from ssvif_core.training.masked_validation import validate_masked
+from ssvif_core.training.validation import validate
 from ssvif_core.training.views import BORDER, STRIDE, Window, draw_window, without_border
 from ssvif_core.training.weighting import Weighting
 
@@ -123,6 +128,8 @@ class Stage(ABC):
     parts: tuple[str, ...] = ()
     #: Of `Models.helpers`: what trains with it.
     helper: str | None = None
+    #: What the pictures of `validate` are called.
+    shows = "pairs"
 
     def __init__(self, config: StageConfig, context: StageContext, start: int = 0) -> None:
         self.config, self.context, self.start = config, context, start
@@ -150,6 +157,21 @@ class Stage(ABC):
     def learner(self) -> nn.Module:
         """What runs forward in a step, as one module."""
         return self.context.models.network
+
+    def crops(self, maker: BatchMaker) -> BatchMaker:
+        """Where the crops of this stage come from."""
+        return maker
+
+    def validate(self, pairs: Sequence[FramePair]) -> tuple[dict[str, float], np.ndarray]:
+        """Figures of the averaged weights on held-out pairs, and one picture of the first."""
+        config = self.context.config
+        return validate(
+            self.context.averaged.network,
+            pairs,
+            config.classes,
+            self.context.processes.device,
+            with_iou=config.mask_mode != "clusters",
+        )
 
     @property
     def uses_labels(self) -> bool:
@@ -218,11 +240,17 @@ class MaskedStage(Stage):
 
     parts = TRUNK
     helper = "reconstructor"
+    shows = "hidden"
 
     def learner(self) -> nn.Module:
-        models = self.context.models
-        assert models.reconstructor is not None
-        return MaskedPrediction(models.network, models.reconstructor)
+        return _masked_prediction(self.context.models)
+
+    def crops(self, maker: BatchMaker) -> BatchMaker:
+        return maker.everywhere()
+
+    def validate(self, pairs: Sequence[FramePair]) -> tuple[dict[str, float], np.ndarray]:
+        prediction = _masked_prediction(self.context.averaged)
+        return validate_masked(prediction, pairs, self.context.processes.device)
 
     def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
         visible, thermal = inputs.whole_visible, inputs.whole_thermal
@@ -243,6 +271,11 @@ class MaskedStage(Stage):
     @property
     def uses_labels(self) -> bool:
         return False
+
+
+def _masked_prediction(models: Models) -> MaskedPrediction:
+    assert models.reconstructor is not None
+    return MaskedPrediction(models.network, models.reconstructor)
 
 
 class SupervisedStage(Stage):

@@ -126,8 +126,8 @@ class Trainer:
                 if self.step >= end:
                     continue
                 self._enter(stage, start=end - stage.steps)
-                batches = self.batches.everywhere() if stage.kind == "masked" else self.batches
-                for batch in prefetched(batches, self.step, end):
+                assert self.stage is not None
+                for batch in prefetched(self.stage.crops(self.batches), self.step, end):
                     values = self.train_step(batch)
                     try:
                         recorder.record(values)
