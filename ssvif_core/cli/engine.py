@@ -2,9 +2,8 @@
 
 import logging
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Annotated, Optional, TypeVar
 
@@ -23,6 +22,7 @@ from ssvif_core.deploy.tensorrt_build import Report
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import find_gpu
 from ssvif_core.inference.engine import EngineOptions, choose_file
+from ssvif_core.interrupts import Interrupts
 from ssvif_core.models import Model, open_model, sha256_of
 
 __all__ = ["app"]
@@ -30,6 +30,9 @@ __all__ = ["app"]
 T = TypeVar("T")
 #: As in app.py, which imports this file.
 STOPPED = 130
+#: How often one looks whether Ctrl-C came, so that it is answered.
+LISTENS_S = 0.1
+ENDING = "ending the build at its next step; Ctrl-C again ends it at once"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -130,27 +133,25 @@ def in_background(build: Callable[[Report], T]) -> T:
     ends at its next step; a second one ends the process, for TensorRT 8 and ONNX Runtime report no
     steps and build to the end.
     """
-    ended = threading.Event()
-    with progress_bar() as bar, ThreadPoolExecutor(1) as pool:
+    with progress_bar() as bar, Interrupts() as interrupts, ThreadPoolExecutor(1) as pool:
         task = bar.add_task("building", total=None)
 
         def report(phase: str, step: int, steps: int) -> bool:
             bar.update(task, description=phase[:40], completed=step, total=steps or None)
-            return not ended.is_set()
+            return not interrupts.came
 
+        building, told = pool.submit(build, report), False
         try:
-            done = pool.submit(build, report).result()
-            bar.update(task, visible=False)  # what is said next tells more than its last step
-            return done
-        except KeyboardInterrupt:
-            ended.set()
-            try:
-                bar.console.print("ending the build at its next step; Ctrl-C again ends it at once")
-                pool.shutdown()
-            except KeyboardInterrupt:  # nothing half-written is ever loaded, and no lock is left
-                bar.stop()
-                os._exit(STOPPED)
-            raise
+            while not wait([building], LISTENS_S).done:
+                if interrupts.came and not told:
+                    bar.console.print(ENDING)
+                    told = True
+        except KeyboardInterrupt:  # nothing half-written is ever loaded, and no lock is left
+            bar.stop()
+            os._exit(STOPPED)
+        interrupts.let_through()
+        bar.update(task, visible=False)  # what is said next tells more than its last step
+        return building.result()
 
 
 @app.command("list")
