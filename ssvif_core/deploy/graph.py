@@ -17,17 +17,15 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from ssvif_core.network.affine_model import affine_model
 from ssvif_core.network.fusion_network import (
-    COEFFICIENT_SCALE,
-    COEFFICIENT_SHIFT,
     LUMA_WEIGHTS,
     STEMS,
     FusionNetwork,
     labels_from_logits,
     pad_to_stride,
-    upsample,
 )
-from ssvif_core.network.layers import fuse_for_deployment
+from ssvif_core.network.layers import fuse_for_deployment, upsample
 
 __all__ = ["DeployedGraph"]
 
@@ -47,16 +45,10 @@ class DeployedGraph(nn.Module):
     """
 
     luma: Tensor
-    scale: Tensor
     shift: Tensor
-    #: Coefficients in grey levels, of what is added to the visible image: its own part is a - 1.
-    #: The half grey level turns the truncating cast at the end into rounding.
-    SCALE = (COEFFICIENT_SCALE[0], COEFFICIENT_SCALE[1], COEFFICIENT_SCALE[2] * FULL_SCALE)
-    SHIFT = (
-        COEFFICIENT_SHIFT[0] - 1.0,
-        COEFFICIENT_SHIFT[1],
-        COEFFICIENT_SHIFT[2] * FULL_SCALE + 0.5,
-    )
+    #: Of a, b and r: the visible image is added to, so its own part is a - 1; and the half grey
+    #: level turns the truncating cast at the end into rounding.
+    SHIFT = (-1.0, 0.0, 0.5)
 
     def __init__(self, network: FusionNetwork, half: bool = False) -> None:
         super().__init__()
@@ -69,21 +61,22 @@ class DeployedGraph(nn.Module):
         self.dtype = torch.float16 if half else torch.float32
         self.network.to(self.dtype)
         self.register_buffer("luma", torch.tensor([LUMA_WEIGHTS]))
-        self.register_buffer("scale", torch.tensor(self.SCALE).reshape(1, 3, 1, 1))
         self.register_buffer("shift", torch.tensor(self.SHIFT).reshape(1, 3, 1, 1))
 
     def forward(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
         rgb = visible.float().permute(0, 3, 1, 2)
-        hot = thermal.float().unsqueeze(1)
+        hot = pad_to_stride(thermal.float().unsqueeze(1))
         height, width = rgb.shape[-2:]
-        inputs = pad_to_stride(rgb).to(self.dtype), pad_to_stride(hot).to(self.dtype)
+        inputs = pad_to_stride(rgb).to(self.dtype), hot.to(self.dtype)
         parts, logits = (maps.float() for maps in self.network.predict(*inputs))
-        maps = upsample(parts * self.scale + self.shift)
-        gain_y, gain_t, offset = maps[..., :height, :width].reshape(3, -1).split(1, 0)
         # Planes are flattened to rows: ONNX Runtime moves the transposes of an (H, W, 3) image
         # through element-wise operations otherwise, which makes those five times slower.
         planes = rgb.reshape(3, -1)
-        delta = gain_y * (self.luma @ planes) + gain_t * hot.reshape(1, -1) + offset
+        luma = self.luma @ planes
+        padded = pad_to_stride(luma.reshape(1, 1, height, width))
+        maps = upsample(affine_model(parts, padded, hot, FULL_SCALE) + self.shift)
+        gain_y, gain_t, offset = maps[..., :height, :width].reshape(3, -1).split(1, 0)
+        delta = gain_y * luma + gain_t * thermal.float().reshape(1, -1) + offset
         fused = (planes + delta).clamp(0.0, FULL_SCALE).reshape(1, 3, height, width)
         labels = labels_from_logits(logits, height, width)
         return fused.permute(0, 2, 3, 1).to(torch.uint8), labels

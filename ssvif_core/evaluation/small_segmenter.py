@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from ssvif_core.data.pairs import UNKNOWN
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix
-from ssvif_core.network.fusion_network import pad_to_stride, upsample
-from ssvif_core.network.layers import RepConv
+from ssvif_core.network.fusion_network import pad_to_stride
+from ssvif_core.network.layers import RepConv, upsample
 from ssvif_core.training.losses import segmentation_losses
 
 __all__ = ["LabelledImage", "Recipe", "SmallSegmenter", "score_segmenter", "train_segmenter"]

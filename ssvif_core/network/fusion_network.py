@@ -9,11 +9,11 @@ smooth like that of a guided filter (He et al. 2013), and never draws a pixel fr
 so what is seen in the fused image was seen by a camera:
 
     Y_f   = a * Y + b * T + r          a, b in (0, 1.5), r in (-1, 1), predicted at 1/2
-    (a, b, r) = scale * sigmoid(raw) + shift
     fused = clip(visible + (Y_f - Y))  every channel moves alike, so chroma is kept
 
 a + b may exceed 1, with r taking the surplus brightness back: detail of both cameras is then kept
-in the same place, which a blend (a + b = 1) cannot do.
+in the same place, which a blend (a + b = 1) cannot do. A fourth map says how far the camera with
+more detail in a place is followed (`affine_model.py`).
 
 Predicting at 1/2 and upsampling bilinearly was measured against pixel shuffle (checkerboard in flat
 sky) and against 1/4 (dark halos at silhouettes). At 1/2 what was decided at 1/4 meets the cameras'
@@ -23,7 +23,6 @@ edges through a depthwise convolution: a full one there took a seventh of the ti
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,11 +31,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.network.layers import RepConv
+from ssvif_core.network.affine_model import MAPS, affine_model
+from ssvif_core.network.layers import RepConv, upsample
 
 __all__ = [
-    "COEFFICIENT_SCALE",
-    "COEFFICIENT_SHIFT",
     "FUSION_PATH",
     "LUMA_WEIGHTS",
     "SEGMENTATION_HEAD",
@@ -49,16 +47,12 @@ __all__ = [
     "labels_from_logits",
     "luminance",
     "pad_to_stride",
-    "scaled",
-    "upsample",
 ]
 
 #: Luma of ITU-R BT.601, the weights that OpenCV and MATLAB use for RGB to gray.
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 #: The deepest features are at 1/16: inputs are padded to a multiple of it.
 STRIDE = 16
-#: What turns the sigmoid of the last layer into a, b and r.
-COEFFICIENT_SCALE, COEFFICIENT_SHIFT = (1.5, 1.5, 2.0), (0.0, 0.0, -1.0)
 #: Parts that see pixels: where the scale of the input is folded in.
 STEMS = ("visible_stem", "thermal_stem", "detail_stem")
 #: Parts that the fused image alone depends on: they train without changing a mask.
@@ -121,16 +115,6 @@ def luminance(rgb: Tensor) -> Tensor:
     """(B, 3, H, W) RGB -> (B, 1, H, W) luma, ITU-R BT.601."""
     weights = rgb.new_tensor(LUMA_WEIGHTS).reshape(1, 3, 1, 1)
     return (rgb * weights).sum(1, keepdim=True)
-
-
-def upsample(x: Tensor, factor: int = 2) -> Tensor:
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-
-
-def scaled(parts: Tensor, scale: Sequence[float], shift: Sequence[float]) -> Tensor:
-    """(B, 3, H, W) float in (0, 1), from `FusionNetwork.predict` -> the coefficients a, b and r."""
-    gain, offset = (parts.new_tensor(values).reshape(1, 3, 1, 1) for values in (scale, shift))
-    return parts * gain + offset
 
 
 def pad_to_stride(x: Tensor) -> Tensor:
@@ -196,11 +180,11 @@ class FusionNetwork(nn.Module):
         self.detail = RepConv(v.stem, v.stem)
         self.detail_half_top = nn.Conv2d(v.stem, v.stem, 1)
         self.detail_half = nn.Conv2d(v.stem, v.stem, 3, padding=1, groups=v.stem)
-        self.coefficients = nn.Conv2d(v.stem, 3, 1)
+        self.coefficients = nn.Conv2d(v.stem, MAPS, 1)
         nn.init.zeros_(self.coefficients.weight)
         assert self.coefficients.bias is not None
-        with torch.no_grad():  # a = b = 1.5 * sigmoid(-ln 2) = 1/2: training starts at the average
-            self.coefficients.bias.copy_(torch.tensor([-math.log(2), -math.log(2), 0.0]))
+        with torch.no_grad():  # a = b = 1.5 * sigmoid(-ln 2) = 1/2, half-way from the average
+            self.coefficients.bias.copy_(torch.tensor([-math.log(2), -math.log(2), 0.0, 0.0]))
 
     def forward(self, visible: Tensor, thermal: Tensor) -> FusionOutput:
         """Fuse a batch.
@@ -210,9 +194,10 @@ class FusionNetwork(nn.Module):
             thermal: (B, 1, H, W) float in [0, 1], white is hot.
         """
         height, width = visible.shape[-2:]
-        parts, logits = self.predict(pad_to_stride(visible), pad_to_stride(thermal))
+        padded = pad_to_stride(visible), pad_to_stride(thermal)
+        parts, logits = self.predict(*padded)
         # In full precision even under autocast: bfloat16 resolves only 256 grey levels near white.
-        maps = scaled(parts.float(), COEFFICIENT_SCALE, COEFFICIENT_SHIFT)
+        maps = affine_model(parts.float(), luminance(padded[0]), padded[1])
         gain_y, gain_t, offset = upsample(maps)[..., :height, :width].split(1, 1)
         delta = (gain_y - 1) * luminance(visible) + gain_t * thermal + offset
         return FusionOutput((visible + delta).clamp(0.0, 1.0), logits)
@@ -243,7 +228,7 @@ class FusionNetwork(nn.Module):
         """Everything that is learnt, on sizes that are multiples of 16.
 
         Returns:
-            parts: (B, 3, H/2, W/2) in (0, 1): a, b and r before scale and shift.
+            parts: (B, 4, H/2, W/2) in (0, 1), for `affine_model`.
             logits: (B, classes, H/4, W/4).
         """
         d8, d4 = self.trunk(visible, thermal)

@@ -12,7 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["RepConv", "fuse_for_deployment"]
+__all__ = ["RepConv", "fuse_for_deployment", "upsample"]
+
+
+def upsample(x: Tensor, factor: int = 2) -> Tensor:
+    """(B, C, H, W) -> (B, C, factor H, factor W), bilinear."""
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 class RepConv(nn.Module):

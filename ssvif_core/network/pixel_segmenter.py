@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssvif_core.network.fusion_network import pad_to_stride, upsample
-from ssvif_core.network.layers import RepConv
+from ssvif_core.network.fusion_network import pad_to_stride
+from ssvif_core.network.layers import RepConv, upsample
 
 __all__ = ["PixelSegmenter"]
 

@@ -28,7 +28,7 @@ __all__ = ["FRAMES", "ReplayOptions", "Replayed", "replay"]
 FRAMES = "frames.csv.gz"
 #: About so many pairs of a short recording have fusion metrics, if its cameras are of `USUAL_HZ`,
 #: and of a long one each `LEAST_OFTEN`-th.
-MEASURED, LEAST_OFTEN, USUAL_HZ = 15, 60, 30.0
+MEASURED, LEAST_OFTEN, USUAL_HZ = 15, 120, 30.0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssvif_core.data.pairs import UNKNOWN, FramePair
-from ssvif_core.network.fusion_network import FusionNetwork, upsample
+from ssvif_core.network.fusion_network import FusionNetwork
+from ssvif_core.network.layers import upsample
 from ssvif_core.training.assignment import kmeans, nearest
 from ssvif_core.training.config import LossWeights
 from ssvif_core.training.losses import segmentation_losses

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssvif_core.network.fusion_network import VARIANTS, FusionNetwork, upsample
+from ssvif_core.network.fusion_network import VARIANTS, FusionNetwork
+from ssvif_core.network.layers import upsample
 
 __all__ = [
     "STRIDE",

@@ -31,8 +31,8 @@ from ssvif_core.network.fusion_network import (
     FusionNetwork,
     FusionOutput,
     luminance,
-    upsample,
 )
+from ssvif_core.network.layers import upsample
 from ssvif_core.network.pixel_segmenter import PixelSegmenter
 from ssvif_core.training.anchors import Anchor
 from ssvif_core.training.assignment import balanced, confident
