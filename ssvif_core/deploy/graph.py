@@ -64,19 +64,19 @@ class DeployedGraph(nn.Module):
         self.register_buffer("shift", torch.tensor(self.SHIFT).reshape(1, 3, 1, 1))
 
     def forward(self, visible: Tensor, thermal: Tensor) -> tuple[Tensor, Tensor]:
-        rgb = visible.float().permute(0, 3, 1, 2)
+        height, width = thermal.shape[-2:]
+        rgb = pad_to_stride(visible.float().permute(0, 3, 1, 2))
         hot = pad_to_stride(thermal.float().unsqueeze(1))
-        height, width = rgb.shape[-2:]
-        inputs = pad_to_stride(rgb).to(self.dtype), hot.to(self.dtype)
-        parts, logits = (maps.float() for maps in self.network.predict(*inputs))
+        parts, logits = self.network.predict(rgb.to(self.dtype), hot.to(self.dtype))
         # Planes are flattened to rows: ONNX Runtime moves the transposes of an (H, W, 3) image
         # through element-wise operations otherwise, which makes those five times slower.
         planes = rgb.reshape(3, -1)
         luma = self.luma @ planes
-        padded = pad_to_stride(luma.reshape(1, 1, height, width))
-        maps = upsample(affine_model(parts, padded, hot, FULL_SCALE) + self.shift)
-        gain_y, gain_t, offset = maps[..., :height, :width].reshape(3, -1).split(1, 0)
-        delta = gain_y * luma + gain_t * thermal.float().reshape(1, -1) + offset
-        fused = (planes + delta).clamp(0.0, FULL_SCALE).reshape(1, 3, height, width)
-        labels = labels_from_logits(logits, height, width)
+        both = torch.cat([luma.reshape(hot.shape), hot], 1)
+        maps = upsample(affine_model(parts.float(), both, FULL_SCALE) + self.shift)
+        gain_y, gain_t, offset = maps.reshape(3, -1).split(1, 0)
+        delta = gain_y * luma + gain_t * hot.reshape(1, -1) + offset
+        fused = (planes + delta).clamp(0.0, FULL_SCALE).reshape(1, 3, *hot.shape[-2:])
+        fused = fused[..., :height, :width]
+        labels = labels_from_logits(logits.float(), height, width)
         return fused.permute(0, 2, 3, 1).to(torch.uint8), labels

@@ -37,41 +37,39 @@ SILENT = 0.1
 GREY_LEVELS = 255.0
 
 
-def affine_model(parts: Tensor, luma: Tensor, thermal: Tensor, white: float = 1.0) -> Tensor:
+def affine_model(parts: Tensor, both: Tensor, white: float = 1.0) -> Tensor:
     """The maps a, b and r, with the selected detail in them.
 
     Args:
         parts: (B, 4, H/2, W/2) float in (0, 1), of `FusionNetwork.predict`.
-        luma: (B, 1, H, W) float in [0, `white`], of the visible image; sizes are multiples of 16.
-        thermal: the same of the thermal image.
+        both: (B, 2, H, W) float in [0, `white`], luminance of the visible image and thermal image;
+            sizes are multiples of 16.
         white: value of full scale, 1 or 255; r is in the same unit.
 
     Returns:
         (B, 3, H/2, W/2) float.
     """
-    gain_y, gain_t, offset, selected = parts.split(1, 1)
-    gain_y, gain_t = LARGEST_GAIN * gain_y, LARGEST_GAIN * gain_t
-    mean_y, mean_t, share = upsample(_activity(luma, thermal, white)).split(1, 1)
-    more_y = selected * (SELECTED_GAIN * share - gain_y)
-    more_t = selected * (SELECTED_GAIN - SELECTED_GAIN * share - gain_t)
-    offset = (2 * offset - 1) * white - more_y * mean_y - more_t * mean_t
-    return torch.cat([gain_y + more_y, gain_t + more_t, offset], 1)
+    # Few operations on both cameras at once: each costs ONNX Runtime more than its arithmetic.
+    gains, offset, selected = LARGEST_GAIN * parts[:, :2], parts[:, 2:3], parts[:, 3:]
+    activity = upsample(_activity(both, white))
+    means, wanted = activity[:, :2], activity[:, 2:]
+    more = selected * (torch.cat([wanted, SELECTED_GAIN - wanted], 1) - gains)
+    moved_y, moved_t = (more * means).split(1, 1)
+    offset = 2 * white * offset - white - moved_y - moved_t
+    return torch.cat([gains + more, offset], 1)
 
 
-def _activity(luma: Tensor, thermal: Tensor, white: float) -> Tensor:
-    """(B, 3, H/4, W/4): local means of both cameras, and the visible one's share s of detail."""
-    means, variances = [], []
-    for image in (luma, thermal):
-        mean = _mean(image)
-        spread = (_mean(image * image) - mean * mean).clamp(min=0)
-        means.append(mean)
-        variances.append(spread * (GREY_LEVELS / white) ** 2 + SILENT)
-    share = variances[0] / (variances[0] + variances[1])
+def _activity(both: Tensor, white: float) -> Tensor:
+    """(B, 3, H/4, W/4): local means of both cameras, and k s, the visible one's part of detail."""
+    means = _mean(both)
+    spread = (_mean(both * both) - means * means).clamp(min=0)
+    visible, thermal = (spread * (GREY_LEVELS / white) ** 2 + SILENT).split(1, 1)
+    share = visible / (visible + thermal)
     for _ in range(2):  # to the fourth power by two squares: no variance is too large for it
         share = share * share / (share * share + (1 - share) * (1 - share))
-    return torch.cat([*means, share], 1)
+    return torch.cat([means, SELECTED_GAIN * share], 1)
 
 
-def _mean(image: Tensor) -> Tensor:
-    cells = F.avg_pool2d(image, CELL)
+def _mean(images: Tensor) -> Tensor:
+    cells = F.avg_pool2d(images, CELL)
     return F.avg_pool2d(cells, CELLS, 1, CELLS // 2, count_include_pad=False)

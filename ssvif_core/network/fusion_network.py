@@ -194,12 +194,13 @@ class FusionNetwork(nn.Module):
             thermal: (B, 1, H, W) float in [0, 1], white is hot.
         """
         height, width = visible.shape[-2:]
-        padded = pad_to_stride(visible), pad_to_stride(thermal)
-        parts, logits = self.predict(*padded)
+        rgb, hot = pad_to_stride(visible), pad_to_stride(thermal)
+        parts, logits = self.predict(rgb, hot)
         # In full precision even under autocast: bfloat16 resolves only 256 grey levels near white.
-        maps = affine_model(parts.float(), luminance(padded[0]), padded[1])
-        gain_y, gain_t, offset = upsample(maps)[..., :height, :width].split(1, 1)
-        delta = (gain_y - 1) * luminance(visible) + gain_t * thermal + offset
+        both = torch.cat([luminance(rgb), hot], 1)
+        maps = upsample(affine_model(parts.float(), both))
+        delta = (maps[:, :2] * both).sum(1, keepdim=True) + maps[:, 2:] - both[:, :1]
+        delta = delta[..., :height, :width]
         return FusionOutput((visible + delta).clamp(0.0, 1.0), logits)
 
     def features(self, visible: Tensor, thermal: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ def parts(a, b, r, u):
 
 
 def fused(predicted, luma, thermal, white=1.0):
-    a, b, r = upsample(affine_model(predicted, luma, thermal, white)).split(1, 1)
+    both = torch.cat([luma, thermal], 1)
+    a, b, r = upsample(affine_model(predicted, both, white)).split(1, 1)
     return a * luma + b * thermal + r
 
 
@@ -31,7 +32,8 @@ def detail(x):
 
 
 def test_without_the_fourth_map_it_is_what_was_predicted():
-    maps = affine_model(parts(0.7, 0.4, -0.1, 0.0), image(0.5, 0.1), image(0.3, 0.1))
+    both = torch.cat([image(0.5, 0.1), image(0.3, 0.1)], 1)
+    maps = affine_model(parts(0.7, 0.4, -0.1, 0.0), both)
     assert maps.shape == (1, 3, HEIGHT // 2, WIDTH // 2)
     torch.testing.assert_close(maps.mean((0, 2, 3)), torch.tensor([0.7, 0.4, -0.1]))
     assert maps.std((0, 2, 3)).max() < 1e-6
@@ -51,9 +53,7 @@ def test_the_camera_with_more_detail_is_shown_and_brightness_stays(textured):
 
 def test_half_of_the_way_is_half_of_the_difference():
     luma, thermal = image(0.5, 0.05), image(0.3, 0.02)
-    none, half, all_of_it = (
-        fused(parts(0.4, 0.8, 0.1, u), luma, thermal) for u in (0.0, 0.5, 1.0)
-    )
+    none, half, all_of_it = (fused(parts(0.4, 0.8, 0.1, u), luma, thermal) for u in (0.0, 0.5, 1.0))
     torch.testing.assert_close(half, (none + all_of_it) / 2, atol=1e-5, rtol=0)
 
 
@@ -69,7 +69,7 @@ def test_frames_that_show_nothing_or_everything_are_no_trouble(pair):
     luma, thermal = (torch.full((1, 1, HEIGHT, WIDTH), level) for level in pair)
     checkers = (torch.arange(WIDTH) % 2).float().expand(1, 1, HEIGHT, WIDTH)
     for first, second in ((luma, thermal), (checkers, thermal), (checkers, checkers)):
-        maps = affine_model(parts(0.5, 0.5, 0.0, 1.0), first, second)
+        maps = affine_model(parts(0.5, 0.5, 0.0, 1.0), torch.cat([first, second], 1))
         assert maps.isfinite().all()
 
 
