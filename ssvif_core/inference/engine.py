@@ -120,7 +120,7 @@ ENGINES: dict[str, Callable[[Model, EngineOptions], Engine]] = {
     "torch": _torch,
 }
 #: Those that `auto` tries, in this order. It builds nothing, so it takes TensorRT, in either way,
-#: only where an engine was built before. OpenVINO has to be asked for: in bf16 it is faster and
+#: only where an engine was built before. OpenVINO has to be asked for: it may be faster and
 #: answers a little differently (docs/engines.md), and installing a package should not do that.
 AUTO_ENGINES = ("tensorrt", "onnxruntime-tensorrt", "onnxruntime-cuda", "onnxruntime")
 

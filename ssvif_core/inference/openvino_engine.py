@@ -26,7 +26,7 @@ TELEMETRY = "openvino_telemetry"
 class OpenVinoEngine:
     """See `ssvif_core.inference.engine.Engine`.
 
-    Computes in bf16 where the CPU does so by itself and precision is auto, otherwise in fp32.
+    Computes in fp32, also on a CPU that would take bf16 by itself: docs/engines.md says why.
 
     Args:
         model: an opened model.
@@ -92,7 +92,6 @@ class OpenVinoEngine:
             compiled = self._core.compile_model(graph, "CPU", self._settings())
         except RuntimeError as error:
             raise self._cannot_load(error) from error
-        self._precision = compiled.get_property(self._openvino.properties.hint.inference_precision)
         self._request: Any = compiled.create_infer_request()
         # Inputs are copied into buffers: OpenVINO refuses arrays that cannot be written to, which
         # is what frames out of messages are.
@@ -103,11 +102,9 @@ class OpenVinoEngine:
 
     def _settings(self) -> dict[str, Any]:
         properties, types = self._openvino.properties, self._openvino.Type
-        capable = self._core.get_property("CPU", properties.device.capabilities)
-        bf16 = self.options.precision == "auto" and "BF16" in capable
         settings = {
             properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
-            properties.hint.inference_precision: types.bf16 if bf16 else types.f32,
+            properties.hint.inference_precision: types.f32,
             # Pinned threads of two engines, or two processes, end up on the same cores.
             properties.hint.enable_cpu_pinning: False,
         }
@@ -135,17 +132,11 @@ class OpenVinoEngine:
         return {
             "engine": self.name,
             "version": self._openvino.__version__.split("-")[0],
-            "precision": self._real_precision(),
+            "precision": "fp32",
             "device": "CPU",
             "threads": str(self.options.threads or "one for each core"),
             "model": self.model.card.name,
         }
-
-    def _real_precision(self) -> str:
-        """What is computed in, whatever was asked for: a CPU without bf16 takes fp32 instead."""
-        types = self._openvino.Type
-        names = {types.f32: "fp32", types.bf16: "bf16", types.f16: "fp16"}
-        return names.get(self._precision, str(self._precision))
 
     def close(self) -> None:
         self._request = None
