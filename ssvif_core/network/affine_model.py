@@ -32,7 +32,7 @@ MAPS = 4
 LARGEST_GAIN, SELECTED_GAIN = 1.5, 1.07
 #: Cells in which cameras are compared, and in how many of them in a row, 12 pixels.
 CELL, CELLS = 4, 3
-#: Variance in squared grey levels that counts for nothing: less than rounding to bytes leaves.
+#: Variance in squared grey levels that says nothing: what rounding to bytes leaves is 1/12.
 SILENT = 0.1
 GREY_LEVELS = 255.0
 
