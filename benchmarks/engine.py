@@ -24,6 +24,8 @@ import cv2
 import numpy as np
 from report import write_result
 
+from ssvif_core.memory import keep_image_buffers
+
 CASES = ("yardstick", "base", "tiny", "laplacian")
 SIZES = ("640x480", "1280x1024")
 THREADS = (1, 2)
@@ -87,6 +89,7 @@ def run_case(
     case: str, size: str, threads: int, frames: int, rate_hz: float = 0.0
 ) -> dict[str, float]:
     """Time one case in this process: milliseconds, wall and CPU; back to back, or at a rate."""
+    keep_image_buffers()  # for all cases alike, as in the node and in every command that fuses
     work = work_of(case, *map(int, size.split("x")), threads)
     for _ in range(WARM_UP):
         work()

@@ -4,11 +4,12 @@
         [--cameras …] [--result node]
     python benchmarks/node.py --cameras 1280x1024+640x512@15 --result node_15hz
 
-A sender process publishes an rgb8 and a mono16 image with the same stamp at some rate; this process
-subscribes to the fused image. Latency is from that stamp to the array in the subscriber, so it
-holds two trips through the middleware. In each round the bare engine runs first, alone and at the
-same rate (back to back it finds its caches warm and is some milliseconds faster), then the pass-
-through node (`passthrough_node.py`), then the fusion node.
+A visible and a thermal camera, each a process of its own (`camera_sender.py`), publish an rgb8 and
+a mono16 image at the same time of day and at some rate; this process subscribes to the fused image.
+Latency is from the visible image's stamp to the array in the subscriber, so it holds two trips
+through the middleware. In each round the bare engine runs first, alone and at the same rate (back
+to back it finds its caches warm and is some milliseconds faster), then the pass-through node
+(`passthrough_node.py`), then the fusion node, then the bare engine once more.
 """
 
 from __future__ import annotations
@@ -117,18 +118,21 @@ def live(module: str, parameters: dict[str, object], cameras: str, logs: Path) -
     os.environ.update(private_domain(logs))
     rclpy.init()
     tested = RosProcess(module, parameters, logs / "node.log")
-    sender = None
+    senders: list[subprocess.Popen[bytes]] = []
     try:
         listener = Listener()
         if module != "passthrough_node":
             lifecycle = LifecycleClient(listener.node, listener.executor, "/fusion")
             lifecycle.wait()
             assert lifecycle.change("configure") and lifecycle.change("activate"), tested.output
-        command = [sys.executable, str(HERE / "camera_sender.py"), *re.split("[+@]", cameras)]
-        sender = subprocess.Popen(command, env=child_environment())
+        visible, thermal, rate = re.split("[+@]", cameras)
+        for camera in (("visible", "rgb8", visible), ("thermal", "mono16", thermal)):
+            topic, encoding, size = f"{camera[0]}/image_raw", *camera[1:]
+            command = [sys.executable, str(HERE / "camera_sender.py"), topic, encoding, size, rate]
+            senders.append(subprocess.Popen(command, env=child_environment()))
         yield tested, listener
     finally:
-        if sender is not None:
+        for sender in senders:
             sender.send_signal(2)
             sender.wait(10)
         tested.stop()

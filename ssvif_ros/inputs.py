@@ -16,6 +16,7 @@ from ssvif_ros.image_topic import compressed_topic
 from ssvif_ros.poll_timer import create_poll_timer
 from ssvif_ros.synchronizer import PairSynchronizer, Subscriber, header_stamp_ns
 from ssvif_ros.validity import ValidImages
+from ssvif_ros.wait_set import UNWATCHED
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -75,7 +76,11 @@ class Inputs:
         )
         self.info: CameraInfo | None = None
         self._info_subscription = node.create_subscription(
-            CameraInfo, "visible/camera_info", self._take_info, qos_profile_sensor_data
+            CameraInfo,
+            "visible/camera_info",
+            self._take_info,
+            qos_profile_sensor_data,
+            event_callbacks=UNWATCHED,
         )
 
     def _subscribe(self, camera: str) -> Subscriber:

@@ -8,14 +8,20 @@ than half of the time of each wake-up, some three of which every pair costs.
 from __future__ import annotations
 
 try:
-    from rclpy.event_handler import PublisherEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # humble
-    from rclpy.qos_event import PublisherEventCallbacks  # type: ignore[no-redef]
+    from rclpy.qos_event import (  # type: ignore[no-redef]
+        PublisherEventCallbacks,
+        SubscriptionEventCallbacks,
+    )
 
-__all__ = ["NO_EVENTS"]
+__all__ = ["NO_EVENTS", "UNWATCHED"]
 
 NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 """For publishers that are reliable, so that no subscription's reliability is incompatible.
 
 A subscription that asks for durability in vain is told so in its own process.
 """
+
+UNWATCHED = SubscriptionEventCallbacks(use_default_callbacks=False)
+"""For subscriptions that are best effort and volatile, which no publisher is incompatible with."""

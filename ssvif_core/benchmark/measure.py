@@ -20,6 +20,7 @@ from ssvif_core.benchmark.frames import load_frames
 from ssvif_core.benchmark.nvidia_smi import used_mib
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.engine import Engine, EngineOptions, create_engine
+from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import open_model
 
 __all__ = ["measure"]
@@ -105,6 +106,7 @@ def _growth(before: int | None, after: int | None) -> int | None:
 
 def main() -> None:
     """Read the case from the command line, write the answer to stdout."""
+    keep_image_buffers()  # as in the node
     answer_to = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not mix with the answer
     request = json.loads(sys.argv[1])

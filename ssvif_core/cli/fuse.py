@@ -18,6 +18,7 @@ from ssvif_core.imaging.registration import HomographyAlignment, Registration
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import FusionResult, Pipeline
+from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import open_model
 
 __all__ = ["fuse"]
@@ -61,6 +62,7 @@ def fuse(
 
     `ssvif fuse pairs/visible pairs/thermal -o out --model tiny --gain percentile`
     """
+    keep_image_buffers()
     registration = _registration(calibration)
     loaded = open_model(model)
     streams = open_stream(visible, "visible"), open_stream(thermal, "thermal")

@@ -1,0 +1,58 @@
+"""What the C library is told about memory, in a process of its own, for it cannot be undone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssvif_core import memory
+
+FILLED = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from ssvif_core.memory import give_back_freed, keep_image_buffers
+
+def huge_kib():
+    said = Path("/proc/self/smaps_rollup").read_text()
+    return int(re.search(r"AnonHugePages: +([0-9]+)", said)[1])
+
+keep_image_buffers()
+start = huge_kib()
+images = [np.ones(8 << 20, np.uint8) for _ in range(4)]
+print(huge_kib() - start)
+del images
+give_back_freed()
+start = huge_kib()
+images = [np.ones(8 << 20, np.uint8) for _ in range(4)]
+print(huge_kib() - start)
+"""
+
+
+def _why_no_huge_pages() -> str:
+    try:
+        chosen = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+    except OSError:
+        return "this kernel has no transparent huge pages"
+    return "transparent huge pages are switched off here" if "[never]" in chosen else ""
+
+
+@pytest.mark.skipif(bool(_why_no_huge_pages()), reason=_why_no_huge_pages())
+def test_images_lie_in_huge_pages_also_after_freed_memory_was_given_back():
+    said = subprocess.run([sys.executable, "-c", FILLED], capture_output=True, check=True)
+    first, again = (int(word) for word in said.stdout.split())
+    assert first > 16 << 10  # of 32 MiB: alignment and what is free elsewhere take some
+    assert again > 16 << 10
+
+
+@pytest.mark.parametrize("content", [None, "", "536870912"])
+def test_without_usable_huge_pages_nothing_is_asked_for(content, monkeypatch, tmp_path):
+    file = tmp_path / "hpage_pmd_size"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setattr(memory, "_HUGE_PAGE", file)
+    monkeypatch.setattr(memory, "HUGE_ROOM", "no number of bytes")
+    memory._ask_for_huge_pages()
