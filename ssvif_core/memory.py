@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["give_back_freed", "keep_image_buffers", "use_one_arena"]
+__all__ = ["give_back_freed", "huge_pages", "keep_image_buffers", "use_one_arena"]
 
 # Parameter numbers of mallopt(3), glibc malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
@@ -33,7 +33,7 @@ MADV_HUGEPAGE = 14
 HUGE_ROOM = 1 << 29
 #: With pages of 64 KiB, which some ARM kernels have, a huge one is half a gigabyte: too huge.
 LARGEST_HUGE_PAGE = 1 << 22
-_HUGE_PAGE = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 
 _keeps = False
 
@@ -65,7 +65,7 @@ def _ask_for_huge_pages() -> None:
     (GLIBC_TUNABLES=glibc.malloc.hugetlb=1). Nothing depends on this: what fails is as it was.
     """
     try:
-        page = int(_HUGE_PAGE.read_text())
+        page = int((_HUGE_PAGES / "hpage_pmd_size").read_text())
     except (OSError, ValueError):
         return
     if page > LARGEST_HUGE_PAGE:
@@ -80,6 +80,15 @@ def _ask_for_huge_pages() -> None:
     begin, end = -(-room // page) * page, (room + HUGE_ROOM) // page * page
     libc.madvise(begin, end - begin, MADV_HUGEPAGE)
     libc.free(room)
+
+
+def huge_pages() -> str | None:
+    """Whom the kernel gives huge pages: always, madvise (who asks) or never; None: it has none."""
+    try:
+        modes = (_HUGE_PAGES / "enabled").read_text()
+        return modes[modes.index("[") + 1 : modes.index("]")]
+    except (OSError, ValueError):
+        return None
 
 
 def use_one_arena() -> bool:

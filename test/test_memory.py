@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -32,27 +31,30 @@ print(huge_kib() - start)
 """
 
 
-def _why_no_huge_pages() -> str:
-    try:
-        chosen = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
-    except OSError:
-        return "this kernel has no transparent huge pages"
-    return "transparent huge pages are switched off here" if "[never]" in chosen else ""
-
-
-@pytest.mark.skipif(bool(_why_no_huge_pages()), reason=_why_no_huge_pages())
+@pytest.mark.skipif(
+    memory.huge_pages() in (None, "never"), reason="this kernel gives nobody huge pages"
+)
 def test_images_lie_in_huge_pages_also_after_freed_memory_was_given_back():
     said = subprocess.run([sys.executable, "-c", FILLED], capture_output=True, check=True)
     first, again = (int(word) for word in said.stdout.split())
-    assert first > 16 << 10  # of 32 MiB: alignment and what is free elsewhere take some
-    assert again > 16 << 10
+    assert first >= 4 << 10  # of 32 MiB: as many as the kernel finds room for
+    assert again >= 4 << 10
 
 
 @pytest.mark.parametrize("content", [None, "", "536870912"])
 def test_without_usable_huge_pages_nothing_is_asked_for(content, monkeypatch, tmp_path):
-    file = tmp_path / "hpage_pmd_size"
     if content is not None:
-        file.write_text(content)
-    monkeypatch.setattr(memory, "_HUGE_PAGE", file)
+        (tmp_path / "hpage_pmd_size").write_text(content)
+    monkeypatch.setattr(memory, "_HUGE_PAGES", tmp_path)
     monkeypatch.setattr(memory, "HUGE_ROOM", "no number of bytes")
     memory._ask_for_huge_pages()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("always [madvise] never\n", "madvise"), ("[always] madvise never\n", "always"), ("", None)],
+)
+def test_it_is_said_whom_the_kernel_gives_huge_pages(content, said, monkeypatch, tmp_path):
+    (tmp_path / "enabled").write_text(content)
+    monkeypatch.setattr(memory, "_HUGE_PAGES", tmp_path)
+    assert memory.huge_pages() == said

@@ -15,6 +15,7 @@ from ssvif_core import __version__
 from ssvif_core.deploy.engine_cache import EngineCache
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.engine import ENGINES, EngineOptions
+from ssvif_core.memory import huge_pages
 from ssvif_core.models import open_model, shipped_models
 
 __all__ = ["doctor"]
@@ -23,6 +24,12 @@ __all__ = ["doctor"]
 #: Packages that say or do more when they are imported than is wanted: OpenVINO reports to its
 #: makers, cuda-python warns of its own version.
 NOT_IMPORTED = {"openvino", "cuda"}
+
+
+NO_HUGE_PAGES = (
+    "this kernel gives nobody huge pages, and engines on the CPU take up to a tenth longer: "
+    "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled"
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,10 @@ def doctor() -> None:
     console.print(table)
     for remedy, modules in remedies.items():  # below the table, where no column breaks a command
         console.print(f"{', '.join(modules)}: {escape(remedy)}", highlight=False, soft_wrap=True)
-    if not _check_engines(console):
+    working = _check_engines(console)
+    if huge_pages() == "never":
+        console.print(f"memory: {NO_HUGE_PAGES}", highlight=False, soft_wrap=True)
+    if not working:
         raise SsvifError("No engine can run a shipped model: install one from the table above.")
 
 

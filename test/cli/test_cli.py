@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+import ssvif_core.cli.doctor as doctor_command
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.simulation.scenes import Scene
 
@@ -49,6 +50,15 @@ def test_doctor_finds_the_engine_and_exits_well():
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "onnxruntime" in answer.stdout
     assert "works" in answer.stdout
+
+
+def test_doctor_says_how_to_get_huge_pages(monkeypatch, capsys):
+    monkeypatch.setattr(doctor_command, "huge_pages", lambda: "never")
+    doctor_command.doctor()
+    assert "echo madvise" in capsys.readouterr().out
+    monkeypatch.setattr(doctor_command, "huge_pages", lambda: "madvise")
+    doctor_command.doctor()
+    assert "echo madvise" not in capsys.readouterr().out
 
 
 def test_a_folder_of_pairs_is_fused_into_images(paired_folder, tmp_path):
