@@ -64,11 +64,8 @@ def _ask_for_huge_pages() -> None:
     glibc's own way is an environment variable that must be there when the process starts
     (GLIBC_TUNABLES=glibc.malloc.hugetlb=1). Nothing depends on this: what fails is as it was.
     """
-    try:
-        page = int((_HUGE_PAGES / "hpage_pmd_size").read_text())
-    except (OSError, ValueError):
-        return
-    if page > LARGEST_HUGE_PAGE:
+    page = _huge_page()
+    if page is None:
         return
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -80,6 +77,15 @@ def _ask_for_huge_pages() -> None:
     begin, end = -(-room // page) * page, (room + HUGE_ROOM) // page * page
     libc.madvise(begin, end - begin, MADV_HUGEPAGE)
     libc.free(room)
+
+
+def _huge_page() -> int | None:
+    """Bytes of a huge page; None where the kernel has none, or has none of a usable size."""
+    try:
+        size = int((_HUGE_PAGES / "hpage_pmd_size").read_text())
+    except (OSError, ValueError):
+        return None
+    return size if size <= LARGEST_HUGE_PAGE else None
 
 
 def huge_pages() -> str | None:
