@@ -5,7 +5,7 @@ hundreds of page faults. Raising the thresholds was measured to take the transpo
 frame pair from 9.5 ms to 3.0 ms. But then nothing goes back to the kernel by itself: an engine that
 was closed leaves 60 MiB resident at 640x480 and 240 at 1280x1024.
 
-What is kept lies in huge pages where the kernel has them on request ("madvise", the default of
+With SSVIF_HUGE_PAGES=1 in the environment what is kept lies in huge pages where the kernel has them on request ("madvise", the default of
 Ubuntu; with "always", that of Debian, it had them before). An engine walks through all of its
 memory for every frame, and with pages of 4 KiB the processor forgets where they are: huge ones were
 measured to take 3 to 14 % from an engine at 1280x1024 and 2 to 8 % at 640x480
@@ -19,6 +19,7 @@ thread ever did in it. With one for all a node holds 16 MiB less, and stays at w
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,13 @@ def keep_image_buffers() -> bool:
     global _keeps
     wanted = {M_MMAP_THRESHOLD: 1 << 30, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 64 << 20}
     _keeps = _set(wanted)
-    if _keeps:
+    if _keeps and _wants_huge_pages():
         _ask_for_huge_pages()
     return _keeps
+
+
+def _wants_huge_pages() -> bool:
+    return os.environ.get("SSVIF_HUGE_PAGES") == "1"
 
 
 def _ask_for_huge_pages() -> None:
@@ -114,5 +119,5 @@ def give_back_freed() -> None:
     trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)
-        if _keeps:  # the room for huge pages went with it
+        if _keeps and _wants_huge_pages():  # the room for huge pages went with it
             _ask_for_huge_pages()

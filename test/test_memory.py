@@ -10,7 +10,8 @@ import pytest
 from ssvif_core import memory
 
 FILLED = """
-import re, sys
+import os, re, sys
+os.environ['SSVIF_HUGE_PAGES'] = '1'
 from pathlib import Path
 import numpy as np
 from ssvif_core.memory import give_back_freed, keep_image_buffers

@@ -27,7 +27,7 @@ NOT_IMPORTED = {"openvino", "cuda"}
 
 
 NO_HUGE_PAGES = (
-    "this kernel gives nobody huge pages, and engines on the CPU take up to a tenth longer: "
+    "this kernel gives nobody huge pages (docs/engines.md says what they are worth): "
     "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled"
 )
 
