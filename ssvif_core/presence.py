@@ -102,6 +102,11 @@ class _Camera:
     picture: bytes | None = None
     ages_s: deque[float] = field(default_factory=lambda: deque(maxlen=AGES_KEPT))
 
+    @property
+    def still_since_s(self) -> float:
+        """Since when it has sent one picture; one that it sent before a pause may be the same."""
+        return max(self.changed_s, self.since_s)
+
 
 class Presence:
     """Watches two cameras. Not thread safe.
@@ -145,8 +150,6 @@ class Presence:
             camera.since_s, camera.steady = now_s, 0
         if picture is not None and picture == camera.picture:
             camera.repeated += 1
-            if paused:
-                camera.changed_s = now_s
         else:
             camera.changed_s = now_s
         camera.picture = picture
@@ -181,7 +184,7 @@ class Presence:
         return CameraReport(
             state=self._state(name, age_s),
             silent_s=0.0 if camera.last_s is None else self._time_s - camera.last_s,
-            unchanged_s=0.0 if camera.last_s is None else self._time_s - camera.changed_s,
+            unchanged_s=0.0 if camera.last_s is None else self._time_s - camera.still_since_s,
             age_s=age_s,
             interval_s=median_low(camera.intervals_s) if camera.intervals_s else 0.0,
             repeated=camera.repeated,
@@ -209,7 +212,7 @@ class Presence:
 
     def _stands_still(self, camera: _Camera) -> bool:
         """Whether it has repeated one picture for too long, whatever the other does."""
-        return 0 < self.frozen_after_s <= self._time_s - camera.changed_s
+        return 0 < self.frozen_after_s <= self._time_s - camera.still_since_s
 
     def _judge(self) -> None:
         visible, thermal = self._cameras.values()
@@ -240,4 +243,4 @@ class Presence:
         return camera.out and camera.steady < STEADY_FRAMES
 
     def _frozen(self, camera: _Camera, other: _Camera) -> bool:
-        return 0 < self.frozen_after_s <= other.changed_s - camera.changed_s
+        return 0 < self.frozen_after_s <= other.changed_s - camera.still_since_s

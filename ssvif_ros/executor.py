@@ -1,8 +1,12 @@
-"""A single-threaded executor that does not wake itself.
+"""A single-threaded executor that does not wake itself, and looks at what is rare more rarely.
 
 rclpy triggers a guard condition after each callback, so that a thread that waits looks at its
 entities anew. Where one thread both runs the callbacks and waits, nobody waits then: the trigger
 only makes the next wait return at once, for nothing, and the wait set is built once more.
+
+That wait set is built in Python, for every wake-up, and nineteen of the fusion node's twenty-six
+entities are services and QoS events, which bring nothing for hours. They are left out of most wait
+sets, and so are heard up to `RARELY_S` late.
 
 rclpy's EventsExecutor would need no wait set at all. It is experimental: that of rclpy 9.1.2 never
 answered a service of this node, and one that destroys subscriptions may crash (rclpy#1644, open).
@@ -11,18 +15,33 @@ answered a service of this node, and one that destroys subscriptions may crash (
 from __future__ import annotations
 
 import threading
+import time
+from typing import Any
 
+from rclpy.clock import ClockType
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.service import Service
+from rclpy.waitable import Waitable
 
-__all__ = ["QuietExecutor"]
+__all__ = ["RARELY_S", "QuietExecutor"]
+
+#: Between looks at services and QoS events while other things wake the executor.
+RARELY_S = 0.1
+_RARE = (Service, Waitable)
 
 
 class QuietExecutor(SingleThreadedExecutor):
-    """SingleThreadedExecutor that only other threads wake."""
+    """SingleThreadedExecutor that only other threads wake, with services looked at now and then.
+
+    Where nothing wakes it, it waits for everything. A wait without the services is ended by a timer
+    on a clock that does not stand still (not by a simulated one); without such a timer among its
+    nodes every wait is for everything.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._spinner: int | None = None
+        self._without_rare, self._looked = False, 0.0
         # rclpy has no other place for it; a release without this guard is as it was.
         guard = getattr(self, "_guard", None)
         if guard is None:
@@ -38,4 +57,21 @@ class QuietExecutor(SingleThreadedExecutor):
     def spin_once(self, timeout_sec: float | None = None) -> None:
         """As that of rclpy, in whichever thread; but in one at a time."""
         self._spinner = threading.get_ident()
+        recently = time.monotonic() - self._looked < RARELY_S
+        self._without_rare = recently and self._has_steady_timer()
         super().spin_once(timeout_sec)
+
+    def can_execute(self, entity: Any) -> bool:
+        """Whether to wait for `entity`: rclpy asks it of each, for every wait set."""
+        if isinstance(entity, _RARE):
+            if self._without_rare:
+                return False
+            self._looked = time.monotonic()
+        return super().can_execute(entity)
+
+    def _has_steady_timer(self) -> bool:
+        return any(
+            timer.clock.clock_type == ClockType.STEADY_TIME and not timer.is_canceled()
+            for node in self.get_nodes()
+            for timer in node.timers
+        )

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
+from rclpy.clock import Clock, ClockType  # noqa: E402
+from rclpy.service import Service  # noqa: E402
+from rclpy.timer import Timer  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
 from ssvif_ros.executor import QuietExecutor  # noqa: E402
+
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 class Counting(QuietExecutor):
-    """Counts how often it gathers what to wait for."""
+    """Counts the wait sets of a node with one timer, and those of them that hold its service."""
 
-    gathered = 0
+    gathered = with_service = 0
 
-    def get_nodes(self):
-        self.gathered += 1
-        return super().get_nodes()
+    def can_execute(self, entity):
+        waits = super().can_execute(entity)
+        self.gathered += isinstance(entity, Timer)
+        self.with_service += waits and isinstance(entity, Service) and entity.srv_name == "~/ask"
+        return waits
 
 
 @pytest.fixture
@@ -66,3 +76,35 @@ def test_what_a_callback_makes_is_waited_for(spun):
     while len(made) < 2:
         executor.spin_once(timeout_sec=20.0)
     assert made[1] == "called"
+
+
+def spin_for(executor, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.01)
+
+
+def test_services_are_seldom_waited_for_while_other_things_happen_and_answered(spun):
+    node, executor = spun
+    answered = []
+    node.create_service(Trigger, "~/ask", lambda _, answer: answered.append(1) or answer)
+    client = node.create_client(Trigger, "~/ask")
+    assert client.wait_for_service(20.0)
+    node.create_timer(0.005, lambda: None, clock=STEADY)
+    spin_for(executor, 1.0)
+    assert executor.gathered > 50
+    assert 2 <= executor.with_service < 0.5 * executor.gathered
+    for count in range(1, 4):
+        client.call_async(Trigger.Request())
+        end = time.monotonic() + 20.0
+        while len(answered) < count and time.monotonic() < end:
+            executor.spin_once(timeout_sec=1.0)
+        assert len(answered) == count
+
+
+def test_without_a_timer_that_ends_the_wait_services_are_always_waited_for(spun):
+    node, executor = spun
+    node.create_service(Trigger, "~/ask", lambda _, answer: answer)
+    node.create_timer(0.005, lambda: None)  # on the node's clock, which simulated time may stop
+    spin_for(executor, 0.5)
+    assert executor.with_service == executor.gathered > 20

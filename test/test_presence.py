@@ -14,6 +14,7 @@ from ssvif_core.presence import Presence, fingerprint
 
 MS = 1_000_000
 LOOK_MS = 10
+STILL = "visible and thermal"
 
 
 class Watch:
@@ -68,6 +69,18 @@ def test_a_silent_camera_is_missing_after_the_time_and_not_before(lost, alive):
     watch.run(140, **{alive: period})  # the lost one's last frame was up to 110 ms before
     assert watch.presence.mode == watch.presence.alone == alive
     assert watch.presence.report().cameras[lost].state == "missing"
+
+
+def test_two_still_pictures_stay_a_pair_after_a_pause_that_only_one_camera_made():
+    watch = Watch(missing_after_s=0.5, frozen_after_s=1.0).run(2000, STILL, visible=30, thermal=30)
+    watch.frame("visible", b"still")
+    watch.now_ms += 10
+    watch.frame("thermal", b"still")
+    watch.run(490).now_ms += 5
+    for camera in ("visible", "thermal"):  # silent for 505 and for 495 ms
+        watch.frame(camera, b"still")
+    watch.run(3000, STILL, visible=30, thermal=30)
+    assert (watch.modes, watch.states) == (["none", "both"], ("frozen", "frozen"))
 
 
 def test_it_is_back_with_its_third_frame_in_a_row():
