@@ -5,12 +5,11 @@ hundreds of page faults. Raising the thresholds was measured to take the transpo
 frame pair from 9.5 ms to 3.0 ms. But then nothing goes back to the kernel by itself: an engine that
 was closed leaves 60 MiB resident at 640x480 and 240 at 1280x1024.
 
-With SSVIF_HUGE_PAGES=1 in the environment what is kept lies in huge pages where the kernel
-has them on request ("madvise", the default of
-Ubuntu; with "always", that of Debian, it had them before). An engine walks through all of its
-memory for every frame, and with pages of 4 KiB the processor forgets where they are: huge ones were
-measured to take 3 to 14 % from an engine at 1280x1024 and 2 to 8 % at 640x480
-(docs/engines.md). They cost some 15 MiB.
+With SSVIF_HUGE_PAGES=1 in the environment what is kept lies in huge pages where the kernel has them
+on request ("madvise", the default of Ubuntu; with "always", that of Debian, it had them before). An
+engine walks through all of its memory for every frame, and with pages of 4 KiB the processor
+forgets where they are: huge ones were measured to take 3 to 14 % from an engine at 1280x1024 and
+2 to 8 % at 640x480 (docs/engines.md). They cost some 15 MiB.
 
 And each thread takes from an arena of its own, up to eight for each core. Threads come and go with
 activations, cameras and engines, and each arena ends up with room for the largest work that any
