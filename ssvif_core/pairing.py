@@ -164,8 +164,12 @@ class ExactPairing(NearestPairing[V, T]):
     """Only frames with the same stamp (after the offset) are a pair, as for cameras on one trigger.
 
     Nearest pairing with slop 0: nothing that comes later can better an equal stamp, so nothing
-    waits. `slop_s` stays 0 whatever it is set to.
+    waits. `slop_s` stays 0 whatever it is set to. Nothing is anticipated: no trigger is regular to
+    the nanosecond, and a frame whose partner did not come when it was expected may have it yet.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(anticipate=False, **settings)
 
     @property
     def _slop_ns(self) -> int:

@@ -8,10 +8,11 @@ stopped) counts as `MAX_STEP_S`, a step back as nothing. So a jump of the clock 
 sending all that time. It is back with its `STEADY_FRAMES`th frame without such a pause, so one that
 sends a frame now and then does not make the output flap. Nothing is decided while both are silent.
 
-**Frozen**: a camera that repeats one picture while the other's changes for `frozen_after_s` is out
-too: on a moving robot its picture would be a lie. A real sensor's noise makes every frame differ.
-Where both stand still (a still image to try things with, a simulation without noise) neither is
-out. A shutter (flat-field correction) holds a picture for up to half a second: only counted.
+**Frozen**: a camera that sends one picture for `frozen_after_s` while the other's goes on changing
+is out too: on a moving robot its picture would be a lie. A real sensor's noise makes every frame
+differ. Where both stand still (a still image to try things with, a simulation without noise)
+neither is out, nor where one of them changes once. A shutter (flat-field correction) holds a
+picture for up to half a second: only counted.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class _Camera:
     last_s: float | None = None  # last frame
     since_s: float = 0.0  # first frame since the last pause
     changed_s: float = 0.0  # last frame with a new picture
+    moving_s: float = 0.0  # since when new pictures have come one soon after the other
     intervals_s: deque[float] = field(default_factory=lambda: deque(maxlen=3))
     steady: int = 0  # frames since the last pause
     repeated: int = 0
@@ -151,6 +153,8 @@ class Presence:
         if picture is not None and picture == camera.picture:
             camera.repeated += 1
         else:
+            if camera.last_s is None or now_s - camera.changed_s >= self.frozen_after_s:
+                camera.moving_s = now_s
             camera.changed_s = now_s
         camera.picture = picture
         camera.steady += 1
@@ -212,7 +216,8 @@ class Presence:
 
     def _stands_still(self, camera: _Camera) -> bool:
         """Whether it has repeated one picture for too long, whatever the other does."""
-        return 0 < self.frozen_after_s <= self._time_s - camera.still_since_s
+        last_s = camera.last_s or 0.0  # what it has not sent, it has not repeated
+        return 0 < self.frozen_after_s <= last_s - camera.still_since_s
 
     def _judge(self) -> None:
         visible, thermal = self._cameras.values()
@@ -243,4 +248,6 @@ class Presence:
         return camera.out and camera.steady < STEADY_FRAMES
 
     def _frozen(self, camera: _Camera, other: _Camera) -> bool:
-        return 0 < self.frozen_after_s <= other.changed_s - camera.still_since_s
+        until_s = min(other.changed_s, camera.last_s or 0.0)
+        since_s = max(other.moving_s, camera.still_since_s)
+        return 0 < self.frozen_after_s <= until_s - since_s

@@ -48,6 +48,7 @@ class EngineSwitch:
         self._state, self.why = "", why
         self._upgrade = begin_upgrade(model, settings, pipeline.engine.name, pipeline, self._built)
         self._worker: LatestWorker[Settings] | None = None  # most nodes never need one
+        self._stopped = False
 
     @property
     def state(self) -> str:
@@ -78,6 +79,9 @@ class EngineSwitch:
         except Exception:
             engine.close()
             raise
+        if self._stopped:  # `stop` does not wait for ever
+            engine.close()
+            return
         if self._upgrade is not None:
             self._upgrade.stop()
         name, said = engine.name, engine.describe()
@@ -92,13 +96,16 @@ class EngineSwitch:
         self.why = "tensorrt, built while the node ran"
 
     def _failed(self, error: Exception) -> None:
+        if self._stopped:  # the parameters are those of another configuration by now
+            return
         logger.error("the engine was not changed: %s", error)
         if self._tried is self._asked:
             self._asked, self._state = self._runs, f"failed: {error}"
             self._go_back(self._runs)
 
     def stop(self) -> None:
-        """End what is under way."""
+        """End what is under way; an engine that is being made for longer comes to nothing."""
+        self._stopped = True
         if self._worker is not None:
             self._worker.stop()
         if self._upgrade is not None:

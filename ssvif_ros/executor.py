@@ -18,9 +18,10 @@ import threading
 import time
 from typing import Any
 
-from rclpy.clock import ClockType
+from rclpy.clock import ROSClock
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.service import Service
+from rclpy.timer import Timer
 from rclpy.waitable import Waitable
 
 __all__ = ["RARELY_S", "QuietExecutor"]
@@ -33,9 +34,9 @@ _RARE = (Service, Waitable)
 class QuietExecutor(SingleThreadedExecutor):
     """SingleThreadedExecutor that only other threads wake, with services looked at now and then.
 
-    Where nothing wakes it, it waits for everything. A wait without the services is ended by a timer
-    on a clock that does not stand still (not by a simulated one); without such a timer among its
-    nodes every wait is for everything.
+    Where nothing wakes it, it waits for everything. A wait without the services is one that a timer
+    ends within `RARELY_S`, of a clock that does not stand still, as a simulated one may; where no
+    timer is due so soon, the wait is for everything.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,7 @@ class QuietExecutor(SingleThreadedExecutor):
         """As that of rclpy, in whichever thread; but in one at a time."""
         self._spinner = threading.get_ident()
         recently = time.monotonic() - self._looked < RARELY_S
-        self._without_rare = recently and self._has_steady_timer()
+        self._without_rare = recently and self._ends_soon()
         super().spin_once(timeout_sec)
 
     def can_execute(self, entity: Any) -> bool:
@@ -69,9 +70,13 @@ class QuietExecutor(SingleThreadedExecutor):
             self._looked = time.monotonic()
         return super().can_execute(entity)
 
-    def _has_steady_timer(self) -> bool:
-        return any(
-            timer.clock.clock_type == ClockType.STEADY_TIME and not timer.is_canceled()
-            for node in self.get_nodes()
-            for timer in node.timers
-        )
+    def _ends_soon(self) -> bool:
+        return any(_due_soon(timer) for node in self.get_nodes() for timer in node.timers)
+
+
+def _due_soon(timer: Timer) -> bool:
+    clock = timer.clock
+    if isinstance(clock, ROSClock) and clock.ros_time_is_active:
+        return False
+    left_ns = timer.time_until_next_call()  # None: it was cancelled
+    return left_ns is not None and left_ns <= RARELY_S * 1e9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 
 from rclpy.lifecycle import LifecycleNode
@@ -92,7 +93,8 @@ class Inputs:
             self._node,
             CompressedImage if camera in self._compressed else Image,
             self._name(camera),
-            qos_profile=qos_profile_sensor_data,
+            # rclpy writes overrides into the profile, and this one is everybody's.
+            qos_profile=copy.copy(qos_profile_sensor_data),
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_incompatible),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
@@ -101,7 +103,12 @@ class Inputs:
         self, camera: str, subscriber: Subscriber, on_invalid: Callable[[str], None]
     ) -> ValidImages:
         valid, rate = ValidImages(subscriber, camera, on_invalid), self.rates[camera]
-        valid.registerCallback(lambda m: rate.tick(_seconds(self._node), header_stamp_ns(m)))
+
+        def tick(message: Image) -> None:
+            rate.tick(_seconds(self._node), header_stamp_ns(message))
+            self.incompatible.pop(camera, None)  # the driver was restarted as it should be
+
+        valid.registerCallback(tick)
         return valid
 
     def _count_pair(self, visible: Image | None, thermal: Image | None) -> None:

@@ -6,7 +6,8 @@ The folder is one that `ssvif fuse`, `evaluate` and `train` read (`--data`): a f
 in `visible/` and `thermal/`. What the model said lies in `predicted/`, not in `labels/`, where a
 training would take it for the truth.
 
-    visible/      RGB, 8 bit                         thermal_raw/  as received, 8 or 16 bit
+    visible/      RGB, 8 bit                         thermal_raw/  as received: 8 or 16 bit, or
+                                                                   floats as TIFF
     thermal/      as the engine saw it, 8 bit        fused/        RGB, 8 bit
     predicted/    class ids, 8 bit                   about/        JSON: stamps, parameters, model,
                                                                    engine, versions, diagnostics
@@ -57,7 +58,8 @@ class Snapshot:
 
     Attributes:
         stem: name of all files, without extension.
-        images: folder -> (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB. Not shared with anybody.
+        images: folder -> (H, W) uint8, uint16 or float32, or (H, W, 3) uint8 RGB. Not shared with
+            anybody.
         about: what else is known of this frame; JSON types.
     """
 
@@ -124,7 +126,10 @@ def save(folder: Path, snapshot: Snapshot) -> list[Path]:
     while (folder / "about" / f"{stem}.json").exists():  # a bag that is played again
         number += 1
         stem = f"{snapshot.stem}_{number}"
-    contents = {f"{part}/{stem}.png": _png(image) for part, image in snapshot.images.items()}
+    contents = {}
+    for part, image in snapshot.images.items():
+        suffix, data = _encoded(image)
+        contents[f"{part}/{stem}{suffix}"] = data
     contents[f"about/{stem}.json"] = json.dumps(snapshot.about, indent=2, default=str).encode()
     partial = folder / f".{stem}.partial"
     written: list[Path] = []
@@ -157,19 +162,23 @@ def _versions() -> dict[str, Any]:
     }
 
 
-def _png(image: np.ndarray) -> bytes:
+def _encoded(image: np.ndarray) -> tuple[str, bytes]:
+    """Suffix and content of a file that gives the image back to the bit."""
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    done, data = cv2.imencode(".png", pixels, COMPRESSION)
+    # As PNG, OpenCV would write floats in 8 bit, and say nothing.
+    suffix, options = (".tiff", ()) if image.dtype == np.float32 else (".png", COMPRESSION)
+    done, data = cv2.imencode(suffix, pixels, options)
     if not done:
-        raise SsvifError(f"OpenCV cannot write {image.dtype} {image.shape} as PNG.")
-    return data.tobytes()
+        raise SsvifError(f"OpenCV cannot write {image.dtype} {image.shape} as {suffix[1:]}.")
+    return suffix, data.tobytes()
 
 
 class _Job:
-    """One request: a thread that waits for a frame and saves it."""
+    """One request: a thread that waits for a frame, saves it, and calls `ended` in the end."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, ended: Callable[[], None]) -> None:
+        self._folder, self._tell = folder, ended
+        self._ended = threading.Event()
         self._frames: queue.SimpleQueue[Snapshot] = queue.SimpleQueue()
         self._offered = False
         self.success, self.message = False, ""
@@ -178,7 +187,7 @@ class _Job:
 
     @property
     def done(self) -> bool:
-        return not self._thread.is_alive()
+        return self._ended.is_set()
 
     def offer(self, make: Callable[[], Snapshot]) -> None:
         """In the thread that fuses: the first frame is taken, the others cost nothing."""
@@ -207,6 +216,8 @@ class _Job:
         else:
             self.success = True
             self.message = f"saved {files[0]} and {len(files) - 1} more files"
+        self._ended.set()
+        self._tell()
 
 
 class _NextSpin:
@@ -241,15 +252,20 @@ class SnapshotService:
         if job is not None:
             job.offer(make)
 
+    def _wake(self) -> None:
+        """Any thread: have the executor come back to the answer, though nothing else happens."""
+        if self._node.executor is not None:
+            self._node.executor.wake()
+
     async def _answer(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         if not self._is_active():
             response.message = "The node is not active, so nothing is being fused: activate it."
             return response
-        self._job = job = _Job(self._folder())
+        self._job = job = _Job(self._folder(), self._wake)
         while not job.done:
-            # The executor comes back here at once, again and again: the pause leaves the
+            # The executor comes back here with everything that happens: the pause leaves the
             # processor to those who fuse and save.
             time.sleep(LOOK_S)
             await _NextSpin()

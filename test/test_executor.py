@@ -10,6 +10,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
 from rclpy.clock import Clock, ClockType  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.service import Service  # noqa: E402
 from rclpy.timer import Timer  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
@@ -102,9 +103,16 @@ def test_services_are_seldom_waited_for_while_other_things_happen_and_answered(s
         assert len(answered) == count
 
 
-def test_without_a_timer_that_ends_the_wait_services_are_always_waited_for(spun):
-    node, executor = spun
+def test_where_no_timer_ends_the_wait_soon_services_are_always_waited_for(ros_domain):
+    """Simulated time stands still here, and the timer that goes on is a second away."""
+    simulated = Parameter("use_sim_time", value=True)
+    node, executor = rclpy.create_node("simulated", parameter_overrides=[simulated]), Counting()
+    executor.add_node(node)
     node.create_service(Trigger, "~/ask", lambda _, answer: answer)
-    node.create_timer(0.005, lambda: None)  # on the node's clock, which simulated time may stop
+    node.create_timer(1.0, lambda: None, clock=STEADY)
+    node.create_timer(0.005, lambda: None)
     spin_for(executor, 0.5)
-    assert executor.with_service == executor.gathered > 20
+    # Two timers are counted for each wait set.
+    assert executor.with_service == executor.gathered / 2 > 20
+    executor.shutdown()
+    node.destroy_node()

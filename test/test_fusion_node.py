@@ -420,6 +420,18 @@ def test_qos_is_best_effort_by_default_and_can_be_overridden(start):
     assert found["thermal"].reliability == ReliabilityPolicy.RELIABLE
 
 
+def test_qos_of_one_camera_is_not_that_of_the_other_or_of_camera_info(start):
+    override = "qos_overrides./visible/image_raw.subscription"
+    _, _, rig = activated(start, **{f"{override}.reliability": "reliable", f"{override}.depth": 2})
+    found = {
+        topic: rig.node.get_subscriptions_info_by_topic(topic)[0].qos_profile.reliability
+        for topic in ("/visible/image_raw", "/thermal/image_raw", "/visible/camera_info")
+    }
+    assert list(found.values()) == [
+        ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.BEST_EFFORT
+    ]  # fmt: skip
+
+
 def test_the_overlay_comes_only_while_somebody_listens(start):
     _, _, rig = activated(start)
     assert rig.fuse(2)

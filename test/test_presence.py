@@ -177,6 +177,36 @@ def test_two_still_images_are_fused_and_reported():
     assert watch.states == ("frozen", "frozen")
 
 
+def test_one_change_of_one_still_picture_does_not_make_the_other_one_frozen():
+    watch = Watch().run(5000, STILL, visible=30, thermal=30)
+    watch.frame("visible", b"another")
+    watch.run(5000, STILL, visible=30, thermal=30)
+    assert watch.modes == ["none", "both"]
+
+
+def test_a_still_camera_that_is_started_later_is_fused_with_the_first():
+    watch = Watch().run(5000, STILL, visible=30)
+    watch.run(3000, STILL, visible=30, thermal=30)
+    assert watch.modes == ["none", "visible", "both"]
+
+
+def test_where_one_goes_on_changing_after_a_rest_the_other_is_frozen_after_the_time():
+    watch = Watch(frozen_after_s=1.0).run(5000, STILL, visible=30, thermal=30)
+    watch.run(900, still="thermal", visible=30, thermal=30)
+    assert watch.presence.mode == "both"
+    watch.run(300, still="thermal", visible=30, thermal=30)
+    assert watch.presence.mode == "visible"
+
+
+def test_a_silence_that_is_allowed_is_not_a_picture_that_stands_still():
+    watch = both_running(missing_after_s=3.0, frozen_after_s=1.0)
+    for _ in range(3):
+        watch.run(1500, visible=30)
+        assert watch.presence.mode == "both" and watch.states[1] != "frozen"
+        watch.frame("thermal", str(watch.now_ms).encode())
+    assert watch.modes == ["none", "both"]
+
+
 def test_both_standing_still_after_one_did_leaves_the_first_out():
     watch = both_running().run(1500, still="thermal", visible=30, thermal=110)
     watch.run(3000, still="visible thermal", visible=30, thermal=110)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -243,3 +244,17 @@ def test_a_bad_setting_is_refused_by_name_under_every_policy():
     for policy in SYNC_POLICIES:
         with pytest.raises(SsvifError, match="max_thermal_age_s is -1: set it to"):
             make_pairing(policy, max_thermal_age_s=-1)
+
+
+@pytest.mark.parametrize("jitter_ns", [0, 1, 2_000, 1_000_000])
+def test_exact_loses_no_pair_of_a_trigger_that_is_not_quite_regular(jitter_ns):
+    rng = np.random.default_rng(0)
+    pairing = make_pairing("exact", queue_size=15)
+    made, stamp_ns = [], 10**9
+    for n in range(1000):
+        stamp_ns += 33_333_333 + int(rng.integers(-jitter_ns, jitter_ns + 1))
+        order = (pairing.add_visible, pairing.add_thermal)[:: 1 if n % 3 else -1]
+        for add in order:
+            made += add(stamp_ns, n, stamp_ns)
+        assert len(made) == n + 1  # at once
+    assert all(pair.visible == pair.thermal for pair in made)

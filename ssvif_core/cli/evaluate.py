@@ -122,6 +122,9 @@ def evaluate(
     if not (plan.models or plan.baselines or probe):
         raise SsvifError("There is nothing to evaluate: name a model, or keep the baselines.")
     evaluation = _evaluate(plan, frames, jobs)
+    if evaluation.skipped:
+        text = f"{len(evaluation.skipped)} cannot be read: {summary(evaluation.skipped)}"
+        Console(stderr=True).print(text)
     more: dict[str, Any] = {}
     if training is not None and segmentability:
         methods = _methods(plan, opened)
@@ -131,7 +134,7 @@ def evaluate(
     if training is not None and probe:
         more["linear probe"] = _probes(probe, training, frames)
     _show(evaluation, frames, more)
-    notes = {"data": data.name, "frames": len(frames.names), "models": list(plan.models)}
+    notes = {"data": data.name, "frames": len(evaluation.frames), "models": list(plan.models)}
     notes |= {"labelled": len(frames.labels), "without": without}
     for path in write_report(output, evaluation, notes, more):
         typer.echo(f"written {path}")
@@ -147,8 +150,7 @@ def _colour(models: Mapping[str, Model], frames: EvaluationSet) -> dict[str, Col
     """K-means on colour for each number of clusters that a model has."""
     counts = {len(m.card.classes) for m in models.values() if m.card.mode == CLUSTERS}
     return {
-        f"k-means on colour, {k}": kmeans_on_colour(map(frames.read, frames.names), k)
-        for k in sorted(counts)
+        f"k-means on colour, {k}": kmeans_on_colour(frames.readable(), k) for k in sorted(counts)
     }
 
 
@@ -180,8 +182,8 @@ def _segmentability(
         from ssvif_core.evaluation.small_segmenter import Recipe
     except ImportError as error:
         raise _needs_torch(error) from error
-    train = [training.read(name) for name in training.labels]
-    test = [frames.read(name) for name in frames.labels]
+    train = list(training.readable(training.labels))
+    test = list(frames.readable(frames.labels))
     names = names or _numbered(train + test)
     rows = {}
     with progress_bar("method") as bar:
@@ -221,8 +223,8 @@ def _probes(
     described = {"colour": colour_features()}
     for path in checkpoints:
         described[str(path)] = network_features(load_trained(load_checkpoint(path)))
-    train = [training.read(name) for name in training.labels]
-    test = [frames.read(name) for name in frames.labels]
+    train = list(training.readable(training.labels))
+    test = list(frames.readable(frames.labels))
     names = _numbered(train + test)
     rows = {}
     with progress_bar() as bar:
@@ -235,7 +237,7 @@ def _probes(
 def _show(evaluation: Evaluation, frames: EvaluationSet, more: Mapping[str, Any]) -> None:
     console = Console()
     if evaluation.frames[0].metrics:
-        title = f"fusion, {len(frames.names)} frames"
+        title = f"fusion, {len(evaluation.frames)} frames"
         console.print(screen_table(title, evaluation.fusion(), console))
     for title, scores in (
         ("IoU of masks", evaluation.segmentation()),

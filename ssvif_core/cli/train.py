@@ -38,7 +38,7 @@ def train(
     ] = None,
     seed: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(help="Seed of weights and batches; replaces that of the file."),
+        typer.Option(min=0, help="Seed of weights and batches; replaces that of the file."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> None:

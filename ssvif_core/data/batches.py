@@ -140,9 +140,14 @@ class BatchMaker:
 
 
 def _labelled_frames(pairs: Sequence[FramePair]) -> list[int]:
-    """Indices of the frames that have labels, among those that are looked at."""
-    looked_at = np.linspace(0, len(pairs) - 1, min(len(pairs), LABELLED)).astype(int)
-    return [i for i in np.unique(looked_at).tolist() if pairs[i].labels is not None]
+    """Indices of frames that have labels: all of them, or `LABELLED` spread evenly over them.
+
+    Pairs that know which have labels (`labelled`) are asked; of others all are looked at.
+    """
+    known = getattr(pairs, "labelled", range(len(pairs)))
+    looked_at = np.linspace(0, len(known) - 1, min(len(known), LABELLED)).astype(int)
+    chosen = [known[place] for place in np.unique(looked_at).tolist()]
+    return [i for i in chosen if pairs[i].labels is not None]
 
 
 def _object_centres(

@@ -35,7 +35,7 @@ class PairCollection(Sequence[FramePair]):
     Attributes:
         name: of the source, for logs and reports.
         skipped: pairs that were left out, with reasons.
-        has_labels: whether some pair has labels.
+        labelled: indices of the pairs that have labels, in order.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class PairCollection(Sequence[FramePair]):
         names: Sequence[str],
         read: Callable[[int], FramePair],
         skipped: Sequence[SkippedPair],
-        has_labels: bool,
+        labelled: Sequence[int] = (),
     ) -> None:
-        self.name, self.skipped, self.has_labels = name, list(skipped), has_labels
+        self.name, self.skipped, self.labelled = name, list(skipped), list(labelled)
         self._names, self._read = list(names), read
         self._stand_ins: dict[int, int] = {}
         self._lock = threading.Lock()

@@ -116,7 +116,7 @@ def _in_memory(
         detail = "; ".join(part for part in (about, summary(skipped)) if part)
         raise SsvifError(f"No usable pair in {path}: {detail or 'it holds no frames'}.")
     names = [pair.name for pair in pairs]
-    return PairCollection(path.name, names, pairs.__getitem__, skipped, has_labels=False)
+    return PairCollection(path.name, names, pairs.__getitem__, skipped)
 
 
 def _folder(
@@ -139,9 +139,9 @@ def _folder(
         found = detect_layout(path) if layout == "auto" else layout_named(layout)
         place = locate(found, path, split)
     pairs = usable_pairs(path, place, split, labels, label_map, limit, cache_bytes)
-    has_labels = any(c.labels for c in pairs.usable)
+    labelled = [i for i, c in enumerate(pairs.usable) if c.labels]
     names = [c.name for c in pairs.usable]
-    return PairCollection(path.name, names, pairs.read, pairs.skipped, has_labels)
+    return PairCollection(path.name, names, pairs.read, pairs.skipped, labelled)
 
 
 def usable_pairs(

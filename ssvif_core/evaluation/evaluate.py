@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ssvif_core.data.collection import SkippedPair, summary
+from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.artefacts import ARTEFACTS
 from ssvif_core.evaluation.cluster_metrics import ContingencyMatrix
 from ssvif_core.evaluation.evaluation_set import EvaluationSet
@@ -36,11 +38,13 @@ class Evaluation:
         frames: in the order of their names.
         cards: of the models, by the name in the tables.
         parts: name of a frame -> "day" or "night"; empty where the set does not say.
+        skipped: frames that could not be read, with reasons.
     """
 
     frames: Sequence[FrameScores]
     cards: Mapping[str, ModelCard]
     parts: Mapping[str, str]
+    skipped: Sequence[SkippedPair] = ()
 
     def fusion(self, methods: Sequence[str] | None = None) -> Table:
         """Mean over the frames of each metric, for each method, with the mean rank over the nine.
@@ -119,21 +123,36 @@ def evaluate(
         on_frame: called after each frame.
 
     Raises:
-        SsvifError: a model or a frame cannot be used.
+        SsvifError: a model cannot be used, or no frame can.
     """
     cards = {name: model.card for name, model in open_models(plan.models).items()}
     jobs = min(jobs or os.cpu_count() or 1, len(frames.names))
-    scores = []
+    scores: list[FrameScores] = []
+    skipped: list[SkippedPair] = []
     for score in _scores(plan, frames, jobs):
-        scores.append(score)
+        if isinstance(score, SkippedPair):
+            skipped.append(score)
+        else:
+            scores.append(score)
         on_frame()
-    return Evaluation(scores, cards, frames.parts)
+    if not scores:
+        raise SsvifError(f"No frame can be read: {summary(skipped)}")
+    return Evaluation(scores, cards, frames.parts, skipped)
 
 
-def _scores(plan: Plan, frames: EvaluationSet, jobs: int) -> Iterator[FrameScores]:
+def _score(scorer: FrameScorer, frames: EvaluationSet, name: str) -> FrameScores | SkippedPair:
+    """The scores of a frame, or why it cannot be read: headers alone were looked at before."""
+    try:
+        pair = frames.read(name)
+    except SsvifError as error:
+        return SkippedPair(name, str(error))
+    return scorer.score(pair)
+
+
+def _scores(plan: Plan, frames: EvaluationSet, jobs: int) -> Iterator[FrameScores | SkippedPair]:
     if jobs == 1:
         scorer = FrameScorer(plan)
-        yield from (scorer.score(frames.read(name)) for name in frames.names)
+        yield from (_score(scorer, frames, name) for name in frames.names)
         return
     # Spawned, not forked: the parent may hold threads of ONNX Runtime, OpenCV or torch.
     context = multiprocessing.get_context("spawn")
@@ -157,11 +176,11 @@ def _begin_work(plan: Plan, frames: EvaluationSet) -> None:
     _Worker.plan, _Worker.frames = plan, frames
 
 
-def _work(name: str) -> FrameScores:
+def _work(name: str) -> FrameScores | SkippedPair:
     # Made here and not in `_begin_work`, whose errors would reach the caller as a broken pool.
     if _Worker.scorer is None:
         _Worker.scorer = FrameScorer(_Worker.plan)
-    return _Worker.scorer.score(_Worker.frames.read(name))
+    return _score(_Worker.scorer, _Worker.frames, name)
 
 
 def _mean(values: Sequence[float]) -> float:

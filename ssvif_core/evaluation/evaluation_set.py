@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,12 @@ class EvaluationSet:
     def read(self, name: str) -> FramePair:
         """Read one frame; errors as `ssvif_core.data.pairs.read_pair`."""
         return decode(self.files[name], self.layout, self.label_map)
+
+    def readable(self, names: Iterable[str] | None = None) -> Iterator[FramePair]:
+        """Those of the frames (of all, if none are named) that can be read, one after the other."""
+        for name in self.names if names is None else names:
+            with suppress(SsvifError):
+                yield self.read(name)
 
     def evenly(self, count: int) -> list[str]:
         """At most `count` names, evenly spaced, in order."""
@@ -108,7 +115,7 @@ def parse_label_map(text: str | None) -> dict[int, int] | None:
     """Read "0:0,1:1,4:0" (id in the file : class id). None stays None.
 
     Raises:
-        SsvifError: the text is not such a list, or an id is outside 0..255.
+        SsvifError: the text is not such a list, or an id is outside of its range.
     """
     if text is None:
         return None
@@ -117,8 +124,10 @@ def parse_label_map(text: str | None) -> dict[int, int] | None:
         label_map = {int(file_id): int(class_id) for file_id, class_id in pairs}
     except ValueError as error:
         raise SsvifError(f"'{text}' is no label map: write it like 0:0,1:1,4:0.") from error
-    if not all(0 <= label <= 255 for label in (*label_map, *label_map.values())):
-        raise SsvifError(f"The label map '{text}' has an id outside 0..255.")
+    if not all(0 <= i < 65536 and 0 <= label <= 255 for i, label in label_map.items()):
+        raise SsvifError(
+            f"The label map '{text}' has an id beyond 0 to 65535 or a class beyond 0 to 255."
+        )
     return label_map
 
 

@@ -118,8 +118,8 @@ class ThermalGain:
             itself where nothing is to be done. A frame without contrast becomes mid-gray.
 
         Raises:
-            SsvifError: the mode or unit is unknown or cannot take this dtype, `low` is not below
-                `high`, or no pixel is finite.
+            SsvifError: the mode or unit is unknown or cannot take this dtype or its values, `low`
+                is not below `high`, or no pixel is finite.
         """
         while self._changes:
             for name, value in self._changes.popleft().items():
@@ -192,6 +192,7 @@ class ThermalGain:
         min_span, afresh = self._min_span(thermal.dtype), self._scene.ends is None
         floating = thermal.dtype == np.float32
         if floating:
+            _check_temperatures(thermal[::SAMPLE_STEP, ::SAMPLE_STEP])
             thermal = _float_counts(thermal)
             min_span /= FLOAT_STEP
         step = self._follow(thermal, part, min_span)
@@ -204,6 +205,17 @@ class ThermalGain:
             self._limits = (FLOAT_ZERO + low * FLOAT_STEP, FLOAT_ZERO + high * FLOAT_STEP)
         slope = PLATEAU_SLOPE * 255.0 / min_span
         return np.take(self._curve.table(low, high, self.plateau, slope), thermal)
+
+
+def _check_temperatures(sample: np.ndarray) -> None:
+    """Most pixels beyond the range of `_float_counts` would become one grey level."""
+    low, high = FLOAT_ZERO, FLOAT_ZERO + 65535 * FLOAT_STEP
+    if np.count_nonzero((sample < low) | (sample > high)) > sample.size / 2:
+        raise SsvifError(
+            f"Thermal gain 'plateau' takes float and signed pixels as temperatures from {low:g} to "
+            f"{high:g}, and most of this frame's are beyond (median {np.median(sample):g}): use "
+            "percentile or fixed, or have the driver send mono16."
+        )
 
 
 def _float_counts(temperatures: np.ndarray) -> np.ndarray:

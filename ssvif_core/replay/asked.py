@@ -17,11 +17,16 @@ __all__ = ["asked", "different", "ran_with"]
 
 
 def asked(path: Path, options: ReplayOptions) -> dict[str, Any]:
-    """The recording as it is now and the options that decide the result, as JSON gives it back."""
-    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    """The files that are read, as they are now, and the options that decide the result.
+
+    As JSON gives it back.
+    """
+    parameters = options.settings.parameters()
+    given = [parameters["registration.file"], parameters["model"], options.labels_folder]
     content = {
-        "files": {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in files},
-        "parameters": options.settings.parameters(),
+        "files": _as_they_are(path),
+        "given": {str(p): _as_they_are(Path(p)) for p in given if p and Path(p).exists()},
+        "parameters": parameters,
         "topics": vars(options.topics),
         "part": vars(options.part),
         "stamps": options.stamps,
@@ -34,6 +39,12 @@ def asked(path: Path, options: ReplayOptions) -> dict[str, Any]:
         "pictures": options.pictures,
     }
     return json.loads(json.dumps(finite(content)))
+
+
+def _as_they_are(path: Path) -> dict[str, list[int]]:
+    """Size and time of change of a file, or of those in a folder, by name."""
+    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    return {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in files}
 
 
 def ran_with(parts: Parts) -> dict[str, Any]:

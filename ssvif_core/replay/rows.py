@@ -78,6 +78,7 @@ class Rows:
             "_stamp_ns": stamp_ns + offset_ns,
             "_header_ns": first.header_ns + offset_ns,
             "_received_ns": first.received_ns,
+            "_decided_ns": pair.decided_ns,
         }
         self._made += 1
         return row
@@ -95,12 +96,13 @@ class Rows:
         for fate in fates:
             row = self._open.pop(fate.index)
             header_ns, received_ns = row.pop("_header_ns"), row.pop("_received_ns")
+            decided_ns = row.pop("_decided_ns")
             del row["_stamp_ns"]
             row["dropped"] = int(fate.dropped)
             if fate.finished_ns is not None and "error" not in row:
                 row["latency_ms"] = (fate.finished_ns - header_ns) * 1e-6
                 row["after_receipt_ms"] = (fate.finished_ns - received_ns) * 1e-6
             elif fate.dropped:
-                self._timeline.count("dropped", received_ns)
+                self._timeline.count("dropped", decided_ns)
             self._table.append(row)
             self._also(row)

@@ -143,7 +143,7 @@ class TrainingConfig(_Strict):
     initialise_from: str | None = Field(
         None, description="checkpoint, ONNX model, or shipped model whose weights to start from"
     )
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     batch_size: int = Field(8, gt=0)
     crop: tuple[int, int] = Field((256, 320), description="rows, columns; multiples of 16")
     object_crops: float = Field(0.6, ge=0, le=1, description="crops centred on a labelled object")
@@ -214,7 +214,9 @@ class TrainingConfig(_Strict):
         if min(sizes) < 1:
             raise SsvifError(f"{steps} steps are too few for {len(self.stages)} stages.")
         stages = [
-            stage.model_copy(update={"steps": size})
+            stage.model_copy(
+                update={"steps": size, "warmup_steps": stage.warmup_steps * size // stage.steps}
+            )
             for stage, size in zip(self.stages, sizes, strict=True)
         ]
         return self.model_copy(update={"stages": stages})

@@ -9,7 +9,7 @@ Without torchrun everything here is the identity.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -63,6 +63,13 @@ class Processes:
         packed = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
         dist.all_reduce(packed)
         return dict(zip(values, (packed / self.world).tolist(), strict=True))
+
+    def share(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give every process the values that the first one has, in place."""
+        for tensor in tensors if self.world > 1 else ():
+            whole = tensor.contiguous()
+            dist.broadcast(whole, 0)
+            tensor.copy_(whole)
 
     def any(self, here: bool) -> bool:
         """Whether it is so in some process: all of them stop at the same step, or none."""

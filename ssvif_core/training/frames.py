@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import ConcatDataset
 
 from ssvif_core.data.batches import WeightedPairs
-from ssvif_core.data.pairs import FramePair
+from ssvif_core.data.pairs import UNKNOWN, FramePair
 from ssvif_core.data.sources import PairCollection, open_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.training.config import DataSource, TrainingConfig
@@ -34,10 +34,28 @@ class Frames:
 
 
 class _Subset(Sequence[FramePair]):
-    """Some pairs of a collection, read when they are asked for; some of them without labels."""
+    """Some pairs of a collection, read when they are asked for; some of them without labels.
 
-    def __init__(self, pairs: PairCollection, indices: list[int], labelled: set[int]) -> None:
+    Args:
+        pairs: of one source.
+        indices: of those that are meant.
+        labelled: of those that keep their labels.
+        classes: of labels that name one; None: any id may come.
+
+    Attributes:
+        labelled: places in this subset of the pairs that have labels.
+    """
+
+    def __init__(
+        self,
+        pairs: PairCollection,
+        indices: list[int],
+        labelled: set[int],
+        classes: Sequence[str] | None,
+    ) -> None:
         self._pairs, self._indices, self._labelled = pairs, indices, labelled
+        self._classes = classes
+        self.labelled = [place for place, i in enumerate(indices) if i in labelled]
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -46,8 +64,21 @@ class _Subset(Sequence[FramePair]):
         chosen = self._indices[index]
         pair = self._pairs[chosen]
         if chosen in self._labelled:
+            self._check(pair)
             return pair
         return dataclasses.replace(pair, labels=None)
+
+    def _check(self, pair: FramePair) -> None:
+        if pair.labels is None or self._classes is None:
+            return
+        known = pair.labels[pair.labels != UNKNOWN]
+        if known.max(initial=0) >= len(self._classes):
+            named = ", ".join(f"{i} {name}" for i, name in enumerate(self._classes))
+            raise SsvifError(
+                f"The labels of {pair.name} ({self._pairs.name}) have the id {known.max()}, and "
+                f"the classes of this run are {named}: name the wanted ids in the source's "
+                "label_map (`label_map: {0: 0, 4: 2}`; those it does not name are ignored)."
+            )
 
 
 def load_sources(config: TrainingConfig) -> Frames:
@@ -64,11 +95,14 @@ def load_sources(config: TrainingConfig) -> Frames:
         skipped.extend(f"{source.folder}: {s.name}: {s.reason}" for s in pairs.skipped)
         every = source.holdout_every
         kept = range(0, len(pairs), every) if every else range(0)
-        held_out.append(_Subset(pairs, list(kept), set(kept)))
+        have = set(pairs.labelled)
+        classes = None if config.mask_mode == "clusters" else config.classes
+        held_out.append(_Subset(pairs, list(kept), have.intersection(kept), classes))
         rest = [i for i in range(len(pairs)) if i not in kept]
         if not rest:
             raise SsvifError(f"{source.folder}: no pair is left to train on; lower holdout_every.")
-        subset = _Subset(pairs, rest, _rationed(rest, source.labelled, config.seed))
+        labelled = [i for i in rest if i in have]
+        subset = _Subset(pairs, rest, _rationed(labelled, source.labelled, config.seed), classes)
         sources.append(WeightedPairs(subset, source.share))
     return Frames(sources, joined(held_out), skipped)
 

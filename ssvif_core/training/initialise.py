@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ssvif_core.errors import SsvifError
 from ssvif_core.models import open_model, shipped_models
 from ssvif_core.training.checkpoint import load_checkpoint
 from ssvif_core.training.reopen import reopen
@@ -35,13 +36,25 @@ def initialise(
     """
     if source in shipped_models() or Path(source).suffix == ".onnx":
         model = open_model(source)
+        _same_variant(models, source, model.card.content.get("variant", models.network.variant))
         _fill(models.network, reopen(model, frames()).state_dict())
         return list(model.card.content.get("training", {}).get("runs", []))
     state = load_checkpoint(Path(source))
+    _same_variant(models, source, state["variant"])
     _fill(models.network, state["average"])
     for name, helper in models.helpers().items():
         _fill(helper, state.get(f"{name}_average", {}))
     return [*state.get("history", []), {key: state[key] for key in ("config", "step")}]
+
+
+def _same_variant(models: Models, source: str, variant: str) -> None:
+    wanted = models.network.variant
+    if variant != wanted:
+        instead = f" (--initialise-from {wanted})" if wanted in shipped_models() else ""
+        raise SsvifError(
+            f"{source} is a {variant} network and this run trains a {wanted} one, which has hardly "
+            f"a weight in common with it: start from a {wanted} model{instead}."
+        )
 
 
 def _fill(module: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -170,6 +170,7 @@ class Stage(ABC):
             pairs,
             config.classes,
             self.context.processes.device,
+            config.loss,
             with_iou=config.mask_mode != "clusters",
         )
 

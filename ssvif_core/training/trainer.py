@@ -166,7 +166,7 @@ class Trainer:
                     "any, use mode clusters."
                 )
             return LabelAnchor(c.loss, self.context.class_weights)
-        return PrototypeAnchor.found(
+        anchor = PrototypeAnchor.found(
             self.averaged.network,
             joined([source.pairs for source in self.batches.sources]),
             c.consistency.clusters,
@@ -174,6 +174,10 @@ class Trainer:
             c.seed,
             self.device,
         )
+        # Running statistics differ from process to process, and so would the features, the
+        # prototypes, and what a cluster's number means.
+        self.processes.share([*anchor.network.state_dict().values(), anchor.centres])
+        return anchor
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; returns what `Stage.backward` says, and `learning_rate`."""
@@ -184,17 +188,21 @@ class Trainer:
         self.stage.training_mode()
         self.optimizer.zero_grad(set_to_none=True)
         values = self.stage.backward(self.inputs(batch), self.step)
-        if not math.isfinite(values["loss/total"]):
-            raise SsvifError(
-                f"The loss is not finite at step {self.step}: lower the learning rate, or use "
-                f"precision float32. {self.checkpoint_path} holds the last good state."
-            )
         trained = [parameter for _, parameter in self.stage.parameters()]
-        nn.utils.clip_grad_norm_(trained, self.config.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(trained, self.config.gradient_clip)
+        if not (math.isfinite(values["loss/total"]) and math.isfinite(float(norm))):
+            raise SsvifError(self._not_finite())
         self.optimizer.step()
         self.average.update_parameters(self.models)
         self.step += 1
         return {**values, "learning_rate": rate}
+
+    def _not_finite(self) -> str:
+        saved = f" {self.checkpoint_path} holds the last good state."
+        return (
+            f"The loss or its gradient is not finite at step {self.step}: lower the learning rate, "
+            f"or use precision float32.{saved if self.checkpoint_path.exists() else ''}"
+        )
 
     def inputs(self, batch: Batch) -> Inputs:
         """A batch on the device, in some of its crops with one camera lost."""

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ssvif_core.data.pairs import FramePair
-from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix
+from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix, named_iou
 from ssvif_core.imaging.palettes import colorize_labels, label_colors
 from ssvif_core.network.fusion_network import FusionNetwork, labels_from_logits, luminance
+from ssvif_core.training.config import LossWeights
 from ssvif_core.training.losses import fusion_losses
 
 __all__ = ["as_tensors", "predict_pair", "strip", "validate"]
@@ -41,6 +42,7 @@ def validate(
     pairs: Sequence[FramePair],
     classes: Sequence[str],
     device: torch.device,
+    loss: LossWeights,
     with_iou: bool = True,
 ) -> tuple[dict[str, float], np.ndarray]:
     """Score the network on whole frames.
@@ -50,10 +52,12 @@ def validate(
         pairs: held-out frames.
         classes: names of the labels.
         device: of the network.
+        loss: what the run asks of intensities and gradients.
         with_iou: whether the labels of the network and of the frames mean the same.
 
     Returns:
-        IoU of each class (`iou/person`, ...) and the fusion losses, and one picture (H, W, 3)
+        IoU of each class that frames or masks hold (`iou/person`, ...) and of `iou/objects`, their
+        mean without the background, the fusion losses, and one picture (H, W, 3)
         uint8 with visible, thermal, fused and labels of the first pairs.
     """
     network.eval()
@@ -63,17 +67,18 @@ def validate(
     for pair in pairs:
         fused, labels = predict_pair(network, pair, device)
         visible, thermal = as_tensors(pair, device)
-        for name, loss in fusion_losses(luminance(fused), luminance(visible), thermal).items():
-            sums[name] = sums.get(name, 0.0) + float(loss) / len(pairs)
+        asked = (loss.sharpness, loss.contrast, loss.room)
+        terms = fusion_losses(luminance(fused), luminance(visible), thermal, *asked)
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0.0) + float(term) / len(pairs)
         if with_iou and pair.labels is not None:
             matrix.update(pair.labels, labels)
         if len(rows) < PICTURES:
             rows.append(_picture(pair, fused, labels, len(classes)))
     scores: dict[str, float] = {}
     if matrix.counts.any():
-        iou = np.nan_to_num(matrix.iou())
-        scores = {f"iou/{name}": float(value) for name, value in zip(classes, iou, strict=True)}
-        scores["iou/mean_objects"] = float(iou[1:].mean())
+        iou = named_iou(matrix, classes)
+        scores = {f"iou/{name}": value for name, value in iou.items() if not np.isnan(value)}
     return scores | {f"fusion/{name}": value for name, value in sums.items()}, np.vstack(rows)
 
 

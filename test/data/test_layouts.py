@@ -65,7 +65,7 @@ def test_a_published_layout_is_recognised_and_its_pairs_are_read(layout, frame_p
     pairs = open_pairs(tmp_path, labels=labels)
     assert [pair.name for pair in pairs] == names_of(frames)
     assert pairs.skipped == []
-    assert pairs.has_labels == (labels is not None)
+    assert bool(pairs.labelled) == (labels is not None)
     tolerance = 12 if TREES[layout][3] == "jpg" else 0
     for pair, (visible, thermal, truth) in zip(pairs, frames, strict=True):
         for read, drawn in ((pair.visible, visible), (pair.thermal, thermal)):

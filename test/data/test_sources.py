@@ -39,7 +39,7 @@ def cut(path, part=0.6):
 
 def test_pairs_are_those_that_were_drawn_in_the_order_of_their_names(folder, frame_pairs):
     pairs = open_pairs(folder, labels="labels")
-    assert (len(pairs), pairs.name, pairs.has_labels) == (6, folder.name, True)
+    assert (len(pairs), pairs.name, bool(pairs.labelled)) == (6, folder.name, True)
     for pair, (visible, thermal, labels) in zip(pairs, frame_pairs, strict=False):
         assert (pair.visible == visible).all()
         assert (pair.thermal == thermal).all()
@@ -173,7 +173,7 @@ def test_label_ids_are_mapped_and_frames_without_a_label_image_stay(folder, fram
     expected = np.where(truth == 0, 0, np.where(truth == 1, 7, 255))
     assert (pairs[0].labels == expected).all()
     assert pairs[2].labels is None
-    assert not open_pairs(folder).has_labels
+    assert not open_pairs(folder).labelled
 
 
 def test_labels_that_are_missing_or_belong_to_other_pairs_are_an_error(folder):
@@ -281,7 +281,7 @@ def test_two_videos_give_pairs_of_the_same_moment_spread_over_both(tmp_path):
         open_pairs(tmp_path, limit=10),
         open_pairs(tmp_path / "visible.mp4", thermal_path=tmp_path / "thermal.mp4", limit=10),
     ):
-        assert (len(pairs), pairs.skipped, pairs.has_labels) == (10, [], False)
+        assert (len(pairs), pairs.skipped, bool(pairs.labelled)) == (10, [], False)
         shades = [int(pair.visible.mean()) for pair in pairs]
         assert shades == sorted(shades)
         assert shades[-1] > 170
@@ -323,4 +323,4 @@ def test_real_clips_and_folders_open(shared_data):
     )
     assert [pair.visible.shape for pair in pairs] == [(480, 640, 3)] * 5
     folder = open_pairs(shared_data / "roadscene/train", labels="pseudo_labels", limit=20)
-    assert (len(folder), folder.skipped, folder.has_labels) == (20, [], True)
+    assert (len(folder), folder.skipped, bool(folder.labelled)) == (20, [], True)

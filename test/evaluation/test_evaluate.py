@@ -263,3 +263,29 @@ def test_an_engine_is_made_for_the_size_of_the_frames(monkeypatch):
     for height, width in ((48, 64), (48, 64), (32, 48)):
         assert method(*frame(height, width)).image.shape == (height, width, 3)
     assert sizes == [(48, 64), (32, 48)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_picture_that_is_damaged_in_the_middle_is_left_out_and_named(
+    day_and_night, tmp_path, jobs
+):
+    folder = tmp_path / "set"
+    shutil.copytree(day_and_night, folder)
+    path = folder / "visible" / "002D.png"
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = bytes(2000)
+    path.write_bytes(content)
+    frames = open_evaluation_set(folder)
+    assert len(frames.names) == 6  # headers and ends are sound
+    result = evaluate(Plan((), ("max",)), frames, jobs)
+    assert [skipped.name for skipped in result.skipped] == ["002D"]
+    assert [frame.name for frame in result.frames] == ["000D", "001N", "003N", "004D", "005N"]
+    assert len(list(frames.readable())) == 5
+
+
+def test_ids_in_label_files_may_have_16_bits():
+    assert parse_label_map("1000:1,65535:255") == {1000: 1, 65535: 255}
+    for wrong in ("65536:1", "1:256", "-1:0"):
+        with pytest.raises(SsvifError, match="beyond"):
+            parse_label_map(wrong)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.plateau import LINEAR_PART, PlateauCurve, equalised
 from ssvif_core.imaging.thermal_gain import ThermalGain
 
@@ -93,3 +94,10 @@ def test_the_histogram_follows_with_the_time_constant():
     rest = 255 * (1 - LINEAR_PART)
     assert slopes[10] == pytest.approx(linear + rest / 4, abs=1.5)
     assert slopes[20] == pytest.approx(linear + rest * 3 / 4, abs=1.5)
+
+
+def test_float_counts_that_are_no_temperatures_are_refused_with_what_to_do():
+    counts = np.random.default_rng(0).integers(29200, 29800, (64, 80)).astype(np.float32)
+    with pytest.raises(SsvifError, match="temperatures from -300 to 1010.*percentile"):
+        ThermalGain(mode="plateau").apply(counts, 0.0)
+    assert ThermalGain(mode="percentile").apply(counts, 0.0).std() > 50

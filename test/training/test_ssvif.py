@@ -243,9 +243,21 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(
     trainer = Trainer(config, tmp_path)
     with torch.no_grad():
         next(trainer.models.segmenter.parameters()).fill_(float("nan"))
-    with pytest.raises(SsvifError, match="not finite at step 4"):
+    with pytest.raises(SsvifError, match="not finite at step 4.*last good state"):
         trainer.run()
     assert (tmp_path / "checkpoint.pt").read_bytes() == good
+
+
+def test_a_gradient_that_is_not_finite_is_not_stepped(paired_folder, tmp_path):
+    trainer = Trainer(configuration(paired_folder), tmp_path)
+    before = {k: v.clone() for k, v in trainer.models.state_dict().items() if "weight" in k}
+    weight = next(trainer.models.network.parameters())
+    weight.register_hook(lambda gradient: torch.full_like(gradient, float("nan")))
+    with pytest.raises(SsvifError, match="not finite at step 0") as raised:
+        trainer.run()
+    assert "last good state" not in str(raised.value)  # there is none yet
+    after = trainer.models.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items())
 
 
 def test_a_recording_without_labels_is_all_that_it_takes(recording, repository, tmp_path):
@@ -267,6 +279,10 @@ def test_fewer_steps_keep_the_parts_of_the_stages(repository):
     short = config.with_steps(90)
     assert [stage.steps for stage in short.stages] == [25, 5, 60]
     assert short.steps == 90
+    parts = [stage.warmup_steps / stage.steps for stage in config.stages]
+    assert [stage.warmup_steps for stage in short.stages] == [
+        int(part * stage.steps) for part, stage in zip(parts, short.stages, strict=True)
+    ]
     with pytest.raises(SsvifError, match="too few"):
         config.with_steps(2)
 
@@ -317,7 +333,12 @@ with process_group("cpu") as processes:
     except KeyboardInterrupt:
         sys.exit()
     own = torch.cat([p.flatten() for p in trainer.models.parameters()])
-    torch.save({"weights": own.detach()}, Path(sys.argv[2]) / f"rank{processes.rank}.pt")
+    anchor = trainer.context.anchor
+    told = []
+    if config.consistency.mode == "clusters":
+        told = [anchor.centres, *anchor.network.state_dict().values()]
+    state = {"weights": own.detach(), "anchor": told}
+    torch.save(state, Path(sys.argv[2]) / f"rank{processes.rank}.pt")
 """
 
 
@@ -352,6 +373,16 @@ def test_two_processes_train_one_network_and_go_on_where_they_were_stopped(paire
     _train_in_two_processes(tmp_path / "config.json", parts)
     for rank, weights in enumerate(ranks):
         assert torch.equal(load_checkpoint(parts / f"rank{rank}.pt")["weights"], weights)
+
+
+@pytest.mark.slow
+def test_a_cluster_means_the_same_to_all_processes(paired_folder, tmp_path):
+    config = configuration(paired_folder, "clusters", batch_size=4)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    _train_in_two_processes(tmp_path / "config.json", tmp_path / "run")
+    first, second = (load_checkpoint(tmp_path / "run" / f"rank{i}.pt")["anchor"] for i in range(2))
+    assert len(first) > 10
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_a_large_set_is_never_read_whole(paired_folder, tmp_path, monkeypatch):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 
 import cv2  # noqa: E402
+import numpy as np  # noqa: E402
 
-from ssvif_core.data.pairs import list_pairs, read_pair  # noqa: E402
+from ssvif_core.data.pairs import FramePair, list_pairs, read_pair  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
+from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
 from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
-from ssvif_core.training.config import TrainingConfig, load_config  # noqa: E402
+from ssvif_core.training.config import LossWeights, TrainingConfig, load_config  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
+from ssvif_core.training.validation import validate  # noqa: E402
 
 
 def configuration(root, **changes) -> TrainingConfig:
@@ -167,3 +172,71 @@ def test_one_step_on_real_frames(shared_data, tmp_path, repository):
     losses = {}
     trainer.run(lambda step, values: losses.update(values))
     assert all(value == value and value < 100 for value in losses.values())
+
+
+def test_another_variant_to_start_from_is_refused_with_what_to_do(paired_folder, tmp_path):
+    with pytest.raises(SsvifError, match="base is a base network.*--initialise-from tiny"):
+        Trainer(configuration(paired_folder, initialise_from="base"), tmp_path)
+
+
+@pytest.fixture
+def partly_labelled(paired_folder, tmp_path):
+    """The frames of `paired_folder` of which five have labels."""
+    root = tmp_path / "partly"
+    shutil.copytree(paired_folder, root)
+    for path in sorted((root / "frames" / "labels").iterdir())[5:]:
+        path.unlink()
+    return root
+
+
+def sources(**changes):
+    return [{"folder": "frames", "share": 1, "labels": "labels", **changes}]
+
+
+@pytest.mark.parametrize(("asked", "used"), [(2, 2), (5, 5), (None, 5), (100, 5)])
+def test_as_many_labelled_frames_are_used_as_are_asked_for(partly_labelled, tmp_path, asked, used):
+    config = configuration(partly_labelled, sources=sources(labelled=asked))
+    batches = Trainer(config, tmp_path / "run").batches
+    (pairs,) = (source.pairs for source in batches.sources)
+    assert len(pairs.labelled) == used == sum(pair.labels is not None for pair in pairs)
+
+
+def test_labelled_frames_are_found_among_more_than_are_looked_at(
+    partly_labelled, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("ssvif_core.data.batches.LABELLED", 6)  # of 12 frames
+    batches = Trainer(configuration(partly_labelled, sources=sources()), tmp_path / "run").batches
+    assert batches._labelled == [[0, 1, 2, 3, 4]]
+
+
+def test_a_label_without_a_class_is_named_before_the_first_step(partly_labelled, tmp_path):
+    path = sorted((partly_labelled / "frames" / "labels").iterdir())[3]
+    labels = cv2.imread(str(path), 0)
+    labels[0, 0] = 7
+    cv2.imwrite(str(path), labels)
+    with pytest.raises(SsvifError, match=f"labels of {path.stem}.* id 7.*3 bicycle.*label_map"):
+        Trainer(configuration(partly_labelled, sources=sources()), tmp_path / "run")
+    mapped = sources(label_map={0: 0, 1: 1, 2: 2, 3: 3})
+    Trainer(configuration(partly_labelled, sources=mapped), tmp_path / "run").run()
+
+
+def test_validation_leaves_out_classes_that_are_nowhere_and_asks_what_training_asks():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    pair = FramePair("one", image, image[..., 0], np.zeros((64, 64), np.uint8))
+    network = FusionNetwork("tiny", 4)
+    with torch.no_grad():  # masks of background alone
+        for head in (network.labels_eighth, network.labels_quarter):
+            head.weight.zero_()
+            head.bias.copy_(torch.tensor([9.0, 0, 0, 0]))
+    classes = ["background", "car", "person", "bicycle"]
+
+    def scores(**asked):
+        return validate(network, [pair], classes, torch.device("cpu"), LossWeights(**asked))[0]
+
+    plain, sharp = scores(), scores(sharpness=3.0)
+    assert {name: value for name, value in plain.items() if name.startswith("iou")} == {
+        "iou/background": 1.0
+    }
+    assert plain["fusion/gradient"] != sharp["fusion/gradient"]
+    assert plain["fusion/ssim"] == sharp["fusion/ssim"]
