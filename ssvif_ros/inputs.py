@@ -6,7 +6,12 @@ import copy
 from collections.abc import Callable, Mapping
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import qos_policy_name_from_kind, qos_profile_sensor_data
+from rclpy.qos import (
+    QoSCompatibility,
+    qos_check_compatible,
+    qos_policy_name_from_kind,
+    qos_profile_sensor_data,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -58,7 +63,7 @@ class Inputs:
         self._compressed = {c for c in TOPICS if transports.get(c) == "compressed"}
         self.rates = {camera: InputRate() for camera in TOPICS}
         self.pairs = InputRate()
-        self.incompatible: dict[str, str] = {}
+        self._incompatible: dict[str, str] = {}
         self._subscribers = {camera: self._subscribe(camera) for camera in TOPICS}
         self.valid = {
             camera: self._validate(camera, subscriber, on_invalid)
@@ -87,7 +92,7 @@ class Inputs:
     def _subscribe(self, camera: str) -> Subscriber:
         def on_incompatible(event) -> None:  # type: ignore[no-untyped-def]
             # Said with what to do by report.py, in /diagnostics and in the log.
-            self.incompatible[camera] = qos_policy_name_from_kind(event.last_policy_kind)
+            self._incompatible[camera] = qos_policy_name_from_kind(event.last_policy_kind)
 
         return Subscriber(
             self._node,
@@ -103,12 +108,7 @@ class Inputs:
         self, camera: str, subscriber: Subscriber, on_invalid: Callable[[str], None]
     ) -> ValidImages:
         valid, rate = ValidImages(subscriber, camera, on_invalid), self.rates[camera]
-
-        def tick(message: Image) -> None:
-            rate.tick(_seconds(self._node), header_stamp_ns(message))
-            self.incompatible.pop(camera, None)  # the driver was restarted as it should be
-
-        valid.registerCallback(tick)
+        valid.registerCallback(lambda m: rate.tick(_seconds(self._node), header_stamp_ns(m)))
         return valid
 
     def _count_pair(self, visible: Image | None, thermal: Image | None) -> None:
@@ -126,6 +126,16 @@ class Inputs:
         """The name to subscribe to; rclpy applies remappings to it, once."""
         name = TOPICS[camera]
         return compressed_topic(self._node, name) if camera in self._compressed else name
+
+    def incompatible(self, camera: str) -> str | None:
+        """QoS policy in which a publisher of this camera does not match; None if all do by now."""
+        if camera in self._incompatible:
+            ours = self._subscribers[camera].sub.qos_profile
+            found = self._node.get_publishers_info_by_topic(self.topic(camera))
+            matches = [qos_check_compatible(info.qos_profile, ours)[0] for info in found]
+            if found and QoSCompatibility.ERROR not in matches:  # its driver was restarted
+                del self._incompatible[camera]
+        return self._incompatible.get(camera)
 
     def silent(self, after_s: float) -> dict[str, str]:
         """Cameras that have been silent for longer than `after_s`, each with what to look at."""

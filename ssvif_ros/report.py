@@ -95,7 +95,7 @@ class Report:
 
     def _camera(self, camera: str, settings: Settings, now_s: float, silent: str | None) -> Status:
         inputs, status = self._rooms.inputs, Status(f"{camera} camera", good="frames arrive")
-        rate = inputs.rates[camera]
+        rate, policy = inputs.rates[camera], inputs.incompatible(camera)
         expected_hz = getattr(settings, f"expected_rate__{camera}")
         gaps = stamp_gaps(rate.stamps_ns)
         lost = gaps.lost_share if gaps else 0.0
@@ -106,7 +106,7 @@ class Report:
             f"{camera}_expected_rate_hz": expected_hz or "any",
             f"{camera}_lost_percent": 100 * lost if gaps else "unknown",
             f"{camera}_age_ms": rate.age_s * 1e3 if rate.age_s is not None else "unknown",
-            f"{camera}_incompatible_qos": inputs.incompatible.get(camera, "none"),
+            f"{camera}_incompatible_qos": policy or "none",
         }
         presence = inputs.synchronizer.presence
         if presence is not None:
@@ -118,10 +118,10 @@ class Report:
             status.error(silent)
         else:
             _judge_rate(status, rate, expected_hz, lost, now_s)
-        if camera in inputs.incompatible:
+        if policy is not None:
             status.warn(
                 f"A publisher on {inputs.topic(camera)} cannot be heard: its QoS does not match in "
-                f"{inputs.incompatible[camera]}; set qos_overrides.{inputs.topic(camera)}."
+                f"{policy}; set qos_overrides.{inputs.topic(camera)}."
                 "subscription.* of this node."
             )
         return status

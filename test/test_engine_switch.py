@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 import time
 
 import numpy as np
@@ -17,6 +18,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
+from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.imaging.thermal_gain import ThermalGain  # noqa: E402
 from ssvif_core.inference.engine import ENGINES, EngineOptions, create_engine  # noqa: E402
 from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
@@ -150,6 +152,35 @@ def test_an_engine_that_was_built_meanwhile_takes_over_and_is_said(monkeypatch):
     assert pipeline.engine.describe()["precision"] == "fp16"
     assert switch.why == "tensorrt, built while the node ran" and switch.problem == ""
     switch.stop()
+    pipeline.close()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_engine_that_is_made_for_longer_than_the_configuration_lives_comes_to_nothing(
+    monkeypatch, fails
+):
+    made, gone_back, closed = ENGINES["onnxruntime"], [], []
+    model, goes_on = open_model("tiny"), threading.Event()
+    pipeline = Pipeline(made(model, EngineOptions(threads=1)), ThermalGain())
+    switch = EngineSwitch(model, Settings(), "the first", pipeline, gone_back.append)
+
+    def slow(*_):
+        goes_on.wait(60)
+        if fails:
+            raise SsvifError("cannot be made")
+        engine = made(model, EngineOptions(threads=1))
+        monkeypatch.setattr(engine, "close", lambda: closed.append(engine))
+        return engine, "late"
+
+    monkeypatch.setattr("ssvif_ros.engine_switch.engine_without_building", slow)
+    switch.configure(Settings(precision="fp16"))
+    stopping = threading.Thread(target=switch.stop)
+    stopping.start()
+    time.sleep(0.2)  # so that it comes first
+    goes_on.set()
+    stopping.join(60)
+    assert not gone_back and switch.why == "the first"
+    assert len(closed) == (0 if fails else 1)
     pipeline.close()
 
 

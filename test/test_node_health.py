@@ -23,6 +23,7 @@ from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Float64MultiArray, Header  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
+from ssvif_ros.diagnostics import InputRate  # noqa: E402
 from ssvif_ros.host import process_usage  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
 from ssvif_ros.parameters import Settings, ros_name  # noqa: E402
@@ -33,6 +34,7 @@ from ssvif_ros.processes import (  # noqa: E402
     child_environment,
     spin_until,
 )
+from ssvif_ros.snapshot import Snapshot, save  # noqa: E402
 from ssvif_ros.timing import FIELDS  # noqa: E402
 
 WIDTH, HEIGHT = 160, 128
@@ -194,10 +196,13 @@ def test_a_publisher_that_cannot_be_heard_is_reported_by_the_policy_that_differs
     override = "qos_overrides./thermal/image_raw.subscription.reliability"
     r = robot(**{override: "reliable"}).activate()
     best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-    r.node.create_publisher(Image, "thermal/image_raw", best_effort)
+    wrong = r.node.create_publisher(Image, "thermal/image_raw", best_effort)
     assert r.until(lambda: r.value("thermal_incompatible_qos") == "RELIABILITY"), r.parts
     assert override.rpartition(".")[0] in r.parts["thermal camera"].message
     assert r.value("visible_incompatible_qos") == "none"
+    r.node.destroy_publisher(wrong)  # the driver is started again, as it should be
+    assert r.until(lambda: r.value("thermal_incompatible_qos") == "none"), r.parts
+    assert override.rpartition(".")[0] not in r.parts["thermal camera"].message
 
 
 def test_without_a_clock_the_report_still_comes_and_says_so(robot):
@@ -311,6 +316,40 @@ def test_a_snapshot_that_cannot_be_written_says_why_leaves_nothing_and_the_node_
     fused = len(r.fused)
     assert r.until(lambda: len(r.fused) > fused + 2)
     assert r.snapshot().success
+
+
+def test_a_snapshot_is_answered_though_the_node_was_deactivated_meanwhile(robot, tmp_path):
+    r = robot(snapshot_folder=str(tmp_path)).activate()
+    client = r.node.create_client(Trigger, "fusion/snapshot")
+    assert client.wait_for_service(20.0)
+    answer = client.call_async(Trigger.Request())
+    assert not spin_until(r.executor, answer.done, 1.0)  # it waits for a pair
+    assert r.lifecycle.change("deactivate")
+    assert spin_until(r.executor, answer.done, 30.0)
+    assert "No pair was fused" in answer.result().message
+    r.node.destroy_client(client)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_snapshot_gives_back_every_pixel_to_the_bit(tmp_path, dtype):
+    pixels = np.linspace(0, 255, 48 * 64).reshape(48, 64).astype(dtype)
+    if dtype == np.float32:
+        pixels += 273.15
+    images = {"thermal_raw": pixels, "visible": np.dstack([pixels.astype(np.uint8)] * 3)}
+    files = save(tmp_path, Snapshot("1_000000000", images, {}))
+    suffix = ".tiff" if dtype == np.float32 else ".png"
+    assert files[0] == tmp_path / "thermal_raw" / f"1_000000000{suffix}"
+    read = cv2.imread(str(files[0]), cv2.IMREAD_UNCHANGED)
+    assert read.dtype == dtype and (read == pixels).all()
+
+
+def test_the_rate_of_a_silent_camera_begins_anew_where_the_clock_is_set_back():
+    rate = InputRate()
+    for n in range(60):
+        rate.tick(1000.0 + n / 30)
+    assert rate.rate_hz(1002.0) == pytest.approx(29.5, abs=0.6)
+    assert rate.rate_hz(5.0) == 0.0 and rate.silence_s(5.0) == 0.0
+    assert rate.silence_s(8.0) == 3.0 and rate.received == 60
 
 
 def test_a_snapshot_without_cameras_says_that_nothing_is_fused(robot, tmp_path):

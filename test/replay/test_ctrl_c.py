@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
+from ssvif_core.replay.asked import asked  # noqa: E402
 from ssvif_core.replay.folder import earlier_run  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
@@ -83,3 +85,24 @@ def test_a_stopped_replay_is_no_earlier_run_for_resume(stopped):
     whole = json.loads((folder / "summary.json").read_text()) | {"complete": True}
     (folder / "summary.json").write_text(json.dumps(whole))
     assert earlier_run(folder, bag, options) == whole  # that it was stopped was the only reason
+
+
+def test_a_replay_with_another_calibration_model_or_labels_is_no_earlier_run(tmp_path):
+    bag, rig, model, labels = (tmp_path / n for n in ("a.mcap", "rig.yaml", "m.onnx", "labels"))
+    labels.mkdir()
+    for path in (bag, rig, model, labels / "1.png"):
+        path.write_bytes(b"before")
+    settings = NodeSettings(model=str(model), registration__file=str(rig))
+    options = ReplayOptions(settings=settings, labels_folder=labels)
+    before = asked(bag, options)
+    assert asked(bag, options) == before
+    for path in (bag, rig, model, labels / "1.png"):
+        old = path.read_bytes()
+        stat = path.stat()
+        path.write_bytes(b"afterwards")
+        assert asked(bag, options) != before, path
+        path.write_bytes(old)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert asked(bag, options) == before
+    (labels / "2.png").write_bytes(b"one more")
+    assert asked(bag, options) != before

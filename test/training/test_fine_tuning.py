@@ -56,10 +56,13 @@ def test_only_the_named_parts_change_and_the_checkpoint_remembers_its_parent(
 def test_weights_that_do_not_fit_stay_fresh(paired_folder, tmp_path):
     Trainer(configuration(paired_folder), tmp_path / "first").save()
     parent = tmp_path / "first" / "checkpoint.pt"
+    mapped = {"folder": "frames", "share": 1, "labels": "labels", "label_map": {0: 0, 1: 1}}
     config = configuration(
-        paired_folder, classes=["background", "car"], initialise_from=str(parent)
+        paired_folder,
+        classes=["background", "car"],
+        initialise_from=str(parent),
+        sources=[mapped],
     )
-    config.sources[0].label_map = {0: 0, 1: 1}
     network = Trainer(config, tmp_path / "second").models.network
     before = load_checkpoint(parent)["average"]
     own = network.state_dict()
