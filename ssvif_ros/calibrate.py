@@ -165,7 +165,7 @@ def _collect(node: Node, values: dict[str, Any]) -> tuple[Shots, Lenses | None]:
 
 
 def _calibrate(node: Node, values: dict[str, Any], shots: Shots, lenses: Lenses | None) -> None:
-    output = Path(values["output"])
+    output = _output(values)
     node.get_logger().info(f"estimating from {len(shots)} pairs; this takes a minute or two")
     if values["pattern"]:
         board = Board.parse(values["pattern"], values["grid"])
@@ -183,6 +183,14 @@ def _calibrate(node: Node, values: dict[str, Any], shots: Shots, lenses: Lenses 
     )
 
 
+def _output(values: dict[str, Any]) -> Path:
+    """Where to write. Raises SsvifError if there is no such folder."""
+    output = Path(values["output"]).expanduser()
+    if not output.parent.is_dir():
+        raise SsvifError(f"There is no folder {output.parent} to write {output.name} to.")
+    return output
+
+
 def main(args: list[str] | None = None) -> int:
     """Entry point of `ros2 run ssvif_ros calibrate`. Returns the exit status."""
     use_shared_memory_profile(os.environ)
@@ -190,8 +198,9 @@ def main(args: list[str] | None = None) -> int:
     node = Node("calibrate")
     try:
         values = _settings(node)
+        _output(values)  # before anybody moves a camera
         if values["pattern"]:
-            Board.parse(values["pattern"], values["grid"])  # before anybody moves a camera
+            Board.parse(values["pattern"], values["grid"])
         _calibrate(node, values, *_collect(node, values))
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0

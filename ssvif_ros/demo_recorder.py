@@ -25,6 +25,8 @@ CAPTIONS = ("visible", "thermal", "fused", "labels on fused")
 #: Height of a panel in the video; four of them side by side fit a laptop's screen.
 PANEL_HEIGHT = 360
 VIDEO_RATE_HZ = 10.0
+#: A pause is not shown any longer than this.
+MOST_HELD_NS = 1_000_000_000
 SHEET_ROWS, SHEET_WIDTH = 8, 1280
 #: Frames kept while their fused image is on its way.
 KEPT = 60
@@ -84,14 +86,19 @@ class DemoRecorder:
         visible, fused = self._visible.get(stamp_ns), self._fused.get(stamp_ns)
         if visible is None or fused is None:
             return
-        self._next_frame_ns = stamp_ns + int(1e9 / VIDEO_RATE_HZ)
+        period_ns = int(1e9 / VIDEO_RATE_HZ)
+        if stamp_ns - self._next_frame_ns > MOST_HELD_NS:  # the first one, or after a pause
+            self._next_frame_ns = stamp_ns
+        times = 1 + (stamp_ns - self._next_frame_ns) // period_ns
+        self._next_frame_ns += times * period_ns
         nearest = min(self._thermal, key=lambda other: abs(other - stamp_ns))
         thermal = thermal_array(self._thermal[nearest])
         if thermal.dtype == np.uint16:
             thermal = self._gain.apply(thermal, nearest * 1e-9)
         panels = [visible_rgb(visible), thermal, visible_rgb(fused), visible_rgb(message)]
         row = panel_row([_fit(image) for image in panels], list(CAPTIONS))
-        self._writer.append(row)  # a camera that changes its size is in the sheet only
+        for _ in range(times):  # more than once where fewer frames come than the video has
+            self._writer.append(row)  # a camera that changes its size is in the sheet only
         if stamp_ns >= self._next_row_ns:
             self._next_row_ns = stamp_ns + self._row_period_ns
             size = (SHEET_WIDTH, round(row.shape[0] * SHEET_WIDTH / row.shape[1]))

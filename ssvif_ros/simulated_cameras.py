@@ -67,7 +67,10 @@ _DEFAULTS: dict[str, tuple[Any, str]] = {
     "thermal_silent_every": (0.0, "The thermal camera is silent once in this time [s]; 0: never."),
     "thermal_silent_for": (3.0, "For how long [s]."),
     "reliability": ("reliable", "Of the image topics: reliable or best_effort."),
-    "epoch": (0.0, "Time in seconds at which the scene or file begins; 0: at the clock's zero."),
+    "epoch": (
+        0.0,
+        "Time in seconds at which the scene or file begins; 0: when it starts, all cameras alike.",
+    ),
 }
 
 
@@ -164,10 +167,14 @@ class SimulatedCamera:
         self._images = node.create_publisher(Image, f"{modality}/image_raw", qos)
         self._infos = node.create_publisher(CameraInfo, f"{modality}/camera_info", qos)
         self._start = node.get_clock().now().nanoseconds * 1e-9
-        self._epoch = settings.epoch or self._start
+        self.begin(self._start)
         self._count = 0
         self._shown: np.ndarray | None = None
         self._timer = node.create_timer(0.5 / self._rate, self._tick, clock=Clock())
+
+    def begin(self, at_s: float) -> None:
+        """Scene or file begin at this time, unless the parameter `epoch` says when."""
+        self._epoch = self._settings.epoch or at_s
 
     def _tick(self) -> None:
         """Capture, send, and aim the timer at the next capture."""
@@ -244,13 +251,17 @@ def main(args: list[str] | None = None) -> int:
     try:
         settings = Settings.declare(nodes[0])
         wanted = [m for m in MODALITIES if settings.cameras in ("both", m)]
+        cameras = []
         for modality in wanted:
             node = Node(f"simulated_{modality}_camera")
             nodes.append(node)
-            camera = SimulatedCamera(node, modality, settings)  # noqa: F841 - its timer keeps it
+            cameras.append(SimulatedCamera(node, modality, settings))
             executor = SingleThreadedExecutor()
             executor.add_node(node)
             threads.append(threading.Thread(target=_spin, args=[executor]))
+        begin_s = nodes[0].get_clock().now().nanoseconds * 1e-9
+        for camera in cameras:  # drawing a scene for the first time takes each a while
+            camera.begin(begin_s)
         for thread in threads:
             thread.start()
         rclpy.spin(nodes[0])

@@ -18,6 +18,7 @@ from ssvif_core.adapt.split import Split, split
 from ssvif_core.data.sources import PairCollection, open_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.engine import Engine
+from ssvif_core.memory import give_back_freed
 from ssvif_core.models import Model
 from ssvif_core.replay.pairs import NodePairing, Stamps
 from ssvif_core.replay.recording import Arrival, Recording, Slice, TopicChoice
@@ -175,6 +176,29 @@ def _blend(
     return lambda fused: fused if blend is None else blend(fused, visible)
 
 
+class SizedEngine:
+    """The engine of a model for frames of one size at a time: a set may have as many as frames."""
+
+    def __init__(self, model: Model, settings: NodeSettings) -> None:
+        self._model, self._settings = model, settings
+        self._size: tuple[int, int] | None = None
+        self._engine: Engine | None = None
+
+    def of(self, size: tuple[int, int]) -> Engine:
+        """For (height, width). Closes that of another size; errors as `engine_for`."""
+        if self._engine is None or size != self._size:
+            self.close()
+            self._engine, _ = engine_for(self._model, self._settings, size)
+            self._size = size
+        return self._engine
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+            give_back_freed()
+
+
 def _length_s(recording: Recording) -> float:
     """From the first frame to the last message; read through where the file does not say."""
     if recording.seconds is not None:
@@ -213,18 +237,15 @@ class FolderMaterial:
         return self._frames(int(self.split.held_out_start), len(self._pairs), most)
 
     def _frames(self, start: int, stop: int, most: int) -> Iterator[Frame]:
-        engines: dict[tuple[int, int], Engine] = {}
+        engines = SizedEngine(self.model, self.settings)
         count = min(most, stop - start)
         try:
             for index in np.linspace(start, stop - 1, max(0, count)).round().astype(int):
                 pair = self._pairs[int(index)]
-                size = (pair.thermal.shape[0], pair.thermal.shape[1])
-                if size not in engines:
-                    engines[size], _ = engine_for(self.model, self.settings, size)
-                fused, labels = engines[size].infer(pair.visible, pair.thermal)
+                engine = engines.of((pair.thermal.shape[0], pair.thermal.shape[1]))
+                fused, labels = engine.infer(pair.visible, pair.thermal)
                 blend = _blend(None, pair.visible)
                 time_s = float(index)
                 yield Frame(pair.name, time_s, pair.visible, pair.thermal, fused, labels, blend)
         finally:
-            for engine in engines.values():
-                engine.close()
+            engines.close()

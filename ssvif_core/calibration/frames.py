@@ -123,7 +123,7 @@ def read_shots(source: Source, limit: int) -> Shots:
         raise SsvifError(f"There is no file or folder {source.path}: check the path.")
     videos = source.videos()
     if videos:
-        pairs, skipped = read_video_pairs(*videos, limit, unregistered)
+        pairs, skipped = read_video_pairs(*videos, limit, unregistered, source.offset_s)
     elif is_bag(source.path):
         bag = read_bag_pairs(
             source.path,

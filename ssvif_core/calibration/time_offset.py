@@ -21,6 +21,8 @@ from ssvif_core.errors import SsvifError
 
 __all__ = ["TimeOffset", "check_offset", "estimate_offset"]
 
+#: A longer one is a clock that was set, or two recordings: what lies in it is not known.
+MOST_GAP_S = 60.0
 STEP_S = 0.005
 #: Slower changes than this are light and gain, not motion.
 SLOW_S = 2.0
@@ -76,7 +78,7 @@ def estimate_offset(visible: Motion, thermal: Motion, reach_s: float = 1.0) -> T
         reach_s: greatest offset that is looked for.
 
     Raises:
-        SsvifError: the two do not overlap in time for long enough.
+        SsvifError: the two do not overlap in time for long enough, or stamps jump.
     """
     grid = _grid(visible, thermal, reach_s)
     seen, felt = (
@@ -125,6 +127,14 @@ def _grid(visible: Motion, thermal: Motion, reach_s: float) -> np.ndarray:
             f"The two cameras' times overlap for {max(0.0, end - start):.1f} s (within {reach_s:g} "
             f"s of offset): record {LEAST_OVERLAP_S:.0f} s or more of both at once."
         )
+    for name, motion in (("visible", visible), ("thermal", thermal)):
+        steps = np.diff(motion.times_s)
+        if steps.max(initial=0.0) > MOST_GAP_S:
+            raise SsvifError(
+                f"The stamps of the {name} camera jump by {steps.max():.0f} s after "
+                f"{motion.times_s[steps.argmax()] - motion.times_s[0]:.0f} s: record in one piece, "
+                "after the clock has been set."
+            )
     return np.arange(start, end, STEP_S)
 
 

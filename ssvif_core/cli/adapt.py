@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from ssvif_core.adapt.judge import Judged, Measured, judge, measure
-from ssvif_core.adapt.material import FolderMaterial, Material, RecordedMaterial
+from ssvif_core.adapt.material import FolderMaterial, Material, RecordedMaterial, SizedEngine
 from ssvif_core.adapt.report import REPORT, lines, write_report
 from ssvif_core.adapt.split import LEAST_PAIRS
 from ssvif_core.adapt.target import digest, files_of, target_path
@@ -20,11 +20,10 @@ from ssvif_core.cli.options import Params, Stamps, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.bag_files import is_bag
 from ssvif_core.errors import SsvifError
-from ssvif_core.inference.engine import Engine
 from ssvif_core.models import Model, in_precision, open_model
 from ssvif_core.replay.pairs import STAMPS
 from ssvif_core.replay.recording import TopicChoice
-from ssvif_core.replay.settings import NodeSettings, engine_for, read_settings
+from ssvif_core.replay.settings import NodeSettings, read_settings
 
 if TYPE_CHECKING:
     from ssvif_core.training.config import TrainingConfig
@@ -249,21 +248,14 @@ def _deploy(job: _Job, counts: dict[str, int]) -> Model:
 
 
 def _measured(job: _Job, new: Model) -> Measured:
-    engines: dict[tuple[int, int], Engine] = {}
-
-    def engine(size: tuple[int, int]) -> Engine:
-        if size not in engines:
-            engines[size], _ = engine_for(new, job.settings, size)
-        return engines[size]
-
+    engines = SizedEngine(new, job.settings)
     with progress_bar() as bar, _stoppable():
         task = bar.add_task("measuring held-out pairs", total=JUDGED_PAIRS)
         try:
             frames = job.material.held_out(JUDGED_PAIRS)
-            measured = measure(frames, engine, new, lambda: bar.advance(task))
+            measured = measure(frames, engines.of, new, lambda: bar.advance(task))
         finally:
-            for each in engines.values():
-                each.close()
+            engines.close()
         bar.update(task, total=len(measured.names))
     if len(measured.names) < LEAST_PAIRS:
         raise SsvifError(

@@ -148,13 +148,15 @@ def _time(source: Source) -> float:
     with progress_bar() as bar:
         task = bar.add_task("motion", total=None)
         visible, thermal = read_motion(source, lambda count: bar.update(task, completed=count))
-    found = estimate_offset(visible, thermal)
+    # What is known already is taken off first: more than a second is not searched.
+    found = estimate_offset(visible, replace(thermal, times_s=thermal.times_s + source.offset_s))
     check_offset(found)
+    offset_s = found.offset_s + source.offset_s
     typer.echo(
-        f"time: thermal stamps {1e3 * found.offset_s:+.1f} ms (within {1e3 * found.error_s:.1f} "
+        f"time: thermal stamps {1e3 * offset_s:+.1f} ms (within {1e3 * found.error_s:.1f} "
         f"ms, from parts of the recording; correlation {found.correlation:.2f})"
     )
-    return found.offset_s
+    return offset_s
 
 
 def _add_time(output: Path, found_s: float | None) -> None:

@@ -1,5 +1,6 @@
 """`ssvif fuse`: fuse and segment files with the same `Pipeline` that runs on the robot."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -8,7 +9,7 @@ import numpy as np
 import typer
 
 from ssvif_core.cli.progress import progress_bar
-from ssvif_core.data.streams import FrameStream, open_stream
+from ssvif_core.data.streams import FrameStream, ImageStream, open_stream, rate_ratio
 from ssvif_core.data.video_writer import VideoWriter, why_not_h264
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.calibration import Calibration
@@ -52,11 +53,12 @@ def fuse(
         typer.Option(help="File of `ssvif calibrate`; without: both have the same field of view."),
     ] = None,
 ) -> None:
-    """Fuse pairs of files, frame by frame.
+    """Fuse pairs of files.
 
     Writes `fused/`, `labels/` and `overlay/` PNGs for images; for videos `fused.mp4` and
     `panels.mp4` (visible | thermal | fused | overlay). Files of folders are paired in the order of
-    their names; thermal of another size is resized to visible. For instance:
+    their names; of two videos of different rates each visible frame gets the thermal one that is
+    nearest in time. Thermal of another size is resized to visible. For instance:
 
     `ssvif fuse camera.mp4 thermal.mp4 -o out`
 
@@ -66,9 +68,14 @@ def fuse(
     registration = _registration(calibration)
     loaded = open_model(model)
     streams = open_stream(visible, "visible"), open_stream(thermal, "thermal")
-    total = min(map(len, streams))
-    if len(streams[0]) != len(streams[1]):
-        typer.echo(f"{len(streams[0])} visible and {len(streams[1])} thermal frames: using {total}")
+    _check_output(output, (visible, thermal), streams)
+    ratio = rate_ratio(*streams)
+    total = min(len(streams[0]), int((len(streams[1]) - 0.5) / ratio) + 1)
+    if ratio != 1 or len(streams[0]) != len(streams[1]):
+        rates = f", {ratio:.3g} for each visible one" if ratio != 1 else ""
+        typer.echo(
+            f"{len(streams[0])} visible and {len(streams[1])} thermal frames{rates}: {total} pairs"
+        )
     chosen, why = create_engine(loaded, engine, _options(streams[0], threads, precision))
     typer.echo(f"model {loaded.card.name} ({loaded.card.mode}), engine {why}")
     pipeline = Pipeline(chosen, ThermalGain(mode=gain), registration)
@@ -93,6 +100,41 @@ def _options(visible: FrameStream, threads: int, precision: str) -> EngineOption
     return EngineOptions(threads, precision)
 
 
+def _check_output(
+    output: Path, inputs: tuple[Path, Path], streams: tuple[FrameStream, FrameStream]
+) -> None:
+    """Raise SsvifError where results would be written over each other, or over what was given."""
+    names = [path.stem for path in streams[0].files] if isinstance(streams[0], ImageStream) else []
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise SsvifError(
+            f"{inputs[0]} has more than one image {twice}, and both would become {twice}.png: "
+            "rename or remove one."
+        )
+    beside = {path.resolve().parent for path in inputs if path.is_dir()}
+    if output.resolve() in beside and (output / "labels").is_dir():
+        raise SsvifError(
+            f"{output / 'labels'} is there, beside the images that are fused, and would be written "
+            "over: choose another folder with -o."
+        )
+
+
+def _paired(
+    visible: FrameStream, thermal: FrameStream
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Each visible frame with the thermal one that is nearest in time, while there are both."""
+    ratio = rate_ratio(visible, thermal)
+    coming, number, shown = thermal.frames(), -1, None
+    for index, (name, image) in enumerate(visible.frames()):
+        while number < round(index * ratio):
+            _, shown = next(coming, ("", None))
+            if shown is None:
+                return
+            number += 1
+        assert shown is not None
+        yield name, image, shown
+
+
 def _run(
     pipeline: Pipeline,
     streams: tuple[FrameStream, FrameStream],
@@ -104,8 +146,7 @@ def _run(
     count = 0
     with progress_bar("speed") as bar:
         task = bar.add_task("fusing", total=total, speed="")
-        frames = zip(streams[0].frames(), streams[1].frames(), strict=False)
-        for index, ((name, visible), (_, thermal)) in enumerate(frames):
+        for index, (name, visible, thermal) in enumerate(_paired(*streams)):
             result = pipeline.process(visible, thermal, index / rate)
             writer.write(name, visible, result, draw_overlay(result.fused, result.labels, palette))
             bar.update(task, advance=1, speed=f"engine {result.times.engine_ms:.1f} ms")

@@ -81,7 +81,7 @@ def open_pairs(
             raise SsvifError(f"{path}: videos and recordings have no labels; leave `labels` out.")
         limit = SEQUENCE_LIMIT if limit is None else limit
         if videos:
-            return _in_memory(path, *read_video_pairs(*videos, limit))
+            return _in_memory(path, *read_video_pairs(*videos, limit, offset_s=offset_s))
         bag = read_bag_pairs(
             path,
             visible_topic=visible_topic,

@@ -16,7 +16,15 @@ import numpy as np
 from ssvif_core.data.pairs import IMAGE_SUFFIXES, read_thermal, read_visible
 from ssvif_core.errors import SsvifError
 
-__all__ = ["MODALITIES", "FrameStream", "ImageStream", "Modality", "VideoStream", "open_stream"]
+__all__ = [
+    "MODALITIES",
+    "FrameStream",
+    "ImageStream",
+    "Modality",
+    "VideoStream",
+    "open_stream",
+    "rate_ratio",
+]
 
 Modality = Literal["visible", "thermal"]
 MODALITIES: tuple[Modality, Modality] = ("visible", "thermal")
@@ -53,7 +61,10 @@ class ImageStream:
 
 
 class VideoStream:
-    """A video file. Ends where decoding ends, which for a truncated file is before `len`."""
+    """A video file. Ends where decoding ends, which for a truncated file is before `len`.
+
+    Frames are counted where the file does not say (a WebM stream, an AVI cut short).
+    """
 
     def __init__(self, path: Path, modality: Modality) -> None:
         self.path, self.modality = path, modality
@@ -72,6 +83,10 @@ class VideoStream:
         return cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
 
     def __len__(self) -> int:
+        if self._count <= 0:  # OpenCV says a negative number
+            capture = self._open()
+            self._count = sum(1 for _ in iter(capture.grab, False))
+            capture.release()
         return self._count
 
     def frames(self) -> Iterator[tuple[str, np.ndarray]]:
@@ -87,6 +102,12 @@ class VideoStream:
                 index += 1
         finally:
             capture.release()
+
+
+def rate_ratio(visible: FrameStream, thermal: FrameStream) -> float:
+    """Thermal frames for each visible one; 1 where a rate is not known."""
+    known = visible.rate_hz and thermal.rate_hz
+    return thermal.rate_hz / visible.rate_hz if known else 1.0  # type: ignore[operator]
 
 
 def open_stream(path: Path, modality: Modality) -> FrameStream:

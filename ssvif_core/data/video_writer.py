@@ -103,7 +103,7 @@ class _H264:
         self._av, self._path, self._step, self._count = av, path, 1 / rate, 0
         self._error = ""
         try:
-            self._file = av.open(str(path), "w", format="mp4", options=MUXER)
+            self._file = av.open(str(path.resolve()), "w", format="mp4", options=MUXER)
         except (av.FFmpegError, OSError) as error:
             raise self._problem(error) from error
         self._stream = self._file.add_stream("libx264", rate=rate, options=CODER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ssvif_core.data.collection import SkippedPair
 from ssvif_core.data.pairs import FramePair, make_pair
-from ssvif_core.data.streams import VideoStream
+from ssvif_core.data.streams import VideoStream, rate_ratio
 from ssvif_core.errors import SsvifError
 
 __all__ = ["VIDEO_SUFFIXES", "find_videos", "read_video_pairs"]
@@ -38,28 +39,33 @@ def _says(path: Path, camera: str) -> bool:
 
 
 def read_video_pairs(
-    visible: Path, thermal: Path, limit: int, make: Callable[..., FramePair] = make_pair
+    visible: Path,
+    thermal: Path,
+    limit: int,
+    make: Callable[..., FramePair] = make_pair,
+    offset_s: float = 0.0,
 ) -> tuple[list[FramePair], list[SkippedPair]]:
     """Read up to `limit` pairs into memory.
 
-    Both videos begin at the same moment. Where their rates differ, each chosen visible frame gets
-    the thermal frame that is nearest in time.
+    Both videos begin at the same moment, or `offset_s` apart. Where their rates differ, each chosen
+    visible frame gets the thermal frame that is nearest in time.
 
     Args:
         visible: video file.
         thermal: video file.
         limit: pairs at most, spread evenly.
         make: what makes a pair of two frames; called as `make_pair` is.
+        offset_s: when the thermal video begins, on the clock of the visible one.
 
     Returns:
         Pairs, named by the number of the visible frame, and what could not be had: frames that a
         file promises but that cannot be decoded, or all of them if the views differ.
 
     Raises:
-        SsvifError: a file cannot be opened as a video.
+        SsvifError: a file cannot be opened as a video, or with this offset nothing is left.
     """
     streams = VideoStream(visible, "visible"), VideoStream(thermal, "thermal")
-    chosen = _chosen(*streams, limit)
+    chosen = _chosen(*streams, limit, offset_s)
     frames = [
         _decoded(s, set(picks)) for s, picks in zip(streams, zip(*chosen, strict=True), strict=True)
     ]
@@ -82,23 +88,21 @@ def read_video_pairs(
     return pairs, skipped
 
 
-def _chosen(visible: VideoStream, thermal: VideoStream, limit: int) -> list[tuple[int, int]]:
+def _chosen(
+    visible: VideoStream, thermal: VideoStream, limit: int, offset_s: float
+) -> list[tuple[int, int]]:
     """Frame numbers of pairs, evenly spaced over the time that both videos cover."""
-    ratio = 1.0
-    if visible.rate_hz and thermal.rate_hz:
-        ratio = thermal.rate_hz / visible.rate_hz
-    last = max(0, min(_length(visible) - 1, int((_length(thermal) - 1) / ratio)))
-    picks = np.unique(np.linspace(0, last, min(limit, last + 1)).round().astype(int))
-    return [(int(i), round(i * ratio)) for i in picks]
-
-
-def _length(stream: VideoStream) -> int:
-    """Number of frames; counted where the file does not say (a WebM stream, an AVI cut short)."""
-    try:
-        promised = len(stream)
-    except ValueError:  # OpenCV said a negative number
-        promised = 0
-    return promised or sum(1 for _ in stream.frames())
+    ratio = rate_ratio(visible, thermal)
+    behind = offset_s * (thermal.rate_hz or 0.0)  # in thermal frames
+    first = max(0, math.ceil(behind / ratio))
+    last = max(0, min(len(visible) - 1, int((len(thermal) - 1 + behind) / ratio)))
+    if first > last:
+        raise SsvifError(
+            f"With an offset of {offset_s:g} s {visible.path.name} and {thermal.path.name} have no "
+            "time in common: check its sign."
+        )
+    picks = np.unique(np.linspace(first, last, min(limit, last - first + 1)).round().astype(int))
+    return [(int(i), max(0, round(i * ratio - behind))) for i in picks]
 
 
 def _decoded(stream: VideoStream, wanted: set[int]) -> dict[int, np.ndarray]:

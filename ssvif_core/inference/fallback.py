@@ -74,7 +74,11 @@ class FallbackEngine:
         return self._spare
 
     def warm_up(self, height: int, width: int) -> None:
-        self._engine.warm_up(height, width)
+        """Also finds out whether the engine works: a GPU whose memory is taken says so only now."""
+        try:
+            self._engine.warm_up(height, width)
+        except Exception as error:
+            self._take_over(error, (height, width)).warm_up(height, width)
 
     def describe(self) -> dict[str, str]:
         """As of the engine that runs; `engine_fallback` says why it is the spare, or is empty."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ __all__ = [
     "open_model",
     "shipped_models",
 ]
+
+logger = logging.getLogger("ssvif.models")
 
 FOLDER = Path(__file__).resolve().parent
 CARD_FORMAT = 1
@@ -92,6 +95,8 @@ class ModelCard:
         try:
             if content["format"] != CARD_FORMAT:
                 raise ValueError(f"format {content['format']} is not {CARD_FORMAT}")
+            if not all(0 <= int(c["id"]) < 255 for c in content["classes"]):
+                raise ValueError("the id of a class is not within 0 to 254")
             if content["mode"] not in MODES:
                 raise ValueError(f"mode '{content['mode']}' is none of {MODES}")
             classes = tuple(
@@ -187,13 +192,26 @@ def in_precision(model: Model, precision: str, or_given: bool = False) -> Model:
     suffix = "" if precision == "fp32" else f".{precision}"
     path = model.path.with_name(f"{root}{suffix}.onnx")
     if path.is_file():
-        return open_model(path)
+        found = open_model(path)
+        if _origin(found) == _origin(model):
+            return found
+        stale = f"{path} is of another model than {model.path.name}, perhaps of an earlier training"
+        if not or_given:
+            raise SsvifError(f"{stale}: export it again, or delete it.")
+        logger.warning("%s: it is not used; export it again, or delete it.", stale)
     if or_given:
         return model
     raise SsvifError(
         f"{model.path} has no {precision} file {path.name} beside it. Make it with: ssvif export "
         f"{model.path} {path} --precision {precision} --frames FOLDER"
     )
+
+
+def _origin(model: Model) -> list[Any]:
+    """What all precisions of one model have in common."""
+    card = model.card
+    runs = [card.content.get(key) for key in ("variant", "training")]
+    return [card.mode, [(c.id, c.name) for c in card.classes], *runs]
 
 
 def sha256_of(path: Path) -> str:

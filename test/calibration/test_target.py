@@ -116,3 +116,16 @@ def test_boards_in_one_corner_are_refused(tmp_path):
 def test_a_grid_that_is_none_is_refused(grid):
     with pytest.raises(SsvifError, match="grid"):
         Board.parse("chessboard", grid)
+
+
+def test_boards_of_which_no_two_agree_are_refused_though_each_fits_itself():
+    """As from cameras that were not recorded at the same time, and a board that moved."""
+    moved = []
+    for i, (name, visible, _) in enumerate(frames(chessboard(), [(150, 90, 340)] * 5)):
+        _, elsewhere = scene(chessboard(), 60 + 45 * i, 60 + 30 * (i % 3), 330)
+        moved.append((name, visible, elsewhere))
+    with pytest.raises(SsvifError, match="5 frames show the board.*same time"):
+        fit_boards(
+            [n for n, _, _ in moved], [v[..., 0] for _, v, _ in moved], [t for _, _, t in moved],
+            Board("chessboard", 9, 6),
+        )  # fmt: skip

@@ -83,3 +83,11 @@ def test_a_recording_is_read_and_a_folder_has_no_times(recording, paired_folder)
         read_motion(Source(recording))
     with pytest.raises(SsvifError, match="no times"):
         read_motion(Source(paired_folder / "frames"))
+
+
+def test_a_clock_that_was_set_within_the_recording_is_named():
+    seen, felt = motion(15, 3, thermal=False), motion(9, 3, thermal=True)
+    for one in (seen, felt):
+        one.times_s[20:] += 63_000_000.0
+    with pytest.raises(SsvifError, match="visible camera jump by 63000000 s after 1 s"):
+        estimate_offset(seen, felt)

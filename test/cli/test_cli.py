@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -93,6 +94,36 @@ def test_without_pyav_a_line_says_what_the_videos_are(videos, tmp_path, monkeypa
     said = " ".join(answer.stdout.split())
     assert "videos are MPEG-4 part 2, which browsers do not play: PyAV is not installed" in said
     assert cv2.VideoCapture(str(tmp_path / "panels.mp4")).read()[0]
+
+
+def test_videos_of_different_rates_are_paired_by_time(videos, tmp_path):
+    writer = cv2.VideoWriter(
+        str(tmp_path / "slow.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 4.0, (160, 128)
+    )
+    for _ in range(4):
+        writer.write(np.full((128, 160, 3), 90, np.uint8))
+    writer.release()
+    answer = ssvif(
+        "fuse", videos[0], tmp_path / "slow.mp4", "-o", tmp_path / "o:1", "--model", "tiny"
+    )
+    assert answer.returncode == 0, answer.stderr
+    said = " ".join(answer.stdout.split())
+    assert "10 visible and 4 thermal frames, 0.4 for each visible one: 9 pairs" in said
+    assert "9 pairs fused into" in said
+
+
+def test_nothing_is_written_over_what_was_given_or_over_itself(paired_folder, tmp_path):
+    frames = tmp_path / "pairs"
+    shutil.copytree(paired_folder / "frames", frames)
+    before = {path: path.read_bytes() for path in frames.rglob("*.png")}
+    inputs = frames / "visible", frames / "thermal"
+    answer = ssvif("fuse", *inputs, "-o", frames, "--model", "tiny")
+    assert answer.returncode == 1 and "another folder with -o" in " ".join(answer.stderr.split())
+    shutil.copy(frames / "visible" / "000.png", frames / "visible" / "000.jpg")
+    answer = ssvif("fuse", *inputs, "-o", tmp_path / "out", "--model", "tiny")
+    assert answer.returncode == 1 and "more than one image 000" in " ".join(answer.stderr.split())
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_16_bit_frame_is_fused_through_the_gain(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ssvif_core.data.streams import open_stream
+from ssvif_core.data.videos import read_video_pairs
 from ssvif_core.errors import SsvifError
 
 
@@ -69,3 +70,50 @@ def test_a_missing_source_is_named(tmp_path, name):
 def test_an_empty_folder_says_what_was_looked_for(tmp_path):
     with pytest.raises(SsvifError, match="png"):
         open_stream(tmp_path, "visible")
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "pairs"),
+    [
+        (0.0, [(0, 0), (5, 2), (10, 4), (15, 6)]),
+        (0.5, [(13, 0), (18, 2), (23, 4)]),  # thermal began half a second later
+        (-0.4, [(0, 4), (5, 6)]),
+    ],
+)
+def test_pairs_of_two_videos_are_of_one_moment(tmp_path, offset_s, pairs):
+    """Visible at 25 Hz, whose grey level counts frames; thermal at 10 Hz."""
+    for name, rate, count in (("v.mp4", 25.0, 25), ("t.mp4", 10.0, 8)):
+        writer = cv2.VideoWriter(
+            str(tmp_path / name), cv2.VideoWriter.fourcc(*"mp4v"), rate, (64, 48)
+        )
+        for index in range(count):
+            writer.write(np.full((48, 64, 3), 10 * index, np.uint8))
+        writer.release()
+    found, skipped = read_video_pairs(
+        tmp_path / "v.mp4", tmp_path / "t.mp4", 400, offset_s=offset_s
+    )
+    assert not skipped
+    numbers = [(int(pair.name), round(pair.thermal.mean() / 10)) for pair in found]
+    assert set(pairs) <= set(numbers)
+    assert all(abs(t / 10 + offset_s - v / 25) <= 0.0501 for v, t in numbers)
+    with pytest.raises(SsvifError, match="no time in common"):
+        read_video_pairs(tmp_path / "v.mp4", tmp_path / "t.mp4", 400, offset_s=3.0)
+
+
+def test_a_video_that_does_not_say_its_length_is_counted(tmp_path):
+    av = pytest.importorskip("av", reason="needs PyAV (the extra `video`)")
+    with (tmp_path / "piped.mkv").open("wb") as file:
+
+        class Pipe:
+            """Cannot go back to write how long it was."""
+
+            write = file.write
+
+        with av.open(Pipe(), "w", format="matroska") as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for _ in range(12):
+                frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    assert len(open_stream(tmp_path / "piped.mkv", "visible")) == 12

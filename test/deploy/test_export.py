@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from ssvif_core.deploy.export import export_model, load_trained  # noqa: E402
 from ssvif_core.deploy.parity import check_parity  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
-from ssvif_core.models import PRECISIONS, in_precision, open_model  # noqa: E402
+from ssvif_core.models import FOLDER, PRECISIONS, in_precision, open_model  # noqa: E402
 from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
 
 CLASSES = ["background", "car", "person", "bicycle"]
@@ -155,3 +157,20 @@ def test_parity_on_real_frames(variant, shared_data, tmp_path):
     frames = [read_pair(*pair) for pair in chosen]
     model = export_model(random_network(variant), tmp_path / "m.onnx", CLASSES, frames)
     assert model.card.content["parity"]["frames"] == 2 * len(chosen)
+
+
+def test_a_precision_file_of_another_model_is_not_taken_for_this_one(tmp_path, caplog):
+    for suffix in (".onnx", ".json"):
+        for precision, name in (("", "mine"), (".fp16", "mine.fp16")):
+            source = FOLDER / f"tiny{precision}{suffix}"
+            (tmp_path / f"{name}{suffix}").write_bytes(source.read_bytes())
+    mine = open_model(tmp_path / "mine.onnx")
+    assert in_precision(mine, "fp16").precision == "fp16"
+    card = json.loads((tmp_path / "mine.fp16.json").read_text())
+    card["classes"][2]["name"] = "of a training before"
+    (tmp_path / "mine.fp16.json").write_text(json.dumps(card))
+    with pytest.raises(SsvifError, match="is of another model than mine.onnx.*export it again"):
+        in_precision(mine, "fp16")
+    with caplog.at_level("WARNING"):
+        assert in_precision(mine, "fp16", or_given=True) == mine
+    assert "of another model" in caplog.text

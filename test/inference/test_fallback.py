@@ -98,3 +98,12 @@ def test_what_the_making_of_the_spare_raises_is_raised_and_tried_again():
     assert infer(engine, OTHER, 2 * FAILURES_IN_ROW) == 0
     assert infer(engine, BUILT_FOR) == 1
     engine.close()
+
+
+def test_an_engine_that_cannot_even_warm_up_is_replaced(engines):
+    engine, first, made = engines
+    first.broken = True
+    engine.warm_up(*BUILT_FOR)
+    assert len(made) == 1
+    assert infer(engine, BUILT_FOR, 3) == 3
+    assert engine.describe()["engine_fallback"].startswith("one-size fails at 64x48")
