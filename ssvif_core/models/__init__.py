@@ -208,10 +208,10 @@ def in_precision(model: Model, precision: str, or_given: bool = False) -> Model:
 
 
 def _origin(model: Model) -> list[Any]:
-    """What all precisions of one model have in common."""
+    """What all precisions of one model have in common, whenever each was exported."""
     card = model.card
-    runs = [card.content.get(key) for key in ("variant", "training")]
-    return [card.mode, [(c.id, c.name) for c in card.classes], *runs]
+    runs = (card.content.get("training") or {}).get("runs")
+    return [card.mode, [(c.id, c.name) for c in card.classes], card.content.get("variant"), runs]
 
 
 def sha256_of(path: Path) -> str:

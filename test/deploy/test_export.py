@@ -167,6 +167,9 @@ def test_a_precision_file_of_another_model_is_not_taken_for_this_one(tmp_path, c
     mine = open_model(tmp_path / "mine.onnx")
     assert in_precision(mine, "fp16").precision == "fp16"
     card = json.loads((tmp_path / "mine.fp16.json").read_text())
+    card["training"]["exported"] = "on another day"
+    (tmp_path / "mine.fp16.json").write_text(json.dumps(card))
+    assert in_precision(mine, "fp16").precision == "fp16"
     card["classes"][2]["name"] = "of a training before"
     (tmp_path / "mine.fp16.json").write_text(json.dumps(card))
     with pytest.raises(SsvifError, match="is of another model than mine.onnx.*export it again"):
