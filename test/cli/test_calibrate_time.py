@@ -62,6 +62,18 @@ def test_late_thermal_stamps_give_the_parameter_that_makes_up_for_them(drive, tm
     assert Calibration.load(rig).thermal_offset_s == pasted
 
 
+def test_clocks_that_are_further_apart_are_found_from_what_is_known(tmp_path):
+    run("record-demo", tmp_path / "drive", "--visible", film(tmp_path / "rgb.avi", False),
+        "--thermal", film(tmp_path / "lwir.avi", True), "--thermal-offset", 2.5)  # fmt: skip
+    words = ("calibrate", tmp_path / "drive", "--time", "--no-map", "-o", tmp_path / "rig.yaml")
+    with pytest.raises(SsvifError):
+        run(*words)
+    said = run(*words, "--offset", "-2.4")
+    offset_ms = float(re.search(r"thermal stamps ([+-][\d.]+) ms", said).group(1))
+    assert offset_ms == pytest.approx(-2500, abs=8)
+    assert "thermal_offset -2.5" in said or "thermal_offset -2.49" in said
+
+
 def test_a_recording_in_which_nothing_moves_is_refused(tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (48, 64), dtype=np.uint8)
     for name in ("visible", "thermal"):
