@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from ssvif_core.errors import SsvifError
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model
 from ssvif_ros.engines import begin_upgrade, engine_without_building
@@ -76,6 +77,8 @@ class EngineSwitch:
             width, height = self._pipeline.sizes[0]
         try:
             engine.warm_up(height, width)
+            if reason := engine.describe().get("engine_fallback"):
+                raise SsvifError(reason)  # the one that runs is better than a spare of this one
         except Exception:
             engine.close()
             raise

@@ -21,6 +21,7 @@ from std_msgs.msg import Header  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.imaging.thermal_gain import ThermalGain  # noqa: E402
 from ssvif_core.inference.engine import ENGINES, EngineOptions, create_engine  # noqa: E402
+from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
 from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_ros import engines  # noqa: E402
@@ -181,6 +182,27 @@ def test_an_engine_that_is_made_for_longer_than_the_configuration_lives_comes_to
     stopping.join(60)
     assert not gone_back and switch.why == "the first"
     assert len(closed) == (0 if fails else 1)
+    pipeline.close()
+
+
+def test_an_engine_that_cannot_warm_up_changes_nothing_though_it_has_a_spare(monkeypatch):
+    class Full(OnnxRuntimeEngine):
+        def infer(self, visible, thermal):
+            raise RuntimeError("out of memory")
+
+    monkeypatch.setitem(ENGINES, "openvino", Full)
+    model, gone_back = open_model("tiny"), []
+    pipeline = Pipeline(ENGINES["onnxruntime"](model, EngineOptions(threads=1)), ThermalGain())
+    runs = pipeline.engine
+    switch = EngineSwitch(model, Settings(threads=1), "the first", pipeline, gone_back.append)
+    switch.configure(Settings(threads=1, engine="openvino"))
+    deadline = time.monotonic() + 60
+    while not gone_back and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert gone_back[0].engine == "auto" and "out of memory" in switch.state
+    pipeline.process(np.full((48, 64, 3), 90, np.uint8), np.full((48, 64), 40, np.uint8))
+    assert pipeline.engine is runs
+    switch.stop()
     pipeline.close()
 
 

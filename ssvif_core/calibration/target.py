@@ -163,7 +163,8 @@ def fit_boards(
             )
         left_out[worst] = f"{errors[worst]:.1f} px off: moved, bent, or much nearer than the others"
         del used[worst]
-    if 2 * len(used) < len(ordered):  # one board alone always fits itself
+    # One board alone always fits itself.
+    if len(used) == 1 < len(ordered) or 2 * len(used) < len(ordered):
         raise SsvifError(
             f"{len(ordered)} frames show the board to both cameras, and only {len(used)} of them "
             "agree on a map: hold the board still and flat, further away, and record both cameras "

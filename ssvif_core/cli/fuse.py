@@ -1,5 +1,6 @@
 """`ssvif fuse`: fuse and segment files with the same `Pipeline` that runs on the robot."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Optional
@@ -105,17 +106,17 @@ def _check_output(
 ) -> None:
     """Raise SsvifError where results would be written over each other, or over what was given."""
     names = [path.stem for path in streams[0].files] if isinstance(streams[0], ImageStream) else []
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise SsvifError(
             f"{inputs[0]} has more than one image {twice}, and both would become {twice}.png: "
             "rename or remove one."
         )
     beside = {path.resolve().parent for path in inputs if path.is_dir()}
-    if output.resolve() in beside and (output / "labels").is_dir():
+    if output.resolve() in beside:
         raise SsvifError(
-            f"{output / 'labels'} is there, beside the images that are fused, and would be written "
-            "over: choose another folder with -o."
+            f"Masks in {output / 'labels'}, beside the images that are fused, would be taken for "
+            "the truth, or written over it: choose another folder with -o."
         )
 
 

@@ -95,7 +95,7 @@ def _chosen(
     ratio = rate_ratio(visible, thermal)
     behind = offset_s * (thermal.rate_hz or 0.0)  # in thermal frames
     first = max(0, math.ceil(behind / ratio))
-    last = max(0, min(len(visible) - 1, int((len(thermal) - 1 + behind) / ratio)))
+    last = min(len(visible) - 1, math.floor((len(thermal) - 1 + behind) / ratio))
     if first > last:
         raise SsvifError(
             f"With an offset of {offset_s:g} s {visible.path.name} and {thermal.path.name} have no "

@@ -31,7 +31,7 @@ class FallbackEngine:
     Args:
         engine: runs as long as it works.
         make_spare: makes the engine that takes over; called once, at the first need, by the
-            thread that infers.
+            thread that infers or warms up.
     """
 
     def __init__(self, engine: Engine, make_spare: Callable[[], Engine]) -> None:

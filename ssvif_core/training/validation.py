@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssvif_core.data.pairs import FramePair
-from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix, named_iou
+from ssvif_core.evaluation.segmentation_metrics import OBJECTS, ConfusionMatrix, named_iou
 from ssvif_core.imaging.palettes import colorize_labels, label_colors
 from ssvif_core.network.fusion_network import FusionNetwork, labels_from_logits, luminance
 from ssvif_core.training.config import LossWeights
@@ -56,8 +56,8 @@ def validate(
         with_iou: whether the labels of the network and of the frames mean the same.
 
     Returns:
-        IoU of each class that frames or masks hold (`iou/person`, ...) and of `iou/objects`, their
-        mean without the background, the fusion losses, and one picture (H, W, 3)
+        IoU of each class that frames or masks hold (`iou/person`, ...) and of `iou/mean_objects`,
+        their mean without the background, the fusion losses, and one picture (H, W, 3)
         uint8 with visible, thermal, fused and labels of the first pairs.
     """
     network.eval()
@@ -78,6 +78,7 @@ def validate(
     scores: dict[str, float] = {}
     if matrix.counts.any():
         iou = named_iou(matrix, classes)
+        iou["mean_objects"] = iou.pop(OBJECTS)
         scores = {f"iou/{name}": value for name, value in iou.items() if not np.isnan(value)}
     return scores | {f"fusion/{name}": value for name, value in sums.items()}, np.vstack(rows)
 

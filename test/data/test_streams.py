@@ -96,8 +96,9 @@ def test_pairs_of_two_videos_are_of_one_moment(tmp_path, offset_s, pairs):
     numbers = [(int(pair.name), round(pair.thermal.mean() / 10)) for pair in found]
     assert set(pairs) <= set(numbers)
     assert all(abs(t / 10 + offset_s - v / 25) <= 0.0501 for v, t in numbers)
-    with pytest.raises(SsvifError, match="no time in common"):
-        read_video_pairs(tmp_path / "v.mp4", tmp_path / "t.mp4", 400, offset_s=3.0)
+    for apart_s in (3.0, -3.0):
+        with pytest.raises(SsvifError, match="no time in common"):
+            read_video_pairs(tmp_path / "v.mp4", tmp_path / "t.mp4", 400, offset_s=apart_s)
 
 
 def test_a_video_that_does_not_say_its_length_is_counted(tmp_path):
