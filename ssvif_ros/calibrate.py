@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -34,6 +33,7 @@ from ssvif_core.calibration.result import (
     calibrate_targetless,
     describe_target,
     picture_path,
+    place_of,
 )
 from ssvif_core.calibration.target import Board
 from ssvif_core.errors import SsvifError
@@ -165,7 +165,7 @@ def _collect(node: Node, values: dict[str, Any]) -> tuple[Shots, Lenses | None]:
 
 
 def _calibrate(node: Node, values: dict[str, Any], shots: Shots, lenses: Lenses | None) -> None:
-    output = _output(values)
+    output = place_of(values["output"])
     node.get_logger().info(f"estimating from {len(shots)} pairs; this takes a minute or two")
     if values["pattern"]:
         board = Board.parse(values["pattern"], values["grid"])
@@ -183,14 +183,6 @@ def _calibrate(node: Node, values: dict[str, Any], shots: Shots, lenses: Lenses 
     )
 
 
-def _output(values: dict[str, Any]) -> Path:
-    """Where to write. Raises SsvifError if there is no such folder."""
-    output = Path(values["output"]).expanduser()
-    if not output.parent.is_dir():
-        raise SsvifError(f"There is no folder {output.parent} to write {output.name} to.")
-    return output
-
-
 def main(args: list[str] | None = None) -> int:
     """Entry point of `ros2 run ssvif_ros calibrate`. Returns the exit status."""
     use_shared_memory_profile(os.environ)
@@ -198,7 +190,7 @@ def main(args: list[str] | None = None) -> int:
     node = Node("calibrate")
     try:
         values = _settings(node)
-        _output(values)  # before anybody moves a camera
+        place_of(values["output"])  # before anybody moves a camera
         if values["pattern"]:
             Board.parse(values["pattern"], values["grid"])
         _calibrate(node, values, *_collect(node, values))

@@ -17,8 +17,7 @@ import numpy as np
 from ssvif_core.adapt.split import Split, split
 from ssvif_core.data.sources import PairCollection, open_pairs
 from ssvif_core.errors import SsvifError
-from ssvif_core.inference.engine import Engine
-from ssvif_core.memory import give_back_freed
+from ssvif_core.inference.sized_engine import SizedEngine
 from ssvif_core.models import Model
 from ssvif_core.replay.pairs import NodePairing, Stamps
 from ssvif_core.replay.recording import Arrival, Recording, Slice, TopicChoice
@@ -176,29 +175,6 @@ def _blend(
     return lambda fused: fused if blend is None else blend(fused, visible)
 
 
-class SizedEngine:
-    """The engine of a model for frames of one size at a time: a set may have as many as frames."""
-
-    def __init__(self, model: Model, settings: NodeSettings) -> None:
-        self._model, self._settings = model, settings
-        self._size: tuple[int, int] | None = None
-        self._engine: Engine | None = None
-
-    def of(self, size: tuple[int, int]) -> Engine:
-        """For (height, width). Closes that of another size; errors as `engine_for`."""
-        if self._engine is None or size != self._size:
-            self.close()
-            self._engine, _ = engine_for(self._model, self._settings, size)
-            self._size = size
-        return self._engine
-
-    def close(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
-            give_back_freed()
-
-
 def _length_s(recording: Recording) -> float:
     """From the first frame to the last message; read through where the file does not say."""
     if recording.seconds is not None:
@@ -237,7 +213,7 @@ class FolderMaterial:
         return self._frames(int(self.split.held_out_start), len(self._pairs), most)
 
     def _frames(self, start: int, stop: int, most: int) -> Iterator[Frame]:
-        engines = SizedEngine(self.model, self.settings)
+        engines = SizedEngine(lambda size: engine_for(self.model, self.settings, size)[0])
         count = min(most, stop - start)
         try:
             for index in np.linspace(start, stop - 1, max(0, count)).round().astype(int):

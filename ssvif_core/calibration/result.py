@@ -16,7 +16,14 @@ from ssvif_core.calibration.targetless import Estimate, estimate
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.calibration import Calibration
 
-__all__ = ["calibrate_target", "calibrate_targetless", "check", "describe_target", "picture_path"]
+__all__ = [
+    "calibrate_target",
+    "calibrate_targetless",
+    "check",
+    "describe_target",
+    "picture_path",
+    "place_of",
+]
 
 #: Unrelated scenes and noise gave up to 0.44, real clips 0.66 and more (docs/calibration.md).
 LEAST_AGREEMENT = 0.6
@@ -140,6 +147,18 @@ def check(found: Estimate, frames: int, width: int, picture: Path) -> None:
             "the cameras so that structure fills the corners too, keep near things out of view "
             "(below some 5 m, their parallax differs), or use a target (--pattern)."
         )
+
+
+def place_of(output: str | Path) -> Path:
+    """Where a calibration file goes, `~` expanded: ask before anybody moves a camera.
+
+    Raises:
+        SsvifError: there is no such folder.
+    """
+    path = Path(output).expanduser()
+    if not path.parent.is_dir():
+        raise SsvifError(f"There is no folder {path.parent} to write {path.name} to.")
+    return path
 
 
 def picture_path(output: Path) -> Path:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from ssvif_core.adapt.judge import Judged, Measured, judge, measure
-from ssvif_core.adapt.material import FolderMaterial, Material, RecordedMaterial, SizedEngine
+from ssvif_core.adapt.material import FolderMaterial, Material, RecordedMaterial
 from ssvif_core.adapt.report import REPORT, lines, write_report
 from ssvif_core.adapt.split import LEAST_PAIRS
 from ssvif_core.adapt.target import digest, files_of, target_path
@@ -20,10 +20,11 @@ from ssvif_core.cli.options import Params, Stamps, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.bag_files import is_bag
 from ssvif_core.errors import SsvifError
+from ssvif_core.inference.sized_engine import SizedEngine
 from ssvif_core.models import Model, in_precision, open_model
 from ssvif_core.replay.pairs import STAMPS
 from ssvif_core.replay.recording import TopicChoice
-from ssvif_core.replay.settings import NodeSettings, read_settings
+from ssvif_core.replay.settings import NodeSettings, engine_for, read_settings
 
 if TYPE_CHECKING:
     from ssvif_core.training.config import TrainingConfig
@@ -248,7 +249,7 @@ def _deploy(job: _Job, counts: dict[str, int]) -> Model:
 
 
 def _measured(job: _Job, new: Model) -> Measured:
-    engines = SizedEngine(new, job.settings)
+    engines = SizedEngine(lambda size: engine_for(new, job.settings, size)[0])
     with progress_bar() as bar, _stoppable():
         task = bar.add_task("measuring held-out pairs", total=JUDGED_PAIRS)
         try:

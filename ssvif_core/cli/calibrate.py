@@ -14,6 +14,7 @@ from ssvif_core.calibration.result import (
     calibrate_targetless,
     describe_target,
     picture_path,
+    place_of,
 )
 from ssvif_core.calibration.target import Board
 from ssvif_core.calibration.time_offset import check_offset, estimate_offset
@@ -120,8 +121,7 @@ def calibrate(
     if not (map_ or time):
         raise SsvifError("--no-map leaves nothing to do: add --time.")
     where = Source(source, thermal, visible_topic, thermal_topic, slop, offset)
-    if not output.parent.is_dir():
-        raise SsvifError(f"There is no folder {output.parent} to write {output.name} to.")
+    output = place_of(output)
     old = None if initial is None else Calibration.load(initial)
     board = None if pattern is None else Board.parse(pattern, grid)
     lenses = _lenses(where, visible_info, thermal_info) if undistort and map_ else None

@@ -12,8 +12,9 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.baselines import BASELINES
 from ssvif_core.imaging.thermal_cleaning import ThermalCleaning
 from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.inference.engine import EngineOptions, create_engine
+from ssvif_core.inference.engine import Engine, EngineOptions, create_engine
 from ssvif_core.inference.pipeline import Pipeline
+from ssvif_core.inference.sized_engine import SizedEngine
 from ssvif_core.models import Model, open_model
 
 __all__ = ["SOURCES", "Fused", "Method", "baseline_method", "model_method", "open_models"]
@@ -45,27 +46,24 @@ def baseline_method(name: str) -> Method:
 def model_method(model: Model, engine: str = "auto", threads: int = 1) -> Method:
     """A model as it runs on a robot: through `Pipeline`, thermal as it is in the files.
 
-    Each size of frames has an engine that is made for it, which one of TensorRT must be. The method
-    belongs to one thread, and raises SsvifError where no engine can run the model at a size.
+    The method belongs to one thread, and raises SsvifError where no engine can run the model at a
+    size.
     """
-    pipelines: dict[tuple[int, int], Pipeline] = {}
 
-    def pipeline_for(height: int, width: int) -> Pipeline:
-        for other in pipelines.values():  # a set with many sizes must not keep as many engines
-            other.close()
-        pipelines.clear()
-        options = EngineOptions(threads, height=height, width=width)
-        return Pipeline(
-            create_engine(model, engine, options)[0],
-            ThermalGain(mode="none"),
-            cleaning=ThermalCleaning("none"),  # frames of a set are not one camera's stream
-        )
+    def make(size: tuple[int, int]) -> Engine:
+        height, width = size
+        return create_engine(model, engine, EngineOptions(threads, height=height, width=width))[0]
+
+    engines = SizedEngine(make)
 
     def fuse(visible: np.ndarray, thermal: np.ndarray) -> Fused:
         height, width = visible.shape[:2]
-        if (height, width) not in pipelines:
-            pipelines[height, width] = pipeline_for(height, width)
-        result = pipelines[height, width].process(visible, thermal)
+        pipeline = Pipeline(
+            engines.of((height, width)),
+            ThermalGain(mode="none"),
+            cleaning=ThermalCleaning("none"),  # frames of a set are not one camera's stream
+        )
+        result = pipeline.process(visible, thermal)
         return Fused(result.fused.copy(), result.labels.copy())
 
     return fuse

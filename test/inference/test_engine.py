@@ -21,6 +21,7 @@ from ssvif_core.inference.cuda import Gpu
 from ssvif_core.inference.engine import ENGINES, EngineOptions, create_engine
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
 from ssvif_core.inference.pipeline import Pipeline
+from ssvif_core.inference.sized_engine import SizedEngine
 from ssvif_core.models import FOLDER, in_precision, open_model, sha256_of, shipped_models
 
 
@@ -308,3 +309,22 @@ def test_people_in_smoke_that_the_camera_cannot_see_are_in_the_fused_image(name,
         ]
         gains.append(contrast[1] - contrast[0])
     assert np.mean(gains) > 15
+
+
+def test_of_many_sizes_one_engine_at_a_time_is_held():
+    made, closed = [], []
+
+    def make(size):
+        engine = create_engine(open_model("tiny"), options=EngineOptions(1, "auto", *size))[0]
+        close = engine.close
+        engine.close = lambda: (closed.append(size), close())
+        made.append(size)
+        return engine
+
+    engines = SizedEngine(make)
+    for size in ((32, 48), (32, 48), (48, 32), (32, 48)):
+        image = np.zeros((*size, 3), np.uint8)
+        assert engines.of(size).infer(image, image[..., 0])[1].shape == size
+    engines.close()
+    engines.close()
+    assert made == closed == [(32, 48), (48, 32), (32, 48)]
