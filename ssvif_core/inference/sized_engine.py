@@ -1,6 +1,7 @@
 """Engines for frames of many sizes, of which one at a time is held.
 
-A set may have as many sizes as frames. Each size has an engine that is made for it, which one of TensorRT must be.
+A set may have as many sizes as frames, and each size has an engine that is made for it, as one of
+TensorRT must be.
 """
 
 from __future__ import annotations
