@@ -5,6 +5,7 @@ Nothing here waits for a build: that takes minutes, and a lifecycle transition m
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from ssvif_core.inference.upgrade import EngineUpgrade
 from ssvif_core.models import Model, in_precision, open_model
 from ssvif_ros.parameters import Settings
 
-__all__ = ["begin_upgrade", "build_now", "engine_options", "engine_without_building"]
+__all__ = ["begin_upgrade", "build_now", "engine_options", "engine_without_building", "warm_up"]
 
 logger = logging.getLogger("ssvif.engines")
 
@@ -57,6 +58,15 @@ def engine_without_building(model: Model, settings: Settings) -> tuple[Engine, s
     return _with_spare(engine, model, options), why
 
 
+def warm_up(engine: Engine, height: int, width: int) -> None:
+    """Warm an engine up, or leave nothing of it behind."""
+    try:
+        engine.warm_up(height, width)
+    except Exception:
+        engine.close()
+        raise
+
+
 def _with_spare(engine: Engine, model: Model, options: EngineOptions) -> Engine:
     """The engine, with the one that works everywhere as its spare, unless it is that one."""
     usual = replace(options, precision="auto")
@@ -85,6 +95,10 @@ def build_now(settings: Settings) -> int:
         return 0
     options = engine_options(settings)
     chosen = choose_file(open_model(settings.model), options, "fp16")
+    with contextlib.suppress(SsvifError):  # a range of sizes fits as well, and stays
+        create_engine(chosen, engine, options)[0].close()
+        logger.info("up to date: the engine that the node would load")
+        return 0
     return subprocess.call(_command(chosen, options, engine))
 
 
@@ -112,7 +126,7 @@ def begin_upgrade(
 
     def load() -> Engine:
         engine, _ = create_engine(chosen, "tensorrt", options)
-        engine.warm_up(options.height, options.width)
+        warm_up(engine, options.height, options.width)
         return _with_spare(engine, model, options)
 
     def hand_over(engine: Engine) -> None:

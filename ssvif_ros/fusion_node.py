@@ -35,7 +35,7 @@ from ssvif_ros.core_log import forward_core_log
 from ssvif_ros.diagnostics import diagnostic_array
 from ssvif_ros.ending import undisturbed
 from ssvif_ros.engine_switch import EngineSwitch
-from ssvif_ros.engines import build_now, engine_without_building
+from ssvif_ros.engines import build_now, engine_without_building, warm_up
 from ssvif_ros.executor import QuietExecutor
 from ssvif_ros.frames import THROTTLE_S, FrameFuser, Pair
 from ssvif_ros.host import HostMonitor
@@ -132,7 +132,7 @@ class FusionNode(CarefulLifecycleNode):
     def _ready_engine(self, model: Model) -> tuple[Engine, str]:
         """An engine that needs no building, warmed up, and why that one."""
         engine, why = engine_without_building(model, self.settings)
-        engine.warm_up(self.settings.warm_up_height, self.settings.warm_up_width)
+        warm_up(engine, self.settings.warm_up_height, self.settings.warm_up_width)
         return engine, why
 
     @logged

@@ -282,5 +282,7 @@ def _check_range(options: EngineOptions, engine: str) -> None:
         raise SsvifError("--size must lie between --smallest and --largest, in both directions.")
     if engine != "tensorrt" and low != high:
         raise SsvifError("A range of sizes is for the engine tensorrt: leave it out.")
+    if options.dla_core >= 0 and engine != "tensorrt":
+        raise SsvifError("--dla-core is for the engine tensorrt: ONNX Runtime would leave it idle.")
     if options.dla_core >= 0 and low != high:
         raise SsvifError("The DLA runs one size alone: leave out --smallest and --largest.")

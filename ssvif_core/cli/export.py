@@ -55,7 +55,7 @@ def export(
         ),
     ],
     precision: Annotated[
-        str, typer.Option(help="fp32; fp16: for NVIDIA GPUs; int8: for Jetson and DLA.")
+        str, typer.Option(help="fp32; fp16: for NVIDIA GPUs; int8: for Jetson.")
     ] = "fp32",
     calibrate: Annotated[
         Optional[str],  # noqa: UP045 - see app.py

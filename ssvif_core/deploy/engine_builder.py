@@ -28,7 +28,7 @@ logger = logging.getLogger("ssvif.engines")
 
 
 class UnfitEngineError(SsvifError):
-    """Engines of the model were built, and none may be used: for something else, or damaged."""
+    """Engines of the model were built, and none can be used: for something else, or damaged."""
 
 
 def build_arguments(model: Model, options: EngineOptions, engine: str = "tensorrt") -> list[str]:
@@ -71,7 +71,7 @@ def refuse(
     path: Path, model: Model, options: EngineOptions, why: str, engine: str = "tensorrt"
 ) -> SsvifError:
     """The error for an engine that may not be loaded: why, and the command that builds it."""
-    built = EngineCache(options.cache).alike(path, model.precision)
+    built = EngineCache(options.cache).alike(path)
     kind = UnfitEngineError if built else SsvifError
     return kind(f"{why}. Build it with: {build_command(model, options, engine)}")
 

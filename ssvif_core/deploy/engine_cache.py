@@ -12,16 +12,18 @@ it: an engine is code.
     tensorrt-10.3.0-Orin-8.7.timing            timings of kernels, which make the next build shorter
 
 A name says what it is for (model, its path, precision, size), not what it fits, so that an update
-of TensorRT replaces an engine instead of leaving the old one behind.
+of TensorRT replaces an engine instead of leaving the old one behind. The shipped models have one
+place, wherever the package is installed: a node that colcon installed finds what `ssvif` of a
+virtual environment built.
 """
 
 from __future__ import annotations
 
 import fcntl
-import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,14 +47,23 @@ from ssvif_core.deploy.engine_entry import (
 from ssvif_core.deploy.engine_key import EngineKey, differences, size_text
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.options import EngineOptions
-from ssvif_core.models import Model
+from ssvif_core.models import FOLDER, PRECISIONS, Model
 
 __all__ = ["EngineCache", "default_folder"]
+
+#: Names of what this folder holds, and of what builds leave beside it. The user may have pointed at
+#: a folder with engines of other programs in it, and theirs are not ours to list or to delete.
+_ENGINE = re.compile(
+    rf"(?P<model>.+)-[0-9a-f]{{6}}\.({'|'.join(PRECISIONS)})\.\d+x\d+(\.dla\d+)?"
+    rf"({re.escape(SUFFIX)}|{re.escape(PROVIDER_SUFFIX)})"
+)
+_TIMING = re.compile(r"tensorrt-.+\.timing")
+_BESIDE = re.compile(r"(\.json)?(\.lock|\.\d+\.partial)?")
 
 
 def default_folder() -> Path:
     """`$SSVIF_ENGINES`, or `ssvif/engines` in `$XDG_CACHE_HOME` or `~/.cache`."""
-    if "SSVIF_ENGINES" in os.environ:
+    if os.environ.get("SSVIF_ENGINES"):
         return Path(os.environ["SSVIF_ENGINES"])
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "ssvif" / "engines"
@@ -72,8 +83,9 @@ class EngineCache:
         """Where the engine for these options lies, or would; `PROVIDER_SUFFIX` for a folder."""
         path = model.path.resolve()  # of all precisions alike
         place = path.with_name(path.stem.removesuffix(f".{model.precision}"))
-        where = hashlib.sha256(str(place).encode()).hexdigest()[:6]
-        parts = [f"{model.card.name}-{where}", model.precision]
+        known_as = "shipped" if place.parent == FOLDER else str(place)
+        where = hashlib.sha256(known_as.encode()).hexdigest()[:6]
+        parts = [f"{_file_name(model.card.name)}-{where}", model.precision]
         parts.append(size_text((options.height, options.width)))
         if options.dla_core >= 0:
             parts.append(f"dla{options.dla_core}")
@@ -82,8 +94,7 @@ class EngineCache:
     def timing_path(self, key: EngineKey) -> Path:
         """Where the timings of kernels for this GPU and version lie."""
         words = f"tensorrt-{key.tensorrt}-{key.gpu}-{key.compute_capability}"
-        name = "".join(c if c.isalnum() or c in ".-" else "_" for c in words)
-        return self.folder / f"{name}.timing"
+        return self.folder / f"{_file_name(words)}.timing"
 
     def entries(self) -> list[Entry]:
         """All engines, each looked at; also those of which the description alone is left."""
@@ -91,17 +102,19 @@ class EngineCache:
         for suffix in (SUFFIX, PROVIDER_SUFFIX):
             found |= {*self.folder.glob(f"*{suffix}")}
             found |= {path.with_suffix("") for path in self.folder.glob(f"*{suffix}.json")}
-        return [look_at(path) for path in sorted(found)]
+        return [look_at(path) for path in sorted(found) if _ENGINE.fullmatch(path.name)]
 
-    def alike(self, path: Path, precision: str) -> list[str]:
-        """Names of all engines of this kind for the same model, in any precision and size.
+    def alike(self, path: Path) -> list[str]:
+        """Names of all engines of this kind for models of this name, in any precision and size.
+
+        Also for one that lies elsewhere: who built it before the model was moved shall hear of it.
 
         Args:
             path: of `path_of`.
-            precision: of its model.
         """
-        model = glob.escape(path.name.partition(f".{precision}.")[0])
-        return sorted(found.name for found in self.folder.glob(f"{model}.*{path.suffix}"))
+        wanted = _ENGINE.fullmatch(path.name)
+        found = [_ENGINE.fullmatch(other.name) for other in self.folder.glob(f"*{path.suffix}")]
+        return sorted(m[0] for m in found if m and wanted and m["model"] == wanted["model"])
 
     def misfit(self, path: Path, key: EngineKey, or_wider: bool = False) -> str:
         """Why the engine in `path` may not be loaded for `key`, in one sentence; "" if it may.
@@ -113,7 +126,7 @@ class EngineCache:
         """
         try:
             if not path.exists() and not sidecar_of(path).exists():
-                others = ", ".join(self.alike(path, key.precision))
+                others = ", ".join(self.alike(path))
                 there = f"; there is {others}" if others else ""
                 return f"no engine was built yet ({path}{there})"
         except OSError as error:
@@ -240,11 +253,16 @@ class EngineCache:
             self.remove(path)
             lock_of(path).unlink(missing_ok=True)
         if not damaged_only:  # timings, and what builds left that were killed
-            for kind in (SUFFIX, PROVIDER_SUFFIX, ".timing"):
-                for pattern in (f"*{kind}.lock", f"*{kind}*.partial", f"*{kind}"):
-                    for path in self.folder.glob(pattern):
-                        path.unlink(missing_ok=True)
+            for path in self.folder.glob("*"):
+                ours = _ENGINE.match(path.name) or _TIMING.match(path.name)
+                if ours and _BESIDE.fullmatch(path.name, ours.end()):
+                    path.unlink(missing_ok=True)
         return gone
+
+
+def _file_name(words: str) -> str:
+    """Words, such as the name on a card, as a part of a file's name."""
+    return "".join(c if c.isalnum() or c in ".-" else "_" for c in words)
 
 
 def _unwritable(path: Path, error: OSError) -> SsvifError:

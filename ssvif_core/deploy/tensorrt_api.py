@@ -175,11 +175,14 @@ def use_dla(trt: Any, builder: Any, config: Any, core: int, precision: str) -> N
     """Build for the deep learning accelerator of a Jetson; what it cannot do runs on the GPU.
 
     Raises:
-        SsvifError: there is no such core, or it would have nothing to do.
+        SsvifError: there is no such core, or it would have nothing to do. Up to TensorRT 10 a DLA
+            knows int8 by calibration tables alone, not by the Q/DQ pairs of our files
+            (NVIDIA/TensorRT#2222, NVIDIA/Model-Optimizer#1661).
     """
-    if precision == "fp32":
+    if precision == "fp32" or (precision == "int8" and _major(trt) < 11):
         raise SsvifError(
-            "The DLA computes in fp16 and int8 alone: take precision fp16, or core -1 for the GPU."
+            f"The DLA cannot compute a file of precision {precision} with TensorRT "
+            f"{trt.__version__}: take precision fp16, or core -1 for the GPU."
         )
     cores = getattr(builder, "num_DLA_cores", 0)
     if core >= cores:
@@ -189,6 +192,24 @@ def use_dla(trt: Any, builder: Any, config: Any, core: int, precision: str) -> N
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = core
     config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+
+
+def warn_of_idle_dla(trt: Any, network: Any, config: Any) -> None:
+    """Say so where no convolution can run on the DLA: TensorRT would quietly take the GPU."""
+    layers = (network.get_layer(index) for index in range(network.num_layers))
+    convolutions = [layer for layer in layers if layer.type == trt.LayerType.CONVOLUTION]
+    on_dla = sum(bool(config.can_run_on_DLA(layer)) for layer in convolutions)
+    if not on_dla:
+        logger.warning(
+            "none of the %d convolutions runs on the DLA: all on the GPU; use core -1",
+            len(convolutions),
+        )
+    else:
+        logger.info("%d of %d convolutions run on the DLA", on_dla, len(convolutions))
+
+
+def _major(trt: Any) -> int:
+    return int(trt.__version__.split(".")[0])
 
 
 def make_progress(trt: Any, report: Callable[[str, int, int], bool]) -> Any | None:

@@ -70,10 +70,13 @@ def build_plan(
     config = builder.create_builder_config()
     if options.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+    if options.dla_core >= 0:  # which takes no size that is left open, even to be one alone
+        _fix_size(network, options)
     config.add_optimization_profile(_profile(builder, network, options))
     api.set_precision(trt, network, config, model.precision)
     if options.dla_core >= 0:
         api.use_dla(trt, builder, config, options.dla_core, model.precision)
+        api.warn_of_idle_dla(trt, network, config)
     _use_timing_cache(config, timing_cache)
     monitor = api.make_progress(trt, report) if report else None
     if monitor is not None:
@@ -103,6 +106,12 @@ def _advice(log: Any, options: EngineOptions) -> str:
             )
         return "It ran out of memory: close other programs, set --workspace (MiB), or add swap."
     return "Run it again with -v to see all that TensorRT says."
+
+
+def _fix_size(network: Any, options: EngineOptions) -> None:
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        tensor.shape = (1, options.height, options.width, *tuple(tensor.shape)[3:])
 
 
 def _profile(builder: Any, network: Any, options: EngineOptions) -> Any:

@@ -62,8 +62,14 @@ def tensorrt_options(model: Model, options: EngineOptions) -> dict[str, str]:
     """Options of the provider. Precision comes from the file; what was built is kept.
 
     Raises:
-        SsvifError: there is no engine that fits, and none may be built; says the command.
+        SsvifError: there is no engine that fits, and none may be built; says the command. Or a DLA
+            is asked for: the provider gives it nothing where precision comes from the file.
     """
+    if options.dla_core >= 0:
+        raise SsvifError(
+            "The DLA is for the engine tensorrt: onnxruntime-tensorrt would leave it idle. Take "
+            "that engine, or dla_core -1 for the GPU."
+        )
     folder, key = folder_and_key(model, options)
     if not options.allow_build:
         why = EngineCache(options.cache).misfit(folder, key)
@@ -77,6 +83,4 @@ def tensorrt_options(model: Model, options: EngineOptions) -> dict[str, str]:
     }
     if options.workspace_mib:
         chosen["trt_max_workspace_size"] = str(options.workspace_mib << 20)
-    if options.dla_core >= 0:
-        chosen |= {"trt_dla_enable": "True", "trt_dla_core": str(options.dla_core)}
     return chosen

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ssvif_core.deploy import tensorrt_api as api
-from ssvif_core.deploy.engine_builder import cached_plan, ensure_plan
+from ssvif_core.deploy.engine_builder import UnfitEngineError, cached_plan, ensure_plan
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import Buffer, Graph, Stream, find_gpu
 from ssvif_core.inference.options import EngineOptions
@@ -37,6 +37,7 @@ class TensorRtEngine:
     Raises:
         SsvifError: TensorRT, CUDA or a GPU is missing, or there is no fitting engine and none may
             be built; says what to do.
+        UnfitEngineError: there is one, and TensorRT cannot load or run it.
     """
 
     name = "tensorrt"
@@ -55,14 +56,14 @@ class TensorRtEngine:
             self._runtime.DLA_core = self.options.dla_core
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise SsvifError(
+            raise UnfitEngineError(
                 f"TensorRT cannot load its engine: {api.last_error(self._log)}. Build it anew "
                 "with: ssvif engine build --force, with the same options."
             )
         self._check_contract()
         self._context: Any = self._engine.create_execution_context()
         if self._context is None:
-            raise SsvifError(
+            raise UnfitEngineError(
                 f"TensorRT cannot make room for a frame: {api.last_error(self._log)}. The GPU's "
                 "memory may be full: stop other programs, or use the model `tiny`."
             )

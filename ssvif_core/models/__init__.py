@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 MAX_MODEL_BYTES = 256 << 20
 #: Key by which an ONNX file names another file that holds its weights (onnx.proto,
 #: StringStringEntryProto in TensorProto.external_data).
-ELSEWHERE = b"\x0a\x08location\x12"
+#: The value may stand before it or behind it.
+ELSEWHERE = b"\x0a\x08location"
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,19 @@ class ModelCard:
         try:
             if content["format"] != CARD_FORMAT:
                 raise ValueError(f"format {content['format']} is not {CARD_FORMAT}")
-            if not all(0 <= int(c["id"]) < 255 for c in content["classes"]):
-                raise ValueError("the id of a class is not within 0 to 254")
+            ids = [int(c["id"]) for c in content["classes"]]
+            if ids != [*range(len(ids))] or not 0 < len(ids) < 255:
+                raise ValueError(f"classes have the ids {ids}: not 0, 1, ... and at most 254")
             if content["mode"] not in MODES:
                 raise ValueError(f"mode '{content['mode']}' is none of {MODES}")
             classes = tuple(
                 LabelClass(int(c["id"]), str(c["name"]), _color(c["color"]))
                 for c in content["classes"]
             )
-            return cls(content["name"], content["mode"], classes, content["sha256"], content)
+            if content.get("precision", "fp32") not in PRECISIONS:
+                raise ValueError(f"precision '{content['precision']}' is none of {PRECISIONS}")
+            name, digest = str(content["name"]), str(content["sha256"])
+            return cls(name, content["mode"], classes, digest, content)
         except (KeyError, TypeError, ValueError) as error:
             raise SsvifError(
                 f"The model card {path} is not valid ({error!r}): export the model again."
@@ -143,7 +149,7 @@ def open_model(name_or_path: str | Path) -> Model:
             the one that the card describes.
     """
     name = str(name_or_path)
-    path = FOLDER / f"{name}.onnx" if name in shipped_models() else Path(name).expanduser()
+    path = FOLDER / f"{name}.onnx" if name in shipped_models() else Path(os.path.expanduser(name))
     if not path.is_file():
         raise SsvifError(
             f"There is no model '{name}': give the path of an ONNX file made by `ssvif export`, "
@@ -180,11 +186,12 @@ def in_precision(model: Model, precision: str, or_given: bool = False) -> Model:
     Args:
         model: any file of the model.
         precision: one of `PRECISIONS`.
-        or_given: a wish, not a demand: take the model as it is where there is no such file, and
-            where it is not fp32 and so was chosen on purpose.
+        or_given: a wish, not a demand: take the model as it is where there is no such file or
+            none that can be used, and where it is not fp32 and so was chosen on purpose.
 
     Raises:
-        SsvifError: there is no such file; says how to make it.
+        SsvifError: there is no such file, or it is damaged, of another model, or computes in
+            another precision than its name says; says what to do.
     """
     if model.precision == precision or (or_given and model.precision != "fp32"):
         return model
@@ -192,19 +199,30 @@ def in_precision(model: Model, precision: str, or_given: bool = False) -> Model:
     suffix = "" if precision == "fp32" else f".{precision}"
     path = model.path.with_name(f"{root}{suffix}.onnx")
     if path.is_file():
-        found = open_model(path)
-        if _origin(found) == _origin(model):
-            return found
-        stale = f"{path} is of another model than {model.path.name}, perhaps of an earlier training"
-        if not or_given:
-            raise SsvifError(f"{stale}: export it again, or delete it.")
-        logger.warning("%s: it is not used; export it again, or delete it.", stale)
+        try:
+            return _beside(path, model, precision)
+        except SsvifError as error:
+            if not or_given:
+                raise
+            logger.warning("%s goes on without its %s file: %s", model.path.name, precision, error)
     if or_given:
         return model
     raise SsvifError(
         f"{model.path} has no {precision} file {path.name} beside it. Make it with: ssvif export "
         f"{model.path} {path} --precision {precision} --frames FOLDER"
     )
+
+
+def _beside(path: Path, model: Model, precision: str) -> Model:
+    """The file of another precision, if it is one of the same model."""
+    found = open_model(path)
+    if found.precision != precision:
+        problem = f"is {found.precision}, not {precision} as its name says"
+    elif _origin(found) != _origin(model):
+        problem = f"is of another model than {model.path.name}, perhaps of an earlier training"
+    else:
+        return found
+    raise SsvifError(f"{path} {problem}: export it again, or delete it.")
 
 
 def _origin(model: Model) -> list[Any]:

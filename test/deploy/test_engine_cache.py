@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from ssvif_core.deploy import engine_cache
+from ssvif_core.deploy.engine_builder import UnfitEngineError, refuse
 from ssvif_core.deploy.engine_cache import EngineCache, default_folder
 from ssvif_core.deploy.engine_key import EngineKey
 from ssvif_core.errors import SsvifError
@@ -164,8 +167,8 @@ def test_an_engine_for_another_size_or_precision_is_named(stored):
     why = cache.find(wanted, EngineKey.of(model, size, "10.3.0", ORIN))[1]
     assert why == f"no engine was built yet ({wanted}; there is {path.name})"
     half = open_model(FOLDER / "tiny.fp16.onnx")
-    assert cache.alike(cache.path_of(half, EngineOptions()), "fp16") == [path.name]
-    assert cache.alike(cache.path_of(open_model("base"), EngineOptions()), "fp32") == []
+    assert cache.alike(cache.path_of(half, EngineOptions())) == [path.name]
+    assert cache.alike(cache.path_of(open_model("base"), EngineOptions())) == []
 
 
 def test_sizes_precisions_and_cores_lie_side_by_side(tmp_path):
@@ -202,7 +205,7 @@ def test_timings_are_kept_for_each_gpu_and_version(stored):
 
 def test_clear_deletes_all_or_only_what_is_of_no_use(stored):
     cache, path, key = stored
-    other = path.with_name("other.engine")
+    other = path.with_name("mine-0123ab.int8.640x480.dla0.engine")
     other.write_bytes(b"what is this")
     assert cache.clear(damaged_only=True) == [other]
     assert cache.find(path, key)[0] == PLAN
@@ -223,11 +226,49 @@ def test_clear_takes_what_builds_left_that_were_killed(stored):
     assert [rest.name for rest in cache.folder.iterdir()] == ["notes.txt"]
 
 
+def test_engines_of_other_programs_in_the_same_folder_are_left_alone(stored):
+    cache, path, _ = stored
+    theirs = ["yolov8n.engine", "yolov8n-640.engine", "yolov8n.engine.json", "model.timing"]
+    for name in theirs:
+        (cache.folder / name).write_text("{}")
+    (cache.folder / "keep.onnxruntime").mkdir()
+    assert [entry.path for entry in cache.entries()] == [path]
+    assert cache.clear(damaged_only=True) == []
+    assert cache.clear() == [path]
+    left = sorted(p.name for p in cache.folder.iterdir())
+    assert left == sorted([*theirs, "keep.onnxruntime"])
+
+
+def test_a_shipped_model_has_the_same_engine_in_every_installation(stored, tmp_path, monkeypatch):
+    cache, path, key = stored
+    elsewhere = tmp_path / "install" / "models"
+    elsewhere.mkdir(parents=True)
+    for suffix in (".onnx", ".json"):
+        shutil.copy(FOLDER / f"tiny{suffix}", elsewhere)
+    copied = open_model(elsewhere / "tiny.onnx")
+    own = cache.path_of(copied, EngineOptions())
+    assert own != path  # a model of the user's, wherever it came from
+    assert f"there is {path.name}" in cache.misfit(own, key)
+    assert isinstance(
+        refuse(own, copied, EngineOptions(cache=cache.folder), "why"), UnfitEngineError
+    )
+    monkeypatch.setattr(engine_cache, "FOLDER", elsewhere)
+    assert cache.path_of(copied, EngineOptions()) == path
+
+
+def test_no_name_on_a_card_leads_out_of_the_folder(tmp_path):
+    tiny = open_model("tiny")
+    model = replace(tiny, card=replace(tiny.card, name="../../outside"))
+    assert EngineCache(tmp_path).path_of(model, EngineOptions()).parent == tmp_path
+
+
 def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert EngineCache(Path("~/engines")).folder == tmp_path / "engines"
     monkeypatch.setenv("SSVIF_ENGINES", "~/mine")
     assert EngineCache().folder == tmp_path / "mine"
+    monkeypatch.setenv("SSVIF_ENGINES", "")
+    assert EngineCache().folder != Path()
 
 
 def test_two_processes_do_not_build_at_once(tmp_path):

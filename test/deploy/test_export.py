@@ -177,3 +177,24 @@ def test_a_precision_file_of_another_model_is_not_taken_for_this_one(tmp_path, c
     with caplog.at_level("WARNING"):
         assert in_precision(mine, "fp16", or_given=True) == mine
     assert "of another model" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("source", "with_card", "says"),
+    [("tiny.int8", True, "is int8, not fp16"), ("tiny.fp16", False, "has no card")],
+)
+def test_a_neighbour_that_is_not_what_its_name_says_costs_no_start(
+    source, with_card, says, tmp_path, caplog
+):
+    for name, file in (("mine", "tiny"), ("mine.fp16", source)):
+        for suffix in (".onnx", ".json"):
+            if suffix == ".onnx" or with_card or name == "mine":
+                (tmp_path / f"{name}{suffix}").write_bytes(
+                    (FOLDER / f"{file}{suffix}").read_bytes()
+                )
+    mine = open_model(tmp_path / "mine.onnx")
+    with pytest.raises(SsvifError, match=says):
+        in_precision(mine, "fp16")
+    with caplog.at_level("WARNING"):
+        assert in_precision(mine, "fp16", or_given=True) == mine
+    assert says in caplog.text

@@ -121,9 +121,31 @@ def test_there_is_no_dla_here():
         build_plan(rtx, open_model(FOLDER / "tiny.fp16.onnx"), EngineOptions(dla_core=0))
 
 
-def test_an_fp32_file_is_refused_for_the_dla_which_would_compute_nothing_of_it():
+@pytest.mark.parametrize("name", ["tiny.onnx", "tiny.int8.onnx"])
+def test_a_file_is_refused_for_the_dla_which_would_compute_nothing_of_it(name):
     with pytest.raises(SsvifError, match="precision fp16"):
-        build_plan(rtx, open_model("tiny"), EngineOptions(dla_core=0))
+        build_plan(rtx, open_model(FOLDER / name), EngineOptions(dla_core=0))
+
+
+def test_the_dla_gets_a_network_without_a_size_that_is_left_open(monkeypatch, caplog):
+    """It takes no wildcard but the first (NvInfer.h, addInput); TensorRT would use the GPU."""
+    sizes = []
+
+    def use_dla(trt, builder, config, core, precision):
+        """There is none here."""
+
+    def look(trt, network, config):
+        layers = [network.get_layer(i) for i in range(network.num_layers)]
+        convolutions = [la for la in layers if la.type == trt.LayerType.CONVOLUTION]
+        sizes.extend(tuple(la.get_output(0).shape) for la in convolutions)
+        real(trt, network, config)
+
+    real = api.warn_of_idle_dla
+    monkeypatch.setattr(api, "use_dla", use_dla)
+    monkeypatch.setattr(api, "warn_of_idle_dla", look)
+    assert build_plan(rtx, open_model(FOLDER / "tiny.fp16.onnx"), EngineOptions(dla_core=0)).plan
+    assert sizes and all(-1 not in size for size in sizes)
+    assert "runs on the DLA" in caplog.text
 
 
 def test_timings_that_are_damaged_do_not_stop_the_build():

@@ -156,9 +156,14 @@ def test_a_model_that_keeps_weights_elsewhere_is_refused(tmp_path):
     path = copy_of_tiny(tmp_path)
     onnx.save(onnx.load(str(path)), str(path), save_as_external_data=True, size_threshold=0)
     card = path.with_suffix(".json")
-    card.write_text(json.dumps({**json.loads(card.read_text()), "sha256": sha256_of(path)}))
-    with pytest.raises(SsvifError, match="another file"):
-        open_model(path)
+    content = path.read_bytes()
+    key, rest = b"\x0a\x08location", content.partition(b"\x0a\x08location\x12")[2]
+    value = b"\x12" + rest[: 1 + rest[0]]
+    for order in (key + value, value + key):
+        path.write_bytes(content.replace(key + value, order))
+        card.write_text(json.dumps({**json.loads(card.read_text()), "sha256": sha256_of(path)}))
+        with pytest.raises(SsvifError, match="another file"):
+            open_model(path)
 
 
 def test_the_file_of_another_precision_is_found_or_how_to_make_it(tmp_path):
@@ -198,6 +203,10 @@ def test_a_model_whose_bytes_changed_is_refused(tmp_path):
         ({"format": 99}, "99"),
         ({"classes": [{"id": 0, "name": "a", "color": [0, 0, 300]}]}, "300"),
         ({"classes": "none"}, "not valid"),
+        ({"classes": []}, "ids"),
+        ({"classes": [{"id": 1, "name": "a", "color": [0, 0, 0]}]}, "ids"),
+        ({"precision": "fp32x"}, "fp32x"),
+        ({"sha256": None}, "damaged or was replaced"),
     ],
 )
 def test_a_card_with_a_wrong_value_says_which(tmp_path, change, message):

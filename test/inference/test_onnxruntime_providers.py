@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -49,7 +50,7 @@ def leave_behind(folder, content=b"ftrt plan"):
 @pytest.fixture
 def built(tiny, tmp_path):
     """What `ensure_folder` leaves: (cache, folder, key, options)."""
-    options = EngineOptions(cache=tmp_path / "engines", workspace_mib=512, dla_core=1)
+    options = EngineOptions(cache=tmp_path / "engines", workspace_mib=512)
     cache = EngineCache(options.cache)
     folder, key = folder_and_key(tiny, options)
     cache.make_folder(folder)
@@ -65,10 +66,14 @@ def test_what_was_built_is_loaded_with_the_words_that_the_provider_knows(tiny, b
     _, folder, _, options = built
     told = tensorrt_options(tiny, options)
     yes = {name for name, value in told.items() if value == "True"}
-    assert yes == {"trt_engine_cache_enable", "trt_timing_cache_enable", "trt_dla_enable"}
+    assert yes == {"trt_engine_cache_enable", "trt_timing_cache_enable"}
     assert told["trt_max_workspace_size"] == str(512 * 2**20)
-    assert told["trt_dla_core"] == "1"
     assert told["trt_engine_cache_path"] == told["trt_timing_cache_path"] == str(folder)
+
+
+def test_a_dla_is_refused_which_it_would_leave_idle(tiny, built):
+    with pytest.raises(SsvifError, match="engine tensorrt"):
+        tensorrt_options(tiny, replace(built[3], dla_core=0))
 
 
 def test_before_the_first_build_the_error_names_the_command(tiny, tmp_path):
@@ -103,7 +108,7 @@ def test_what_is_damaged_or_foreign_is_never_handed_to_it(change, says, tiny, bu
 def test_another_workspace_is_shown_side_by_side(tiny, built):
     options = built[3]
     with pytest.raises(UnfitEngineError, match="workspace_mib: cached 512, wanted 0"):
-        tensorrt_options(tiny, EngineOptions(cache=options.cache, dla_core=1))
+        tensorrt_options(tiny, EngineOptions(cache=options.cache))
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
