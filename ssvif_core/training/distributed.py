@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["Processes", "computes_bfloat16", "process_group"]
+__all__ = ["Processes", "computes_bfloat16", "process_group", "usable_device"]
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -90,7 +90,7 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
     cuda = torch.cuda.is_available()
     if device == "auto":
         device = (f"cuda:{local}" if world > 1 else "cuda") if cuda else "cpu"
-    chosen = _device(device)
+    chosen = usable_device(device)
     if world == 1:
         yield Processes(0, 1, chosen)
         return
@@ -103,8 +103,14 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def _device(name: str) -> torch.device:
-    """The device of this name, tried. Raises SsvifError if torch has no such device here."""
+def usable_device(name: str) -> torch.device:
+    """The device of this name, tried; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        SsvifError: torch has no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
