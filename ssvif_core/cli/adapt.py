@@ -84,7 +84,7 @@ def adapt(
         float, typer.Option(help="Last part of the recording, kept out of training, that judges.")
     ] = 0.25,
     every: Annotated[
-        float, typer.Option(min=0.01, help="Least seconds between pairs to train on, but for jitter.")
+        float, typer.Option(min=0.01, help="Least time between pairs, but for jitter [s].")
     ] = 0.5,
     limit: Annotated[int, typer.Option(min=8, help="Pairs to train on at most.")] = 400,
     params: Params = None,
