@@ -18,7 +18,7 @@ from ssvif_core.calibration.geometry import Size
 from ssvif_core.calibration.structure import structure_map
 from ssvif_core.data.bag_files import is_bag
 from ssvif_core.data.bags import read_bag_pairs
-from ssvif_core.data.layouts import Located, candidates, detect_layout, layout_named, locate
+from ssvif_core.data.layouts import candidates, detect_layout, locate, two_folders
 from ssvif_core.data.pairs import FramePair, read_packed, read_thermal, read_visible
 from ssvif_core.data.videos import find_videos, read_video_pairs
 from ssvif_core.errors import SsvifError
@@ -163,9 +163,7 @@ def shots_of(
 
 def _folder(source: Source, limit: int) -> Shots:
     if source.thermal_path is not None:
-        place = Located(
-            layout_named("generic"), source.path, source.thermal_path, None, None
-        )  # fmt: skip
+        place = two_folders(source.path, source.thermal_path)
     else:
         place = locate(detect_layout(source.path), source.path, "train")
     there = [c for c in candidates(place, None) if c.visible and c.thermal]
