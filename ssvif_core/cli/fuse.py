@@ -13,6 +13,7 @@ from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.layouts import candidates, two_folders
 from ssvif_core.data.streams import (
     DEFAULT_RATE_HZ,
+    ForwardReader,
     Frame,
     FrameStream,
     ImageStream,
@@ -155,13 +156,10 @@ def _partners(visible: FrameStream, thermal: FrameStream) -> np.ndarray:
 
 def _paired(streams: Streams, partners: np.ndarray) -> Iterator[tuple[Frame, Frame]]:
     """Each visible frame that has a partner, and it. `partners` never go back."""
-    coming, number, shown = streams[1].frames(), -1, None
+    felt = ForwardReader(streams[1])
     for frame, partner in zip(streams[0].frames(), partners, strict=False):
-        while number < partner:
-            number, shown = number + 1, next(coming, None)
-            if shown is None:
-                return
-        if partner >= 0 and shown is not None:
+        shown = felt.at(partner) if partner >= 0 else None
+        if shown is not None:
             yield frame, shown
 
 

@@ -21,6 +21,7 @@ from ssvif_core.errors import SsvifError
 __all__ = [
     "DEFAULT_RATE_HZ",
     "MODALITIES",
+    "ForwardReader",
     "Frame",
     "FrameStream",
     "ImageStream",
@@ -66,6 +67,23 @@ class FrameStream(Protocol):
     def frames(self) -> Iterator[Frame]:
         """Each frame, from the first one on."""
         ...
+
+
+class ForwardReader:
+    """Frames of a stream by number, one at a time and never back."""
+
+    def __init__(self, stream: FrameStream) -> None:
+        self._frames, self._number = stream.frames(), -1
+        self._frame: Frame | None = None
+
+    def at(self, number: int) -> Frame | None:
+        """The frame `number`, not below the last one that was asked for; None past the end."""
+        while self._number < number:
+            frame = next(self._frames, None)
+            if frame is None:
+                return None
+            self._number, self._frame = self._number + 1, frame
+        return self._frame
 
 
 class ImageStream:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ssvif_core.data.collection import SkippedPair
 from ssvif_core.data.pairs import FramePair, make_pair
-from ssvif_core.data.streams import VideoStream
+from ssvif_core.data.streams import ForwardReader, VideoStream
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
 
@@ -51,7 +51,7 @@ def read_video_pairs(
     make: Callable[..., FramePair] = make_pair,
     offset_s: float = 0.0,
 ) -> tuple[list[FramePair], list[SkippedPair]]:
-    """Read up to `limit` pairs into memory.
+    """Read up to `limit` pairs.
 
     Both videos begin at the same moment, or `offset_s` apart. Each chosen visible frame gets the
     thermal frame that is nearest in time, by the times that the files give. 16-bit thermal frames
@@ -61,7 +61,8 @@ def read_video_pairs(
         visible: video file.
         thermal: video file.
         limit: pairs at most, spread evenly.
-        make: what makes a pair of two frames; called as `make_pair` is.
+        make: what makes a pair of two frames; called as `make_pair` is, in order. Of the frames
+            nothing else is kept.
         offset_s: when the thermal video begins, on the clock of the visible one.
 
     Returns:
@@ -79,25 +80,18 @@ def read_video_pairs(
             f"With an offset of {offset_s:g} s {visible.name} and {thermal.name} have no time in "
             "common: check its sign."
         )
-    frames = [
-        _decoded(s, set(picks)) for s, picks in zip(streams, zip(*chosen, strict=True), strict=True)
-    ]
-    gain = ThermalGain()
+    readers, gain = [ForwardReader(stream) for stream in streams], ThermalGain()
     pairs: list[FramePair] = []
     skipped: list[SkippedPair] = []
-    for first, second in chosen:
-        name = f"{first:06d}"
-        missing = [
-            s.path.name
-            for s, f, i in zip(streams, frames, (first, second), strict=True)
-            if i not in f
-        ]
-        if missing:
-            skipped.append(SkippedPair(name, f"{' and '.join(missing)} cannot be decoded there"))
+    for numbers in chosen:
+        name = f"{numbers[0]:06d}"
+        seen, felt = (reader.at(n) for reader, n in zip(readers, numbers, strict=True))
+        if seen is None or felt is None:
+            missing = (visible.name, thermal.name)[seen is not None]
+            skipped.append(SkippedPair(name, f"{missing} cannot be decoded there"))
             continue
-        images = frames[0][first], frames[1][second]
         try:
-            pairs.append(make(name, *images, gain=gain, stamp_s=felt_s[second]))
+            pairs.append(make(name, seen.pixels, felt.pixels, gain=gain, stamp_s=felt.time_s))
         except SsvifError as error:
             skipped.append(SkippedPair(name, str(error)))
     return pairs, skipped
@@ -132,14 +126,3 @@ def _chosen(nearest: np.ndarray, limit: int) -> list[tuple[int, int]]:
     there = np.flatnonzero(nearest >= 0)
     picks = np.unique(np.linspace(0, len(there) - 1, min(limit, len(there))).round().astype(int))
     return [(int(i), int(nearest[i])) for i in there[picks]]
-
-
-def _decoded(stream: VideoStream, wanted: set[int]) -> dict[int, np.ndarray]:
-    """Those frames that can be decoded, by number."""
-    frames: dict[int, np.ndarray] = {}
-    for number, frame in enumerate(stream.frames()):
-        if number in wanted:
-            frames[number] = frame.pixels
-        if number >= max(wanted):
-            break
-    return frames
