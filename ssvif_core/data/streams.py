@@ -120,18 +120,25 @@ class VideoStream:
         self._count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.rate_hz: float | None = capture.get(cv2.CAP_PROP_FPS) or None
         decoded, image = capture.read()
-        deep = modality == "thermal" and DEEP_GRAY.fullmatch(_pixel_format(capture))
+        pixel_format = _pixel_format(capture)
         capture.release()
         if not decoded:
             raise SsvifError(
                 f"{self.path} is no video that OpenCV can decode: check the file, or convert it "
                 "with `ffmpeg -i IN -c:v libx264 OUT.mp4`."
             )
-        if deep and image.dtype != np.uint16:
+        if modality == "thermal" and image.dtype != np.uint16:
+            self._check_depth(pixel_format)
+
+    def _check_depth(self, pixel_format: bytes) -> None:
+        """Raise SsvifError where only 8 of more bits are given."""
+        if DEEP_GRAY.fullmatch(pixel_format):
+            how = "convert it with `ffmpeg -i IN -c:v ffv1 -pix_fmt gray16le OUT.mkv`"
+            if pixel_format == GRAY16:
+                how = "update OpenCV, or make PNGs of it with `ffmpeg -i IN FOLDER/%06d.png`"
             raise SsvifError(
                 f"{self.path} has gray pixels of more than 8 bits, of which OpenCV "
-                f"{cv2.__version__} would keep 8: convert it with `ffmpeg -i IN -c:v ffv1 "
-                "-pix_fmt gray16le OUT.mkv`, or update OpenCV."
+                f"{cv2.__version__} keeps 8: {how}."
             )
 
     def _open(self) -> cv2.VideoCapture:
@@ -179,34 +186,43 @@ def _pixel_format(capture: cv2.VideoCapture) -> bytes:
 
 
 class _Clock:
-    """Times of a video's frames as the file has them; where it has none, by its rate."""
+    """Times of a video's frames as the file has them; where it has none, at even intervals."""
 
     def __init__(self, stream: VideoStream) -> None:
-        self._path, self._period_s = stream.path, 1 / (stream.rate_hz or DEFAULT_RATE_HZ)
+        self._path, self._rate_hz = stream.path, stream.rate_hz or DEFAULT_RATE_HZ
         self._first_s = self._last_s = 0.0
+        self._interval_s: float | None = None
         self._begun = self._warned = False
 
     def time_s(self, capture: cv2.VideoCapture) -> float:
         """The time of the frame that was grabbed last, since the first; always later than before.
 
-        A file without times gives 0 for each frame.
+        A frame without a time has 0: in some files all, in OpenCV 4.5 those at the end that the
+        decoder held back.
         """
         stamp_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
         if not self._begun:
             self._begun, self._first_s = True, stamp_s
             return 0.0
-        if stamp_s - self._first_s > self._last_s:
-            self._last_s = stamp_s - self._first_s
-            return self._last_s
+        elapsed_s = stamp_s - self._first_s - self._last_s
+        if elapsed_s > 0:
+            self._interval_s = elapsed_s
+        else:
+            if self._interval_s is None or stamp_s:
+                self._warn()
+            elapsed_s = self._interval_s or 1 / self._rate_hz
+        self._last_s += elapsed_s
+        return self._last_s
+
+    def _warn(self) -> None:
         if not self._warned:
             self._warned = True
             log.warning(
-                "%s does not say when each frame was taken: %.3g frames a second are assumed",
+                "%s does not say when each frame was taken: even intervals are assumed (it has "
+                "%.3g frames a second)",
                 self._path.name,
-                1 / self._period_s,
+                self._rate_hz,
             )
-        self._last_s += self._period_s
-        return self._last_s
 
 
 def open_stream(path: Path, modality: Modality) -> FrameStream:
