@@ -7,31 +7,36 @@ view, which they insist on elsewhere, is not asked for here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from ssvif_core.calibration.choice import Look, choose, look_at
 from ssvif_core.calibration.geometry import Size
-from ssvif_core.calibration.structure import structure_map
 from ssvif_core.data.bag_files import is_bag
 from ssvif_core.data.bags import read_bag_pairs
-from ssvif_core.data.layouts import Located, candidates, detect_layout, layout_named, locate
+from ssvif_core.data.layouts import candidates, detect_layout, locate, two_folders
 from ssvif_core.data.pairs import FramePair, read_packed, read_thermal, read_visible
 from ssvif_core.data.videos import find_videos, read_video_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
 
-__all__ = ["Shots", "Source", "choose_frames", "read_shots", "shots_of", "unregistered"]
+__all__ = [
+    "Shots",
+    "Source",
+    "choose_frames",
+    "read_best",
+    "read_shots",
+    "shots_of",
+    "unregistered",
+]
 
-#: Width of the thumbnails that frames are compared by.
-THUMB = 96
-#: A frame with less structure than this part of the richest one's, in either camera, is no use.
-LEAST_TEXTURE = 0.35
-#: Mean structure (0..1) below which a frame shows nothing: a black or a foggy image.
-NOTHING = 0.01
+#: What stands for a pair that is not kept.
+_LOOKED_AT = FramePair("", np.empty((0, 0, 3), np.uint8), np.empty((0, 0), np.uint8))
 
 
 @dataclass(frozen=True)
@@ -119,26 +124,47 @@ def read_shots(source: Source, limit: int) -> Shots:
     Raises:
         SsvifError: there is nothing at the path, or no pair that can be read.
     """
-    if not source.path.exists():
-        raise SsvifError(f"There is no file or folder {source.path}: check the path.")
-    videos = source.videos()
-    if videos:
-        pairs, skipped = read_video_pairs(*videos, limit, unregistered, source.offset_s)
-    elif is_bag(source.path):
-        bag = read_bag_pairs(
-            source.path,
-            visible_topic=source.visible_topic,
-            thermal_topic=source.thermal_topic,
-            slop_s=source.slop_s,
-            offset_s=source.offset_s,
-            limit=limit,
-            make=unregistered,
-        )
-        pairs, skipped = bag.pairs, bag.skipped
-    else:
-        return _folder(source, limit)
-    notes = [f"{s.name}: {s.reason}" for s in skipped]
+    pairs, notes = _read(source, limit, unregistered)
     return shots_of([(p.name, p.visible, p.thermal) for p in pairs], notes)
+
+
+def read_best(source: Source, limit: int, count: int) -> tuple[Shots, int]:
+    """The pairs that `choose_frames` would choose, and how many were looked at.
+
+    Everything is read twice, first for thumbnails: only what is chosen is held in memory.
+
+    Args:
+        source: where pairs come from.
+        limit: pairs to look at, at most, spread evenly over what there is.
+        count: pairs to choose, at most.
+
+    Raises:
+        SsvifError: as `read_shots` and `choose_frames`.
+    """
+    looks: list[Look] = []
+
+    def look(name: str, visible: np.ndarray, thermal: np.ndarray, **more: Any) -> FramePair:
+        pair = unregistered(name, visible, thermal, **more)
+        looks.append(look_at(name, pair.visible, pair.thermal))
+        return _LOOKED_AT
+
+    _, notes = _read(source, limit, look)
+    if not looks:
+        return shots_of([], notes), 0  # says so
+    usual = Counter(one.sizes for one in looks).most_common(1)[0][0]
+    same = [one for one in looks if one.sizes == usual]
+    names = {same[i].name for i in choose(same, count)}
+
+    def keep(name: str, visible: np.ndarray, thermal: np.ndarray, **more: Any) -> FramePair:
+        # The gain follows all frames, as it did before.
+        pair = unregistered(name, visible, thermal, **more)
+        return pair if name in names else _LOOKED_AT
+
+    pairs, _ = _read(source, limit, keep, names)
+    kept = [(p.name, p.visible, p.thermal) for p in pairs if p is not _LOOKED_AT]
+    if len(same) < len(looks):
+        notes.append(f"{len(looks) - len(same)} of {len(looks)} pairs are of another size")
+    return shots_of(kept, notes), len(same)
 
 
 def shots_of(
@@ -161,27 +187,60 @@ def shots_of(
     return Shots(names, visible, thermal, notes)
 
 
-def _folder(source: Source, limit: int) -> Shots:
+Make = Callable[..., FramePair]
+
+
+def _read(
+    source: Source, limit: int, make: Make, names: Collection[str] | None = None
+) -> tuple[list[FramePair], list[str]]:
+    """What `make` makes of up to `limit` pairs, in order, and what was left out, for people.
+
+    Of a folder, whose frames have nothing to do with each other, only those of `names` are read.
+    """
+    if not source.path.exists():
+        raise SsvifError(f"There is no file or folder {source.path}: check the path.")
+    videos = source.videos()
+    if videos:
+        pairs, skipped = read_video_pairs(*videos, limit, make, source.offset_s)
+    elif is_bag(source.path):
+        bag = read_bag_pairs(
+            source.path,
+            visible_topic=source.visible_topic,
+            thermal_topic=source.thermal_topic,
+            slop_s=source.slop_s,
+            offset_s=source.offset_s,
+            limit=limit,
+            make=make,
+        )
+        pairs, skipped = bag.pairs, bag.skipped
+    else:
+        return _folder(source, limit, make, names)
+    return pairs, [f"{s.name}: {s.reason}" for s in skipped]
+
+
+def _folder(
+    source: Source, limit: int, make: Make, names: Collection[str] | None
+) -> tuple[list[FramePair], list[str]]:
     if source.thermal_path is not None:
-        place = Located(
-            layout_named("generic"), source.path, source.thermal_path, None, None
-        )  # fmt: skip
+        place = two_folders(source.path, source.thermal_path)
     else:
         place = locate(detect_layout(source.path), source.path, "train")
     there = [c for c in candidates(place, None) if c.visible and c.thermal]
     picks = np.unique(np.linspace(0, len(there) - 1, min(limit, len(there))).round().astype(int))
     pairs, notes = [], []
     for candidate in (there[i] for i in picks):
+        if names is not None and candidate.name not in names:
+            continue
         assert candidate.visible is not None and candidate.thermal is not None
         try:
             if place.layout.packed:
                 visible, thermal = read_packed(candidate.visible)
             else:
                 visible, thermal = read_visible(candidate.visible), read_thermal(candidate.thermal)
-            pairs.append((candidate.name, visible, unregistered("", visible, thermal).thermal))
+            pairs.append(make(candidate.name, visible, thermal))
         except SsvifError as error:
             notes.append(f"{candidate.name}: {error}")
-    return shots_of(pairs, notes)
+    return pairs, notes
 
 
 def choose_frames(
@@ -192,39 +251,8 @@ def choose_frames(
     Raises:
         SsvifError: fewer than two show anything in both.
     """
-    textures, thumbs = [], []
-    for index in range(len(shots)):
-        grey = cv2.cvtColor(shots.visible[index], cv2.COLOR_RGB2GRAY)
-        fields = [_thumb(grey), _thumb(shots.thermal[index])]
-        textures.append([float(np.linalg.norm(f, axis=-1).mean()) for f in fields])
-        thumbs.append(np.concatenate([f.ravel() for f in fields]))
+    looks = []
+    for index, images in enumerate(zip(shots.names, shots.visible, shots.thermal, strict=True)):
+        looks.append(look_at(*images))
         progress((index + 1) / len(shots))
-    texture = np.array(textures)
-    seen = (texture > NOTHING).all(1)
-    rich = seen & (texture > LEAST_TEXTURE * texture.max(0)).all(1)
-    usable = np.flatnonzero(rich if rich.sum() >= 2 else seen)
-    if len(usable) < 2:
-        dark = int((texture[:, 0] <= NOTHING).sum())
-        raise SsvifError(
-            f"Of {len(shots)} pairs, {len(usable)} show something in both cameras (visible black "
-            f"or flat in {dark}): record by day, with edges of buildings, trees and people in view."
-        )
-    return shots.only(_unlike(np.array(thumbs), texture.min(1), usable, count))
-
-
-def _thumb(grey: np.ndarray) -> np.ndarray:
-    height = max(8, round(THUMB * grey.shape[0] / grey.shape[1]))
-    return structure_map(cv2.resize(grey, (THUMB, height), interpolation=cv2.INTER_AREA), 1.0)
-
-
-def _unlike(thumbs: np.ndarray, texture: np.ndarray, usable: np.ndarray, count: int) -> list[int]:
-    """Farthest first: begin with the richest, then always the one least like those taken."""
-    first = int(usable[texture[usable].argmax()])
-    picks = [first]
-    nearest = np.linalg.norm(thumbs - thumbs[first], axis=1)
-    while len(picks) < min(count, len(usable)):
-        rest = [i for i in usable if i not in picks]
-        following = rest[int(nearest[rest].argmax())]
-        picks.append(int(following))
-        nearest = np.minimum(nearest, np.linalg.norm(thumbs - thumbs[following], axis=1))
-    return sorted(picks)
+    return shots.only(choose(looks, count))

@@ -16,6 +16,7 @@ from ssvif_core.data.bag_files import Bag, is_bag
 from ssvif_core.data.bags import choose_topics, image_topics
 from ssvif_core.data.streams import Modality, VideoStream, open_stream
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.bad_pixels import fill_not_finite
 from ssvif_core.imaging.encodings import thermal_of, visible_of
 
 __all__ = ["Motion", "MotionMeter", "read_motion"]
@@ -55,7 +56,15 @@ class MotionMeter:
         return len(self._rows) + (self._last is not None)
 
     def add(self, stamp_s: float, image: np.ndarray) -> None:
-        """A frame: (H, W) or (H, W, 3), uint8 or uint16. One that is not newer is passed over."""
+        """A frame: (H, W) or (H, W, 3), uint8 or uint16, or (H, W) float32.
+
+        One that is not newer is passed over, and one of which no pixel is finite.
+        """
+        if image.dtype == np.float32:
+            try:
+                image = fill_not_finite(image)
+            except SsvifError:
+                return
         pyramid = _pyramid(image)
         if self._last is not None:
             before_s, before = self._last
@@ -150,8 +159,9 @@ def _timed(source: Source) -> Iterator[tuple[str, float, np.ndarray]]:
             stream = open_stream(path, camera)
             if not isinstance(stream, VideoStream) or not stream.rate_hz:
                 raise SsvifError(f"{path} has no frame rate, so its frames have no times.")
-            for index, (_, image) in enumerate(stream.frames()):
-                yield camera, index / stream.rate_hz, image
+            for _, image, time_s in stream.frames():
+                assert time_s is not None
+                yield camera, time_s, image
         return
     if not is_bag(source.path):
         raise SsvifError(

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ssvif_core.calibration.frames import Source, read_shots
+from ssvif_core.calibration.frames import Source, read_best, read_shots
 from ssvif_core.calibration.lenses import Lenses, read_lenses
 from ssvif_core.calibration.motion import read_motion
 from ssvif_core.calibration.result import (
@@ -188,10 +188,12 @@ def _map(
     source: Source, frames: int, board: Board | None, output: Path, old: Calibration | None,
     lenses: Lenses | None,
 ) -> Calibration:  # fmt: skip
-    wanted = frames if board is None else max(frames, TARGET_FRAMES)
     with progress_bar() as bar:
         task = bar.add_task("reading", total=None)
-        shots = read_shots(source, wanted * CHOICE if board is None else wanted)
+        if board is None:
+            shots, looked_at = read_best(source, frames * CHOICE, frames)
+        else:
+            shots = read_shots(source, max(frames, TARGET_FRAMES))
         bar.update(task, total=len(shots), completed=len(shots))
         for note in shots.notes[:5]:
             typer.echo(f"left out: {note}", err=True)
@@ -215,7 +217,7 @@ def _map(
         f"{found.spread_px:.1f} frames and patches drawn anew, ± {found.blocks_px:.1f} parts of "
         f"the image left out; halves of the frames {found.halves_px:.1f} apart, half resolution "
         f"{found.scales_px:.1f}), agreement {found.agreement:.2f}, from {calibration.frames} of "
-        f"{len(shots)} pairs"
+        f"{looked_at} pairs"
     )
     return calibration
 

@@ -1,6 +1,6 @@
 """`ssvif evaluate`: fused images and masks of models, beside methods that need no learning."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from ssvif_core.cli.options import LabelMap, Labels
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.collection import summary
+from ssvif_core.data.pairs import UNKNOWN, FramePair
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.baselines import BASELINES
 from ssvif_core.evaluation.colour_clusters import ColourClusters, kmeans_on_colour
@@ -20,7 +21,7 @@ from ssvif_core.evaluation.evaluation_set import (
     open_evaluation_set,
     parse_label_map,
 )
-from ssvif_core.evaluation.frame_scores import CLUSTERS, Plan
+from ssvif_core.evaluation.frame_scores import CLUSTERS, Plan, without_camera
 from ssvif_core.evaluation.methods import (
     SOURCES,
     Method,
@@ -63,7 +64,7 @@ def evaluate(
     baselines: Annotated[bool, typer.Option(help="Fusion without learning, beside.")] = True,
     without: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="visible or thermal: evaluate with that camera black."),
+        typer.Option(help="visible or thermal: that camera is black, in TRAIN as well."),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, or one that `ssvif doctor` lists.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each engine.")] = 1,
@@ -94,8 +95,8 @@ def evaluate(
 ) -> None:
     """Measure fused images and masks.
 
-    Nine fusion metrics and two artefact figures beside the baselines; IoU of masks with names, all,
-    day and night; matched IoU, purity and NMI of anonymous clusters, beside k-means on colour.
+    Nine fusion metrics and three artefact figures beside the baselines; IoU of masks with names,
+    all, day and night; matched IoU, purity and NMI of anonymous clusters, beside k-means on colour.
     Writes metrics.csv, summary.csv, summary.json and grid.png; the summaries again with what the
     segmenter and probes, which take long, gave.
     """
@@ -123,7 +124,7 @@ def evaluate(
         engine=engine,
         threads=threads,
         without=without,
-        colour=_colour(opened, training or frames) if frames.labels else {},
+        colour=_colour(opened, training or frames, without) if frames.labels else {},
         pictures=frozenset(frames.evenly(pictures)),
     )
     if not (plan.models or plan.baselines or probe):
@@ -131,21 +132,23 @@ def evaluate(
     output.mkdir(parents=True, exist_ok=True)
     evaluation = _evaluate(plan, frames, jobs)
     if evaluation.skipped:
-        text = f"{len(evaluation.skipped)} cannot be read: {summary(evaluation.skipped)}"
+        text = f"{len(evaluation.skipped)} left out: {summary(evaluation.skipped)}"
         Console(stderr=True).print(text)
-    _show(evaluation, frames)
+    scored = len(set(frames.labels) - {pair.name for pair in evaluation.skipped})
+    _show(evaluation, scored)
     notes = {"data": data.name, "frames": len(evaluation.frames), "models": list(plan.models)}
-    notes |= {"labelled": len(frames.labels), "without": without}
+    notes |= {"labelled": scored, "without": without}
     _write(output, evaluation, notes, {})
     more: dict[str, Any] = {}
-    if training is not None and segmentability:
-        methods = _methods(plan, opened)
-        more["segmentability"] = _segmentability(
-            methods, training, frames, steps, numbers, device, _class_names(opened)
-        )
-    if training is not None and probe:
-        more["linear probe"] = _probes(described, training, frames)
-    if more:
+    if training is not None and (segmentability or probe):
+        fit, held_out = (list(_seen(s, s.labels, without)) for s in (training, frames))
+        if segmentability:
+            methods, names = _methods(plan, opened), _class_names(opened)
+            more["segmentability"] = _segmentability(
+                methods, fit, held_out, steps, numbers, device, names
+            )
+        if probe:
+            more["linear probe"] = _probes(described, fit, held_out)
         console = Console()
         for title, rows in more.items():
             console.print(screen_table(f"{title}: IoU", rows, console))
@@ -165,11 +168,19 @@ def _evaluate(plan: Plan, frames: EvaluationSet, jobs: int) -> Evaluation:
         return evaluate_plan(plan, frames, jobs, lambda: bar.advance(task))
 
 
-def _colour(models: Mapping[str, Model], frames: EvaluationSet) -> dict[str, ColourClusters]:
+def _seen(frames: EvaluationSet, names: Iterable[str], without: str | None) -> Iterator[FramePair]:
+    """The frames to measure on, with the camera that is left out black."""
+    return (without_camera(pair, without) for pair in frames.readable(names))
+
+
+def _colour(
+    models: Mapping[str, Model], frames: EvaluationSet, without: str | None
+) -> dict[str, ColourClusters]:
     """K-means on colour for each number of clusters that a model has."""
     counts = {len(m.card.classes) for m in models.values() if m.card.mode == CLUSTERS}
     return {
-        f"k-means on colour, {k}": kmeans_on_colour(frames.readable(), k) for k in sorted(counts)
+        f"k-means on colour, {k}": kmeans_on_colour(_seen(frames, frames.names, without), k)
+        for k in sorted(counts)
     }
 
 
@@ -189,8 +200,8 @@ def _class_names(models: Mapping[str, Model]) -> list[str] | None:
 
 def _segmentability(
     methods: Mapping[str, Method],
-    training: EvaluationSet,
-    frames: EvaluationSet,
+    train: list[FramePair],
+    test: list[FramePair],
     steps: int,
     seeds: list[int],
     device: str,
@@ -201,8 +212,6 @@ def _segmentability(
         from ssvif_core.evaluation.small_segmenter import Recipe
     except ImportError as error:
         raise _needs_torch(error) from error
-    train = list(training.readable(training.labels))
-    test = list(frames.readable(frames.labels))
     names = names or _numbered(train + test)
     rows = {}
     with progress_bar("method") as bar:
@@ -240,13 +249,11 @@ def _features(checkpoints: list[Path]) -> dict[str, Any]:
 
 
 def _probes(
-    described: Mapping[str, Any], training: EvaluationSet, frames: EvaluationSet
+    described: Mapping[str, Any], train: list[FramePair], test: list[FramePair]
 ) -> dict[str, dict[str, float]]:
     from ssvif_core.evaluation.linear_probe import fit_linear_probe
     from ssvif_core.evaluation.segmentation_metrics import named_iou
 
-    train = list(training.readable(training.labels))
-    test = list(frames.readable(frames.labels))
     names = _numbered(train + test)
     rows = {}
     with progress_bar() as bar:
@@ -256,7 +263,7 @@ def _probes(
     return rows
 
 
-def _show(evaluation: Evaluation, frames: EvaluationSet) -> None:
+def _show(evaluation: Evaluation, labelled: int) -> None:
     console = Console()
     if evaluation.frames[0].metrics:
         title = f"fusion, {len(evaluation.frames)} frames"
@@ -267,16 +274,15 @@ def _show(evaluation: Evaluation, frames: EvaluationSet) -> None:
     ):
         rows = {f"{m}, {part}": v for m, parts in scores.items() for part, v in parts.items()}
         if rows:
-            console.print(screen_table(f"{title}, {len(frames.labels)} frames", rows, console))
-    if frames.labels and not frames.parts:
+            console.print(screen_table(f"{title}, {labelled} frames", rows, console))
+    if labelled and not evaluation.parts:
         console.print("no day and night: not every name ends in D or N")
 
 
-def _numbered(pairs: list[Any]) -> list[str]:
+def _numbered(pairs: list[FramePair]) -> list[str]:
     """Class names where nobody says any: background and the ids that occur."""
-    from ssvif_core.data.pairs import UNKNOWN
-
-    top = max(int(p.labels[p.labels != UNKNOWN].max(initial=0)) for p in pairs)
+    known = [p.labels[p.labels != UNKNOWN] for p in pairs if p.labels is not None]
+    top = max((int(labels.max(initial=0)) for labels in known), default=0)
     return ["background", *(f"class {i}" for i in range(1, top + 1))]
 
 

@@ -10,8 +10,18 @@ import numpy as np
 import typer
 
 from ssvif_core.cli.progress import progress_bar
-from ssvif_core.data.streams import FrameStream, ImageStream, open_stream, rate_ratio
+from ssvif_core.data.layouts import candidates, two_folders
+from ssvif_core.data.streams import (
+    DEFAULT_RATE_HZ,
+    ForwardReader,
+    Frame,
+    FrameStream,
+    ImageStream,
+    VideoStream,
+    open_stream,
+)
 from ssvif_core.data.video_writer import VideoWriter, why_not_h264
+from ssvif_core.data.videos import nearest_in_time
 from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.overlay import draw_overlay
@@ -26,10 +36,12 @@ from ssvif_core.models import open_model
 
 __all__ = ["fuse"]
 
-#: Assumed where the source does not say (folders of images).
-DEFAULT_RATE_HZ = 30.0
+Streams = tuple[FrameStream, FrameStream]
+
 #: What is written: a folder each, for images, or a file each, for videos.
 PARTS, VIDEOS = ("fused", "labels", "overlay"), ("fused", "panels")
+#: Files without a partner that are named.
+NAMED = 5
 
 
 def fuse(
@@ -60,9 +72,10 @@ def fuse(
     """Fuse pairs of files.
 
     Writes `fused/`, `labels/` and `overlay/` PNGs for images; for videos `fused.mp4` and
-    `panels.mp4` (visible | thermal | fused | overlay). Files of folders are paired in the order of
-    their names; of two videos of different rates each visible frame gets the thermal one that is
-    nearest in time. Thermal of another size is resized to visible. For instance:
+    `panels.mp4` (visible | thermal | fused | overlay). Files of folders are paired by their names
+    (but for the extension and an ending such as _vi, _ir); where no two agree, in the order of
+    their names. Of two videos each visible frame gets the thermal one that is nearest in time, by
+    the times that the files give. Thermal of another size is resized to visible. For instance:
 
     `ssvif fuse camera.mp4 thermal.mp4 -o out`
 
@@ -73,19 +86,18 @@ def fuse(
     loaded = open_model(model)
     streams = open_stream(visible, "visible"), open_stream(thermal, "thermal")
     _check_output(output, (visible, thermal), streams)
-    ratio = rate_ratio(*streams)
-    total = min(len(streams[0]), int((len(streams[1]) - 0.5) / ratio) + 1)
-    if ratio != 1 or len(streams[0]) != len(streams[1]):
-        rates = f", {ratio:.3g} for each visible one" if ratio != 1 else ""
-        typer.echo(
-            f"{len(streams[0])} visible and {len(streams[1])} thermal frames{rates}: {total} pairs"
-        )
+    if visible.is_dir() and thermal.is_dir():
+        streams = _of_one_name(visible, thermal) or streams
+    partners = _partners(*streams)
+    total = int((partners >= 0).sum())
+    if not total == len(partners) == len(streams[1]):
+        typer.echo(f"{len(partners)} visible and {len(streams[1])} thermal frames: {total} pairs")
     chosen, why = create_engine(loaded, engine, _options(streams[0], threads, precision))
     typer.echo(f"model {loaded.card.name} ({loaded.card.mode}), engine {why}")
     pipeline = Pipeline(chosen, ThermalGain(mode=gain), registration)
     rate = streams[0].rate_hz or DEFAULT_RATE_HZ
     writer = _Videos(output, rate) if streams[0].rate_hz else _Images(output)
-    count = _run(pipeline, streams, total, rate, writer, loaded.card.palette)
+    count = _run(pipeline, streams, partners, rate, writer, loaded.card.palette)
     typer.echo(f"{count} pairs fused into {output}")
 
 
@@ -97,15 +109,13 @@ def _registration(calibration: Path | None) -> Registration | None:
 
 def _options(visible: FrameStream, threads: int, precision: str) -> EngineOptions:
     """For frames of the size of the first one, which is what a TensorRT engine is built for."""
-    for _, frame in visible.frames():
-        height, width = frame.shape[:2]
+    for frame in visible.frames():
+        height, width = frame.pixels.shape[:2]
         return EngineOptions(threads, precision, height, width)
     return EngineOptions(threads, precision)
 
 
-def _check_output(
-    output: Path, inputs: tuple[Path, Path], streams: tuple[FrameStream, FrameStream]
-) -> None:
+def _check_output(output: Path, inputs: tuple[Path, Path], streams: Streams) -> None:
     """Raise SsvifError where results would be written over each other, or over what was given."""
     names = [path.stem for path in streams[0].files] if isinstance(streams[0], ImageStream) else []
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
@@ -136,37 +146,56 @@ def _check_output(
         raise SsvifError(f"{over} is to be fused and would be written over: choose another -o.")
 
 
-def _paired(
-    visible: FrameStream, thermal: FrameStream
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Each visible frame with the thermal one that is nearest in time, while there are both."""
-    ratio = rate_ratio(visible, thermal)
-    coming, number, shown = thermal.frames(), -1, None
-    for index, (name, image) in enumerate(visible.frames()):
-        while number < round(index * ratio):
-            _, shown = next(coming, ("", None))
-            if shown is None:
-                return
-            number += 1
-        assert shown is not None
-        yield name, image, shown
+def _of_one_name(visible: Path, thermal: Path) -> Streams | None:
+    """Images of two folders whose names agree; None where none do."""
+    there = candidates(two_folders(visible, thermal), None)
+    files = [(c.visible, c.thermal) for c in there if c.visible and c.thermal]
+    if not files:
+        typer.echo("no names agree: images are paired in the order of their names")
+        return None
+    alone = [c for c in there if not (c.visible and c.thermal)]
+    if alone:
+        named = ", ".join(str(c.visible or c.thermal) for c in alone[:NAMED])
+        more = f" and {len(alone) - NAMED} more" if len(alone) > NAMED else ""
+        typer.echo(f"left out, no image of that name on the other side: {named}{more}")
+    seen, felt = (list(part) for part in zip(*files, strict=True))
+    return ImageStream(seen, "visible"), ImageStream(felt, "thermal")
+
+
+def _partners(visible: FrameStream, thermal: FrameStream) -> np.ndarray:
+    """(N,) number of the thermal frame for each visible one; -1 for none."""
+    if isinstance(visible, VideoStream) and isinstance(thermal, VideoStream):
+        return nearest_in_time(visible.times_s(), thermal.times_s())
+    numbers = np.arange(len(visible))
+    return np.where(numbers < len(thermal), numbers, -1)
+
+
+def _paired(streams: Streams, partners: np.ndarray) -> Iterator[tuple[Frame, Frame]]:
+    """Each visible frame that has a partner, and it. `partners` never go back."""
+    felt = ForwardReader(streams[1])
+    for frame, partner in zip(streams[0].frames(), partners, strict=False):
+        shown = felt.at(partner) if partner >= 0 else None
+        if shown is not None:
+            yield frame, shown
 
 
 def _run(
     pipeline: Pipeline,
-    streams: tuple[FrameStream, FrameStream],
-    total: int,
+    streams: Streams,
+    partners: np.ndarray,
     rate: float,
     writer: "_Images | _Videos",
     palette: np.ndarray,
 ) -> int:
     """Write each pair, whole; how many there were. Ctrl-C comes between two of them."""
     count = 0
+    total = int((partners >= 0).sum())
     try:
         with progress_bar("speed") as bar, Interrupts() as interrupts:
             task = bar.add_task("fusing", total=total, speed="")
-            for index, (name, visible, thermal) in enumerate(_paired(*streams)):
-                result = pipeline.process(visible, thermal, index / rate)
+            for (name, visible, time_s), thermal in _paired(streams, partners):
+                stamp_s = count / rate if time_s is None else time_s
+                result = pipeline.process(visible, thermal.pixels, stamp_s)
                 overlay = draw_overlay(result.fused, result.labels, palette)
                 writer.write(name, visible, result, overlay)
                 bar.update(task, advance=1, speed=f"engine {result.times.engine_ms:.1f} ms")

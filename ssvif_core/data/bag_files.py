@@ -8,6 +8,7 @@ record. Each is read as far as it goes.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -131,11 +132,15 @@ class Bag:
         self, part: Part, topics: Sequence[str], start_ns: int | None, stop_ns: int | None
     ) -> Iterator[Recorded]:
         last_ns, same = start_ns, 0
+        counts = Counter[str]()
         try:
             for recorded in self._read(part, topics, start_ns, stop_ns):
                 same = same + 1 if recorded.received_ns == last_ns else 1
                 last_ns = recorded.received_ns
+                counts[recorded.topic] += 1
                 yield recorded
+            if start_ns is None and stop_ns is None and not part.salvaged:
+                self._compare(part, topics, counts)
             return
         except Exception as error:  # of the storage: rosbags', SQLite's or a decompressor's own
             rest = self._salvaged(part, error)
@@ -146,6 +151,21 @@ class Bag:
                 same -= 1
             else:
                 yield recorded
+
+    def _compare(self, part: Part, topics: Sequence[str], counts: Counter[str]) -> None:
+        """Note what a file says that it holds, and did not give.
+
+        Damage inside a chunk without a checksum makes rosbags leave out messages without a word.
+        """
+        promised = Counter[str]()
+        for connection in part.reader.connections:
+            if connection.topic in topics:
+                promised[connection.topic] += connection.msgcount or 0
+        for topic, lost in sorted((promised - counts).items()):
+            self._note(
+                part.path.name,
+                f"is damaged: {lost} of {promised[topic]} messages of {topic} are missing",
+            )
 
     def _salvaged(self, part: Part, error: Exception) -> list[Part]:
         """The same files, opened to be read around the damage, from now on."""

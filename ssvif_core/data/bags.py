@@ -6,7 +6,8 @@ of the pairs that are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def read_bag_pairs(
     limit: int = 400,
     make: Callable[..., FramePair] = make_pair,
 ) -> BagPairs:
-    """Read up to `limit` pairs of a recording into memory, spread evenly over it.
+    """Read up to `limit` pairs of a recording, spread evenly over it.
 
     16-bit thermal frames go through one `ThermalGain` with their stamps, as they do in the node.
 
@@ -68,7 +69,8 @@ def read_bag_pairs(
         slop_s: greatest time between the frames of a pair, in seconds.
         offset_s: added to thermal stamps before comparing, in seconds.
         limit: pairs at most.
-        make: what makes a pair of two frames; called as `make_pair` is.
+        make: what makes a pair of two frames; called as `make_pair` is, in order. Of the frames
+            nothing else is kept.
 
     Raises:
         SsvifError: nothing can be read, or it is not clear which topics are the two cameras'.
@@ -82,8 +84,8 @@ def read_bag_pairs(
         picks = np.unique(np.linspace(0, last, min(limit, len(found))).round().astype(int))
         chosen = [found[i] for i in picks]
         frames = _decoded(bag, visible, thermal, chosen, skipped)
+        pairs, stamps = _pairs(frames, skipped, make)
         broken = [SkippedPair(name, reason) for name, reason in bag.broken.items()]
-    pairs, stamps = _pairs(chosen, frames, skipped, make)
     return BagPairs(pairs, broken + skipped, stamps, pairing.counts, visible, thermal)
 
 
@@ -118,22 +120,35 @@ def _decoded(
     thermal: str,
     chosen: Sequence[Pair[int, int]],
     skipped: list[SkippedPair],
-) -> dict[tuple[str, int], np.ndarray]:
-    """Pixels of the chosen frames, by "visible" or "thermal" and message number."""
+) -> Iterator[tuple[Pair[int, int], np.ndarray, np.ndarray]]:
+    """The chosen pairs with their pixels, in order; those of which a frame fails are left out.
+
+    A frame is kept until its partner has been read, too.
+    """
     wanted = {visible: {p.visible for p in chosen}, thermal: {p.thermal for p in chosen}}
     numbers = {visible: 0, thermal: 0}
-    frames: dict[tuple[str, int], np.ndarray] = {}
+    frames: dict[tuple[str, int], np.ndarray | None] = {}
+    coming = deque(chosen)
     for recorded in bag.messages([visible, thermal]):
         number = numbers[recorded.topic]
         numbers[recorded.topic] += 1
         if number not in wanted[recorded.topic]:
             continue
         camera = "visible" if recorded.topic == visible else "thermal"
+        frames[camera, number] = None
         try:
             frames[camera, number] = _pixels(bag, recorded, camera)
         except (SsvifError, cv2.error) as error:
             skipped.append(SkippedPair(f"{recorded.topic} message {number}", str(error)))
-    return frames
+        while coming and all(key in frames for key in _keys(coming[0])):
+            pair = coming.popleft()
+            seen, felt = (frames.pop(key) for key in _keys(pair))
+            if seen is not None and felt is not None:
+                yield pair, seen, felt
+
+
+def _keys(pair: Pair[int, int]) -> tuple[tuple[str, int], tuple[str, int]]:
+    return ("visible", pair.visible), ("thermal", pair.thermal)
 
 
 def _pixels(bag: Bag, recorded: Recorded, camera: str) -> np.ndarray:
@@ -143,20 +158,15 @@ def _pixels(bag: Bag, recorded: Recorded, camera: str) -> np.ndarray:
 
 
 def _pairs(
-    chosen: Sequence[Pair[int, int]],
-    frames: dict[tuple[str, int], np.ndarray],
+    frames: Iterable[tuple[Pair[int, int], np.ndarray, np.ndarray]],
     skipped: list[SkippedPair],
     make: Callable[..., FramePair],
 ) -> tuple[list[FramePair], list[tuple[int, int]]]:
-    """Frame pairs with their stamps; those with an undecodable frame are in `skipped` already."""
+    """Frame pairs with their stamps."""
     gain = ThermalGain()
     pairs: list[FramePair] = []
     stamps: list[tuple[int, int]] = []
-    for pair in chosen:
-        visible = frames.pop(("visible", pair.visible), None)
-        thermal = frames.pop(("thermal", pair.thermal), None)
-        if visible is None or thermal is None:
-            continue
+    for pair, visible, thermal in frames:
         stamp_s = pair.thermal_stamp_ns / 1e9
         name = str(pair.visible_stamp_ns)
         try:

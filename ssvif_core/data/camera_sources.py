@@ -5,7 +5,6 @@ Shared by the simulated drivers of ROS and by `ssvif record-demo`. Knows arrays 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, cast
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 
 from ssvif_core.data.streams import Modality, open_stream
+from ssvif_core.errors import SsvifError
 from ssvif_core.simulation.scenes import SCENE_KINDS, Scene, SceneKind, SceneShow
 
 __all__ = ["SCENES", "DrawnSource", "FileSource", "FrameSource", "pinhole", "thermal_as"]
@@ -78,7 +78,7 @@ class FileSource:
     """
 
     def __init__(self, path: Path, modality: Modality, default_rate_hz: float) -> None:
-        self._stream = open_stream(path, modality)
+        self._path, self._stream = path, open_stream(path, modality)
         self._rate = self._stream.rate_hz or default_rate_hz
         self._frames = self._endless()
         self._index, self._image = 0, next(self._frames)
@@ -89,9 +89,13 @@ class FileSource:
         return len(self._stream) / self._rate
 
     def _endless(self) -> Iterator[np.ndarray]:
-        for _ in itertools.count():
-            for _name, image in self._stream.frames():
-                yield image
+        while True:
+            shown = False
+            for frame in self._stream.frames():
+                shown = True
+                yield frame.pixels
+            if not shown:  # a disk that went away
+                raise SsvifError(f"{self._path} can no longer be read: check that it is there.")
 
     def frame(self, time_s: float) -> np.ndarray:
         """The frame that is on screen at `time_s`; decodes forward only."""

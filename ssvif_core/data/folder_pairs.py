@@ -20,9 +20,9 @@ from ssvif_core.data.pairs import (
     read_labels,
     read_packed,
     read_pair,
-    same_shape,
 )
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.pinhole import same_shape
 
 __all__ = ["CACHE_BYTES", "FolderPairs", "PairCache", "decode"]
 

@@ -155,15 +155,23 @@ def _best(topics: Sequence[ImageTopic], measure: str) -> list[str]:
 
 
 def _usable(topics: Sequence[ImageTopic]) -> list[ImageTopic]:
-    """Without what is no camera's, and without copies of what is there as well."""
+    """Without what is no camera's, and without copies of what is there as well.
+
+    A raw topic may be there and empty: declared by a driver that was told to send `compressed`.
+    """
     names = {topic.name for topic in topics}
+    full = {topic.name for topic in topics if not topic.empty}
     bases = {topic.base for topic in topics}
     return [
         topic
         for topic in topics
         if not NO_CAMERA.search(topic.name.lower())
         and not topic.encoding.startswith(UNREAD)
-        and not (topic.kind == COMPRESSED and topic.base != topic.name and topic.base in names)
+        and not (
+            topic.kind == COMPRESSED
+            and topic.base != topic.name
+            and topic.base in (names if topic.empty else full)
+        )
         and not (
             PROCESSED.search(topic.base) and f"{topic.base.rpartition('/')[0]}/image_raw" in bases
         )

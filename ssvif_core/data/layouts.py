@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssvif_core.data.pairs import IMAGE_SUFFIXES
+from ssvif_core.data.pairs import IMAGE_SUFFIXES, image_files, natural_order
 from ssvif_core.errors import SsvifError
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "detect_layout",
     "layout_named",
     "locate",
+    "two_folders",
 ]
 
 SPLITS = ("train", "val", "test")
@@ -161,10 +162,11 @@ LAYOUTS = (
     ),
     Layout(
         name="llvip",
-        # Boxes only (Annotations/*.xml), no pixel labels.
+        # Boxes only (Annotations/*.xml); pixel labels are what people have put beside them.
         source="github.com/bupt-ai-cz/LLVIP (README.md)",
         visible=("visible/{split}",),
         thermal=("infrared/{split}",),
+        labels=("labels/{split}", "label/{split}"),
     ),
     Layout(
         name="roadscene",
@@ -286,6 +288,11 @@ def locate(layout: Layout, folder: Path, split: str) -> Located:
     return Located(layout, visible, thermal, _first(folder, layout.labels, inside), names)
 
 
+def two_folders(visible: Path, thermal: Path) -> Located:
+    """A folder of each camera, wherever they are."""
+    return Located(layout_named("generic"), visible, thermal, None, None)
+
+
 def candidates(place: Located, labels: Path | None) -> list[Candidate]:
     """What might be pairs: every name that is listed, or that is in either folder.
 
@@ -297,7 +304,7 @@ def candidates(place: Located, labels: Path | None) -> list[Candidate]:
         labels: folder of label images, or None.
 
     Returns:
-        One entry for each name, sorted.
+        One entry for each name, in natural order.
     """
     visible, thermal = _by_name(place.visible), _by_name(place.thermal)
     targets = _by_name(labels) if labels else {}
@@ -306,12 +313,12 @@ def candidates(place: Located, labels: Path | None) -> list[Candidate]:
     wanted = visible.keys() | thermal.keys() if place.names is None else place.names
     return [
         Candidate(name, visible.get(name), thermal.get(name), targets.get(name))
-        for name in sorted(wanted)
+        for name in sorted(wanted, key=natural_order)
     ]
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES}
+    return {p.stem: p for p in image_files(folder)}
 
 
 def _without_ending(files: dict[str, Path]) -> dict[str, Path]:
@@ -367,7 +374,9 @@ def _names(layout: Layout, folder: Path, split: str) -> list[str] | None:
         there = [s for s in SPLITS if _names_file(layout, folder, s).is_file()]
         raise SsvifError(f"{path} is missing, the list of split '{split}': there is {there}.")
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return sorted({Path(line.split()[0]).stem for line in lines if line.split()})
+    listed = {Path(line.split()[0]) for line in lines if line.split()}
+    # Of a stamp, 1581624652.750, the part after the dot is no extension.
+    return sorted({p.stem if p.suffix.lower() in IMAGE_SUFFIXES else p.name for p in listed})
 
 
 def _content(folder: Path) -> str:

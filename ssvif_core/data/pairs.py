@@ -6,6 +6,7 @@ names agree but for the extension); `sources.py` opens every other kind of paire
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +15,24 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.pinhole import same_shape
 from ssvif_core.imaging.thermal_gain import ThermalGain
 
 __all__ = [
     "FramePair",
+    "image_files",
     "list_pairs",
+    "natural_order",
     "make_pair",
     "read_labels",
     "read_packed",
     "read_pair",
     "read_thermal",
     "read_visible",
-    "same_shape",
 ]
 
 #: Value of label pixels that are not known; ignored by losses and metrics.
 UNKNOWN = 255
-#: Two sizes are the same view at another scale if width / height differs by less than this.
-ASPECT_TOLERANCE = 0.01
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
@@ -63,8 +64,12 @@ def _read(path: Path, flags: int) -> np.ndarray:
 
 
 def read_visible(path: Path) -> np.ndarray:
-    """Read an image as (H, W, 3) uint8 RGB. Raises SsvifError if it cannot be decoded."""
-    return cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    """Read an image as (H, W, 3) uint8 RGB. Raises SsvifError if it cannot be decoded.
+
+    A tag that turns the picture (EXIF) is ignored, as it is in thermal images and labels.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.cvtColor(_read(path, flags), cv2.COLOR_BGR2RGB)
 
 
 def read_thermal(path: Path) -> np.ndarray:
@@ -107,8 +112,13 @@ def read_labels(path: Path, label_map: Mapping[int, int] | None = None) -> np.nd
     """
     labels = _read(path, cv2.IMREAD_UNCHANGED)
     if labels.ndim == 3:
-        gray = (labels[..., :3] == labels[..., :1]).all()
-        labels = labels[..., 0] if gray else _palette_indices(path)
+        indices = _palette_indices(path)
+        if indices is None and (labels[..., :3] != labels[..., :1]).any():
+            raise SsvifError(
+                f"{path} holds colours, not class ids: convert it to one channel of ids, or name "
+                "the folder that has them."
+            )
+        labels = labels[..., 0] if indices is None else indices
     if labels.dtype not in (np.uint8, np.uint16):
         raise SsvifError(f"{path} holds {labels.dtype} pixels: labels are 8 or 16 bit integers.")
     if label_map is None:
@@ -126,28 +136,19 @@ def read_labels(path: Path, label_map: Mapping[int, int] | None = None) -> np.nd
     return table[labels]
 
 
-def _palette_indices(path: Path) -> np.ndarray:
-    """Indices of a palette image, which OpenCV gives as colours only."""
+def _palette_indices(path: Path) -> np.ndarray | None:
+    """Indices of a palette image, which OpenCV gives as colours only; None for another image.
+
+    The colours do not tell: those of the ids in one image may all be gray.
+    """
     try:
         from PIL import Image
     except ImportError as error:
         raise SsvifError(
-            f"{path} is a colour image; reading palette labels needs `pip install pillow`."
+            f"{path} has colours or a palette; which of both needs `pip install pillow`."
         ) from error
     with Image.open(path) as image:
-        if image.mode != "P":
-            raise SsvifError(
-                f"{path} holds colours, not class ids: convert it to one channel of ids, or name "
-                "the folder that has them."
-            )
-        return np.array(image)
-
-
-def same_shape(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
-    """Whether two (rows, columns) show the same view, if at different scales (within 1 %)."""
-    (rows, columns), (other_rows, other_columns) = first[:2], second[:2]
-    ratio = columns * other_rows / (rows * other_columns)
-    return abs(ratio - 1) <= ASPECT_TOLERANCE
+        return np.array(image) if image.mode == "P" else None
 
 
 def make_pair(
@@ -191,12 +192,29 @@ def make_pair(
     return FramePair(name, visible, np.ascontiguousarray(thermal), labels)
 
 
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """A key that sorts names as people number them: 2 before 10."""
+    parts = re.split("([0-9]+)", name)
+    return [(int(part or 0) if i % 2 else 0, part) for i, part in enumerate(parts)]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder in natural order.
+
+    Hidden files are left out: macOS puts `._1.png` beside 1.png, which is no image.
+    """
+    files = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(
+        (p for p in files if not p.name.startswith(".")), key=lambda p: natural_order(p.name)
+    )
+
+
 def _by_stem(folder: Path) -> dict[str, Path]:
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES}
+    return {p.stem: p for p in image_files(folder)}
 
 
 def list_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
-    """Pairs of files in `folder/visible` and `folder/thermal`, sorted by name.
+    """Pairs of files in `folder/visible` and `folder/thermal`, in natural order of their names.
 
     Returns:
         (name, visible path, thermal path) for each pair.
@@ -208,7 +226,7 @@ def list_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
         if not (folder / part).is_dir():
             raise SsvifError(f"{folder / part} is missing: a paired folder has visible/ thermal/.")
     visible, thermal = _by_stem(folder / "visible"), _by_stem(folder / "thermal")
-    names = sorted(visible.keys() & thermal.keys())
+    names = sorted(visible.keys() & thermal.keys(), key=natural_order)
     if not names:
         raise SsvifError(
             f"No pair in {folder}: {len(visible)} visible and {len(thermal)} thermal images, but "

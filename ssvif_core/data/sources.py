@@ -6,6 +6,8 @@ what was looked for.
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,12 +25,15 @@ from ssvif_core.data.layouts import (
     detect_layout,
     layout_named,
     locate,
+    two_folders,
 )
 from ssvif_core.data.pairs import FramePair
 from ssvif_core.data.videos import find_videos, read_video_pairs
 from ssvif_core.errors import SsvifError
 
 __all__ = ["PairCollection", "SkippedPair", "open_pairs", "usable_pairs"]
+
+log = logging.getLogger("ssvif.data")
 
 #: Pairs of a video or recording if no limit is given: 0.5 GB of 640x480, all kept in memory.
 SEQUENCE_LIMIT = 400
@@ -55,13 +60,15 @@ def open_pairs(
         path: folder of a dataset (or of one split of it), folder of visible images, visible video,
             folder with visible.mp4 and thermal.mp4, or recording (rosbag2 folder, .mcap, .db3,
             .bag).
-        layout: "auto", or a name of `layouts.LAYOUTS`.
+        layout: "auto", or a name of `layouts.LAYOUTS`. Of a folder that has a layout, the images
+            are read, even if a recording or videos lie there, too.
         split: train, val or test, for datasets that have splits.
         thermal_path: the thermal video or folder of thermal images, if `path` is the visible one.
         labels: folder of label images: a name beside the visible folder or below `path`; "auto"
             for the dataset's own; None for no labels. Pairs may lack a label image.
         label_map: ids in the files -> class ids; see `pairs.read_labels`.
-        limit: pairs at most, spread evenly. None: all of a folder, 400 of a video or recording.
+        limit: pairs at most, spread evenly, with as large a part that has labels as there is.
+            None: all of a folder, 400 of a video or recording.
         visible_topic: for recordings, see `bags.read_bag_pairs`; also the three that follow.
         thermal_topic: see there.
         slop_s: see there.
@@ -76,7 +83,11 @@ def open_pairs(
     if not path.exists():
         raise SsvifError(f"There is no file or folder {path}: check the path (and data_root).")
     videos = _videos(path, thermal_path)
-    if is_bag(path) or videos:
+    beside = is_bag(path) or videos is not None
+    if beside and _is_dataset(path, layout, thermal_path):
+        log.info("%s: its folders of images are read, not the recording or videos there", path)
+        beside = False
+    if beside:
         if labels is not None:
             raise SsvifError(f"{path}: videos and recordings have no labels; leave `labels` out.")
         limit = SEQUENCE_LIMIT if limit is None else limit
@@ -109,6 +120,19 @@ def _videos(path: Path, thermal_path: Path | None) -> tuple[Path, Path] | None:
     return path, thermal_path
 
 
+def _is_dataset(path: Path, layout: str, thermal_path: Path | None) -> bool:
+    """Whether there are folders of images."""
+    if not path.is_dir():
+        return False
+    if layout != "auto" or thermal_path is not None:
+        return True
+    try:
+        detect_layout(path)
+    except SsvifError:
+        return False
+    return True
+
+
 def _in_memory(
     path: Path, pairs: Sequence[FramePair], skipped: Sequence[SkippedPair], about: str = ""
 ) -> PairCollection:
@@ -134,7 +158,7 @@ def _folder(
             raise SsvifError(
                 f"{path} is a folder, so {thermal_path} must be one of thermal images."
             )
-        place = Located(layout_named("generic"), path, thermal_path, None, None)
+        place = two_folders(path, thermal_path)
     else:
         found = detect_layout(path) if layout == "auto" else layout_named(layout)
         place = locate(found, path, split)
@@ -163,18 +187,32 @@ def usable_pairs(
     there = candidates(place, labels_folder)
     complete = [c for c in there if c.visible and c.thermal]
     if limit is not None and limit < len(complete):
-        picks = np.linspace(0, len(complete) - 1, limit).round().astype(int)
-        complete = [complete[i] for i in picks]
+        complete = _spread(complete, limit)
     alone = [c for c in there if not (c.visible and c.thermal)]
     pairs = FolderPairs.checked([*complete, *alone], place.layout, label_map, cache_bytes)
     if not pairs.usable:
         raise SsvifError(_nothing_usable(place, there, pairs.skipped))
     if labels_folder is not None and not any(c.labels for c in pairs.usable):
+        if any(c.labels for c in complete):
+            raise SsvifError(f"No pair with a label image can be used: {summary(pairs.skipped)}.")
         raise SsvifError(
             f"{labels_folder} has no label image for any pair: names there must be those of "
             f"{place.visible}, as '{pairs.usable[0].name}.png'."
         )
     return pairs
+
+
+def _spread(complete: Sequence[Candidate], limit: int) -> list[Candidate]:
+    """`limit` of them: of those with labels (at least one) and of the others, evenly spread."""
+    labelled = [i for i, c in enumerate(complete) if c.labels]
+    others = [i for i, c in enumerate(complete) if not c.labels]
+    count = math.ceil(limit * len(labelled) / len(complete))
+    picks = [
+        part[round(at)]
+        for part, number in ((labelled, count), (others, limit - count))
+        for at in np.linspace(0, len(part) - 1, number)
+    ]
+    return [complete[i] for i in sorted(picks)]
 
 
 def _labels_folder(path: Path, place: Located, labels: str, split: str) -> Path:

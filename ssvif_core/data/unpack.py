@@ -65,14 +65,20 @@ def unpacked(data: bytes, compression: str) -> tuple[bytes, str]:
 def unpack_file(path: Path, target: Path) -> str:
     """Decompress a .zstd file as far as it goes; why it ends there, or "" at its end.
 
+    It may have several frames, one after the other (`pzstd` writes such, and `cat` makes them).
+
     Raises:
         OSError: a file cannot be read or written.
     """
     decompressor = _zstd().ZstdDecompressor()
     with path.open("rb") as packed, target.open("wb") as file:
         try:
-            while (piece := packed.read(PIECE)) and not decompressor.eof:
-                file.write(decompressor.decompress(piece))
+            while piece := packed.read(PIECE):
+                while piece:
+                    if decompressor.eof:
+                        decompressor = _zstd().ZstdDecompressor()
+                    file.write(decompressor.decompress(piece))
+                    piece = decompressor.unused_data
         except _zstd().ZstdError as error:
             return f"its zstd data is damaged ({error})"
     return "" if decompressor.eof else "its zstd data is cut short"

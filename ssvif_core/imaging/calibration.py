@@ -67,6 +67,9 @@ class Calibration:
             if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
                 raise SsvifError(f"{name} is {list(size)}: give [width, height] in pixels")
             object.__setattr__(self, name, size)
+        for name in ("error_px", "confidence", "thermal_offset_s"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else _number(name, value))
         object.__setattr__(self, "homography", matrix / matrix[2, 2])
 
     def matrix(self, visible_size: Size, thermal_size: Size) -> np.ndarray:
@@ -117,6 +120,14 @@ class Calibration:
             part.replace(path)
         except OSError as error:
             raise SsvifError(f"Cannot write {path}: {error}") from error
+
+
+def _number(name: str, value: Any) -> float:
+    """A number, also where an editor has put it in quotes."""
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise SsvifError(f"{name} is {value!r}: give a number, or leave it out") from error
 
 
 def _lenses(content: dict[str, Any]) -> Lenses | None:

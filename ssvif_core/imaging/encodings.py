@@ -25,6 +25,8 @@ __all__ = [
     "EncodingError",
     "ImageMessage",
     "PixelFormat",
+    "check_visible",
+    "encoding_of",
     "pixels_of",
     "thermal_of",
     "visible_of",
@@ -119,6 +121,16 @@ def pixels_of(message: ImageMessage) -> np.ndarray:
     return pixels.copy() if step % item else pixels
 
 
+def check_visible(encoding: str) -> None:
+    """Raise EncodingError if an encoding is a thermal camera's: 16-bit gray, or float."""
+    layout = ENCODINGS.get(encoding)
+    if layout is not None and layout.channels == 1 and layout.to_rgb is None:
+        raise EncodingError(
+            f"encoding '{encoding}' is a thermal camera's: are the two topics swapped? A visible "
+            "camera with 16-bit gray must be set to mono8"
+        )
+
+
 def visible_of(message: ImageMessage | CompressedMessage) -> np.ndarray:
     """A camera image as contiguous (H, W, 3) uint8 RGB: a view for rgb8, else one copy.
 
@@ -134,14 +146,9 @@ def visible_of(message: ImageMessage | CompressedMessage) -> np.ndarray:
     encoding = message.encoding  # type: ignore[union-attr]
     if encoding in PLANAR_YUV:
         return planar_rgb(message)  # type: ignore[arg-type]
-    pixels = pixels_of(message)  # type: ignore[arg-type]
+    check_visible(encoding)
+    pixels = _in_8_bits(pixels_of(message))  # type: ignore[arg-type]
     layout = ENCODINGS[encoding]
-    if layout.channels == 1 and layout.to_rgb is None:
-        raise EncodingError(
-            f"encoding '{encoding}' is a thermal camera's: are the two topics swapped? A visible "
-            "camera with 16-bit gray must be set to mono8"
-        )
-    pixels = _in_8_bits(pixels)
     if layout.to_rgb is None:
         return np.ascontiguousarray(pixels)
     if layout.channels == 2 and pixels.shape[1] % 2:
@@ -152,16 +159,23 @@ def visible_of(message: ImageMessage | CompressedMessage) -> np.ndarray:
 def _visible_of_compressed(message: CompressedMessage) -> np.ndarray:
     """RGB of a compressed image; the file says what colours it has, whatever `format` says.
 
-    The exception is a mosaic, which compressed_image_transport stores as a gray PNG: there only
-    `format` tells ("bayer_rggb8; png compressed "). As JPEG it stores what is already gray.
+    The exceptions are what compressed_image_transport stores as a gray PNG, where only `format`
+    tells: a thermal image ("mono16; png compressed "), and a mosaic ("bayer_rggb8; png compressed
+    "). As JPEG it stores what is already gray.
     """
-    encoding = message.format.split(";")[0].strip()
+    encoding = encoding_of(message)
+    check_visible(encoding)
     if encoding.startswith("bayer_") and encoding in ENCODINGS and "jpeg" not in message.format:
         mosaic = decompressed(message, cv2.IMREAD_UNCHANGED)
         if mosaic.ndim == 2 and mosaic.dtype == ENCODINGS[encoding].dtype:
             return cv2.cvtColor(_in_8_bits(mosaic), ENCODINGS[encoding].to_rgb)  # type: ignore[arg-type]
     pixels = decompressed(message, cv2.IMREAD_COLOR)
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def encoding_of(message: CompressedMessage) -> str:
+    """What a compressed image was before, by its `format`; drivers may say something else there."""
+    return message.format.split(";")[0].strip()
 
 
 def _in_8_bits(pixels: np.ndarray) -> np.ndarray:
@@ -195,8 +209,8 @@ def _thermal_of_compressed(message: CompressedMessage) -> np.ndarray:
         return pixels.astype(np.float32)
     if pixels.dtype not in (np.uint8, np.uint16, np.float32):
         raise EncodingError(f"the compressed image holds {pixels.dtype} pixels: send 8 or 16 bit")
-    encoding = message.format.split(";")[0].strip()
-    if pixels.dtype == np.uint8 and "jpeg" in message.format and encoding in ("mono16", "16UC1"):
+    jpeg = pixels.dtype == np.uint8 and "jpeg" in message.format
+    if jpeg and encoding_of(message) in ("mono16", "16UC1"):
         # JPEG has 8 bits: compressed_image_transport keeps the upper ones, and gives them back so.
         return pixels.astype(np.uint16) << 8
     return pixels

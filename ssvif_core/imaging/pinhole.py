@@ -13,16 +13,21 @@ import numpy as np
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["DISTORTION_MODELS", "Camera", "scaling"]
+__all__ = ["DISTORTION_MODELS", "Camera", "same_shape", "scaling"]
 
 Size = tuple[int, int]
 
 #: Names of sensor_msgs/distortion_models.hpp -> numbers of coefficients that OpenCV takes.
 DISTORTION_MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+#: Two sizes are the same view at another scale if width / height differs by less than this.
+ASPECT_TOLERANCE = 0.01
 #: A ray that comes back this far from its pixel [px] was not found: the model is not invertible.
 ROUND_TRIP_PX = 1.0
 #: Iterations of the inverse model; OpenCV's own 5 leave tenths of a pixel with wide lenses.
 CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-3)
+#: Angles from the axis up to 90 degrees at which the equidistant model is looked at; between two of
+#: them it is inverted by Newton's method, which has every digit after three steps.
+ANGLES, NEWTON_STEPS = 2000, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +37,8 @@ class Camera:
     Attributes:
         size: (width, height) that `matrix` is for.
         matrix: (3, 3) float64, K of camera_info.
-        model: a key of `DISTORTION_MODELS`; "" for none.
+        model: a key of `DISTORTION_MODELS`; "" for none. A lens that is equidistant is no pinhole
+            where all its coefficients are 0.
         distortion: D of camera_info, in OpenCV's order.
     """
 
@@ -50,7 +56,9 @@ class Camera:
             )
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "distortion", tuple(map(float, self.distortion)))
-        if not any(self.distortion):
+        if self.model == "equidistant" and not self.distortion:
+            object.__setattr__(self, "distortion", (0.0,) * 4)
+        if not any(self.distortion) and self.model != "equidistant":
             object.__setattr__(self, "model", "")
         elif self.model not in DISTORTION_MODELS:
             raise SsvifError(
@@ -79,10 +87,10 @@ class Camera:
             (N, 2) float64, x / z and y / z; NaN where the lens model has no such pixel.
         """
         points = np.ascontiguousarray(pixels, np.float64).reshape(-1, 1, 2)
-        d = np.array(self.distortion)
         if self.model == "equidistant":
-            rays = cv2.fisheye.undistortPoints(points, self.matrix, d, criteria=CRITERIA)
+            rays = self._equidistant_rays(points)
         elif self.model:
+            d = np.array(self.distortion)
             rays = cv2.undistortPointsIter(
                 points, self.matrix, d, np.eye(3), np.eye(3), CRITERIA
             )  # fmt: skip
@@ -94,6 +102,26 @@ class Camera:
             lost = ~(np.abs(back - points[:, 0]).max(axis=1) < ROUND_TRIP_PX)  # NaN is lost too
             rays[lost] = np.nan
         return rays
+
+    def _equidistant_rays(self, points: np.ndarray) -> np.ndarray:
+        """As `cv2.fisheye.undistortPoints`, whose criteria cannot be set in OpenCV 4.5."""
+        flat = (points - self.matrix[:2, 2]) / self.matrix[[0, 1], [0, 1]]
+        radius = np.linalg.norm(flat, axis=-1, keepdims=True)
+        angles = np.linspace(0.0, np.pi / 2, ANGLES, endpoint=False)
+        radii = self._equidistant_radius(angles)
+        folds = np.flatnonzero(~(np.diff(radii) > 0))
+        grows = slice(int(folds[0]) + 1 if folds.size else None)
+        angle = np.interp(radius, radii[grows], angles[grows], right=np.nan)
+        k = np.array(self.distortion) * (3, 5, 7, 9)
+        for _ in range(NEWTON_STEPS):
+            slope = 1 + sum(k[i] * angle ** (2 * i + 2) for i in range(4))
+            angle = angle - (self._equidistant_radius(angle) - radius) / slope
+        return flat * np.divide(np.tan(angle), radius, where=radius > 0, out=np.ones_like(radius))
+
+    def _equidistant_radius(self, angle: np.ndarray) -> np.ndarray:
+        """Distance from the axis in the image, over the focal length (Kannala and Brandt, 2006)."""
+        k = self.distortion
+        return angle * (1 + sum(k[i] * angle ** (2 * i + 2) for i in range(4)))
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """Where points in front of the camera are seen.
@@ -125,16 +153,13 @@ class Camera:
     def _largest_slope(self) -> float:
         """Distance from the axis, at depth 1, up to which farther out is farther out in the image.
 
-        The radial part of the models: OpenCV, "Camera Calibration and 3D Reconstruction", and
-        Kannala and Brandt (2006) for equidistant.
+        The radial part of the models: OpenCV, "Camera Calibration and 3D Reconstruction".
         """
         if not self.model:
             return np.inf
         if self.model == "equidistant":
-            theta = np.linspace(0.0, np.pi / 2, 2000, endpoint=False)
-            k = self.distortion
-            radius = theta * (1 + sum(k[i] * theta ** (2 * i + 2) for i in range(4)))
-            slope = np.tan(theta)
+            angles = np.linspace(0.0, np.pi / 2, ANGLES, endpoint=False)
+            radius, slope = self._equidistant_radius(angles), np.tan(angles)
         else:
             k = self.distortion + (0.0,) * 8
             slope = np.linspace(0.0, 10.0, 20000)
@@ -145,6 +170,13 @@ class Camera:
                 radius = slope * over / under
         folds = np.flatnonzero(~(np.diff(radius) > 0))
         return float(slope[folds[0]]) if folds.size else float(slope[-1])
+
+
+def same_shape(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    """Whether two sizes, or two (rows, columns), may be one view at two scales (within 1 %)."""
+    (rows, columns), (other_rows, other_columns) = first[:2], second[:2]
+    ratio = columns * other_rows / (rows * other_columns)
+    return abs(ratio - 1) <= ASPECT_TOLERANCE
 
 
 def scaling(from_size: Size, to_size: Size) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.coverage import FeatheredEdge, MirroredBorder
-from ssvif_core.imaging.pinhole import Camera
+from ssvif_core.imaging.pinhole import Camera, same_shape
 from ssvif_core.imaging.poses import Pose
 
 __all__ = ["Alignment", "HomographyAlignment", "PlaneAlignment", "Registration"]
@@ -52,6 +52,8 @@ class HomographyAlignment:
 
     def coordinates(self, visible_size: Size, thermal_size: Size) -> np.ndarray:
         """See `Alignment`."""
+        _check_shape("visible", self.calibration.visible_size, visible_size)
+        _check_shape("thermal", self.calibration.thermal_size, thermal_size)
         to_thermal = np.linalg.inv(self.calibration.matrix(visible_size, thermal_size))
         # The side of the horizon on which the thermal image lies: its centre is seen.
         sign = np.sign(np.linalg.inv(to_thermal)[2] @ [*_centre(thermal_size), 1.0])
@@ -100,6 +102,8 @@ class PlaneAlignment:
 
     def coordinates(self, visible_size: Size, thermal_size: Size) -> np.ndarray:
         """See `Alignment`."""
+        _check_shape("visible", self.visible.size, visible_size)
+        _check_shape("thermal", self.thermal.size, thermal_size)
         visible, thermal = self.visible.resized(visible_size), self.thermal.resized(thermal_size)
         grid = _pixels(visible_size, STEP)
         points = _homogeneous(visible.rays(grid.reshape(-1, 2))) * self.depth_m
@@ -202,6 +206,19 @@ class _Maps:
         whole, parts = self._maps
         edge = cv2.BORDER_REPLICATE
         return cv2.remap(thermal, whole, parts, cv2.INTER_LINEAR, self._warped, edge)
+
+
+def _check_shape(camera: str, calibrated: Size, size: Size) -> None:
+    """Warn where a calibration is stretched, for the images may as well have been cut."""
+    if not same_shape(calibrated, size):
+        logger.warning(
+            "registration: %s images are %dx%d, and the calibration is for %dx%d, another shape: "
+            "it is stretched to fit, which is wrong if the images are cut. Calibrate at the size "
+            "that the camera sends.",
+            camera,
+            *size,
+            *calibrated,
+        )
 
 
 def _centre(size: Size) -> tuple[float, float]:

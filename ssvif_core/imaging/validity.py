@@ -11,7 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssvif_core.imaging.encodings import DECODED, ENCODINGS, pixels_of
+from ssvif_core.imaging.encodings import (
+    DECODED,
+    ENCODINGS,
+    check_visible,
+    encoding_of,
+    pixels_of,
+)
 from ssvif_core.imaging.messages import EncodingError
 
 __all__ = ["check_image"]
@@ -28,17 +34,17 @@ def check_image(message: Any, camera: str, *, others_decode: bool = False) -> No
 
     Raises:
         EncodingError: they do not; or the encoding is one that nothing here can read, or, for the
-            visible camera, one of 16-bit gray; or a compressed image is empty.
+            visible camera, one of 16-bit gray or float, compressed or not; or a compressed image
+            is empty.
     """
     if not hasattr(message, "encoding"):
         if not len(message.data):
             raise EncodingError("the compressed image is empty")
+        if camera == "visible":
+            check_visible(encoding_of(message))
         return
     if message.encoding not in ENCODINGS and (message.encoding in DECODED or others_decode):
         return  # planes, or cv_bridge's: what comes of them is seen when they are decoded
     pixels_of(message)
-    layout = ENCODINGS[message.encoding]
-    if camera == "visible" and layout.channels == 1 and layout.to_rgb is None:
-        raise EncodingError(
-            f"encoding '{message.encoding}' is a thermal camera's: are the two topics swapped?"
-        )
+    if camera == "visible":
+        check_visible(message.encoding)

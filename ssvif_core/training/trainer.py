@@ -29,7 +29,7 @@ from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
 from ssvif_core.training.config import StageConfig, TrainingConfig
 from ssvif_core.training.distributed import Processes
 from ssvif_core.training.frames import joined, load_sources
-from ssvif_core.training.initialise import initialise
+from ssvif_core.training.initialise import initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
 from ssvif_core.training.stages import STAGES, Inputs, Models, Stage, StageContext
 from ssvif_core.training.weighting import make_weighting
@@ -50,10 +50,11 @@ class Trainer:
         run_folder: receives `checkpoint.pt`, the journal, pictures, TensorBoard events, a report.
         processes: this process among those that train together, and its device.
 
-    If the folder holds a checkpoint of the same configuration, the run goes on from there.
+    If the folder holds a checkpoint of the same configuration and the same weights to start from,
+    the run goes on from there.
 
     Raises:
-        SsvifError: data is missing, or the folder belongs to another configuration.
+        SsvifError: data is missing, or the folder belongs to another configuration or start.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class Trainer:
         )
         models = Models(config).to(self.device)
         self.history: list[dict[str, Any]] = []
+        self.start_sha256: str | None = None
         if config.initialise_from is not None:
+            self.start_sha256 = sha256_of_start(config.initialise_from)
             self.history = initialise(models, config.initialise_from, self._first_batches)
         self.models: Models = models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
@@ -137,7 +140,8 @@ class Trainer:
                     except BaseException:
                         self.save()
                         raise
-            self.save()
+            if self.stage is not None:  # or nothing was left to do: runs that start from it go on
+                self.save()
             recorder.finish()
 
     def _first_batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -250,6 +254,7 @@ class Trainer:
             "mode": self.config.mask_mode,
             "step": self.step,
             "history": self.history,
+            "start_sha256": self.start_sha256,
             "network": self.models.network.state_dict(),
             "average": average.network.state_dict(),
             "averaged": self.average.n_averaged,
@@ -272,6 +277,13 @@ class Trainer:
             raise SsvifError(
                 f"{self.folder} holds a run of another configuration: name another --run folder, "
                 "or delete this one."
+            )
+        # A run from before starts were kept says nothing of its own.
+        if state.get("start_sha256", self.start_sha256) != self.start_sha256:
+            raise SsvifError(
+                f"{self.folder} holds a run that started from other weights: "
+                f"{self.config.initialise_from} was replaced since. Name another --run folder, or "
+                "delete this one."
             )
         self.step, self.history = state["step"], state["history"]
         average = self.averaged

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
 
-from ssvif_core.calibration.frames import choose_frames, shots_of
+from ssvif_core.calibration.frames import (
+    Source,
+    choose_frames,
+    read_best,
+    read_shots,
+    shots_of,
+)
 from ssvif_core.calibration.geometry import centred_similarity, corner_errors, translation
 from ssvif_core.calibration.result import calibrate_targetless, check
 from ssvif_core.calibration.structure import structure_map
@@ -88,6 +96,37 @@ def test_black_frames_are_not_chosen(small_street):
     assert choose_frames(mixed, 4).names == ["1", "3"]
     with pytest.raises(SsvifError, match="by day"):
         choose_frames(shots([black, black], thermal[:2]), 2)
+
+
+@pytest.mark.parametrize("kind", ["folders", "videos"])
+def test_only_the_chosen_frames_are_held_and_they_are_those_of_all(tmp_path, kind):
+    random, count = np.random.default_rng(4), 30
+    images = [
+        cv2.GaussianBlur(random.integers(0, 255, (720, 960), dtype=np.uint8), (0, 0), 2 + i % 7)
+        for i in range(count)
+    ]
+    paths = tmp_path / "v.avi", tmp_path / "t.avi"
+    if kind == "folders":
+        paths = tmp_path / "v", tmp_path / "t"
+    for path in paths:
+        if kind == "folders":
+            path.mkdir()
+            for index, image in enumerate(images):
+                cv2.imwrite(str(path / f"{index}.png"), image)
+            continue
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (960, 720))
+        for image in images:
+            writer.write(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
+        writer.release()
+    expected = choose_frames(read_shots(Source(*paths), 100), 4)
+    tracemalloc.start()
+    found, looked_at = read_best(Source(*paths), 100, 4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.names, looked_at) == (expected.names, count)
+    for one, other in ((found.visible, expected.visible), (found.thermal, expected.thermal)):
+        assert all((a == b).all() for a, b in zip(one, other, strict=True))
+    assert peak < 0.5 * count * 960 * 720 * 4
 
 
 def test_a_map_with_uncertain_corners_is_refused(small_street):

@@ -59,6 +59,21 @@ def test_the_offset_is_found_with_the_sign_of_the_parameter(
     assert found.offset_s == pytest.approx(offset_s, abs=tolerance_s)
 
 
+def test_pixels_that_a_driver_knows_to_be_bad_do_not_hide_the_motion():
+    clean, marked = MotionMeter(), MotionMeter()
+    random = np.random.default_rng(3)
+    for index in range(60):
+        frame = 20 + 0.1 * view(world(1), index / 9, 1, random).astype(np.float32)
+        clean.add(index / 9, frame)
+        frame = frame.copy()
+        frame[30, 40] = np.nan
+        marked.add(index / 9, np.full_like(frame, np.nan) if index == 20 else frame)
+    assert len(marked) == len(clean) - 1
+    energy = marked.motion().energy
+    assert np.isfinite(energy).all()
+    assert np.corrcoef(energy[:18], clean.motion().energy[:18])[0, 1] > 0.99
+
+
 def test_motion_that_the_cameras_do_not_share_is_refused():
     found = estimate_offset(motion(30, 1, thermal=False), motion(30, 2, thermal=True))
     with pytest.raises(SsvifError, match="turn"):

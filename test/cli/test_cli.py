@@ -111,8 +111,24 @@ def test_videos_of_different_rates_are_paired_by_time(videos, tmp_path):
     )
     assert answer.returncode == 0, answer.stderr
     said = " ".join(answer.stdout.split())
-    assert "10 visible and 4 thermal frames, 0.4 for each visible one: 9 pairs" in said
+    assert "10 visible and 4 thermal frames: 9 pairs" in said
     assert "9 pairs fused into" in said
+
+
+def test_folders_are_paired_by_names_and_what_has_no_partner_is_named(paired_folder, tmp_path):
+    for part, gone in (("visible", "001"), ("thermal", "000")):
+        (tmp_path / part).mkdir()
+        for path in sorted((paired_folder / "frames" / part).iterdir())[:4]:
+            if path.stem != gone:
+                shutil.copy(path, tmp_path / part / f"{path.stem}_{part}.png")
+    inputs = tmp_path / "visible", tmp_path / "thermal"
+    answer = ssvif("fuse", *inputs, "-o", tmp_path / "o:1", "--model", "tiny")
+    assert answer.returncode == 0, answer.stderr
+    said = " ".join(answer.stdout.split())
+    assert "left out, no image of that name on the other side" in said
+    assert "000_visible.png" in said and "001_thermal.png" in said
+    fused = sorted(path.name for path in (tmp_path / "o:1" / "fused").iterdir())
+    assert fused == ["002_visible.png", "003_visible.png"]
 
 
 def test_nothing_is_written_over_what_was_given_or_over_itself(paired_folder, tmp_path):

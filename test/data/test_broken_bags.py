@@ -192,6 +192,21 @@ def test_an_mcap_chunk_with_a_wrong_checksum_is_left_out_and_the_rest_is_read(
     assert "is damaged and left out: its checksum is wrong" in broken["drive.mcap"]
 
 
+def test_messages_that_a_chunk_without_a_checksum_has_lost_are_counted(tmp_path, messages):
+    bag = write_bag(tmp_path / "drive", messages, "mcap")
+    file = next(bag.glob("*.mcap"))
+    content = bytearray(file.read_bytes())
+    at = len(content) // 3
+    content[at : at + 8000] = bytes(8000)  # more than a message, so that one's head is hit
+    file.write_bytes(content)
+    for path in (bag, file):
+        found, broken = messages_of(path)
+        lost = 60 - sum(row[0] == VISIBLE for row in found)
+        assert lost > 0
+        assert f"{lost} of 60 messages of {VISIBLE} are missing" in broken[path.name]
+        assert messages_of(path, stop_ns=messages[3][2])[1] == {}
+
+
 def test_an_mcap_file_of_another_encoding_is_refused_and_says_so(tmp_path, messages):
     path = tmp_path / "drive.mcap"
     path.write_bytes(mcap_bytes(list(ros2_messages(messages)), chunk=9, encoding="ros1"))
@@ -264,6 +279,18 @@ def test_compression_shows_without_metadata_yaml(tmp_path, messages, storage, mo
         found, broken = messages_of(path)
         assert found == expected(messages)
         assert broken == {}
+
+
+@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
+def test_a_file_that_was_compressed_in_several_frames_is_read_whole(tmp_path, messages, storage):
+    zstd = pytest.importorskip("backports.zstd", reason="needs the extra `bags`")
+    bag = write_bag(tmp_path / "drive", messages, f"{storage} zstd files")
+    path = next(bag.glob("*.zstd"))
+    content = zstd.decompress(path.read_bytes())
+    half = len(content) // 2
+    path.write_bytes(zstd.compress(content[:half]) + zstd.compress(content[half:]))
+    (bag / "metadata.yaml").unlink()
+    assert messages_of(path) == (expected(messages), {})
 
 
 @pytest.mark.parametrize("storage", ["sqlite3", "mcap"])

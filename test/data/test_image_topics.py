@@ -154,6 +154,15 @@ def test_one_named_topic_leaves_the_other_to_be_found():
         choose_topics(topics, None, "/thermal", "bag")
 
 
+def test_a_raw_topic_without_messages_does_not_hide_the_compressed_one():
+    silent = ImageTopic("/camera/image_raw", RAW, "", empty=True)
+    topics = topics_of({"/camera/image_raw/compressed": "bgr8; jpeg", "/thermal": "mono16"})
+    chosen = choose_topics([silent, *topics], None, None, "bag")
+    assert chosen == ("/camera/image_raw/compressed", "/thermal")
+    both = [silent, ImageTopic("/camera/image_raw/compressed", COMPRESSED, "", empty=True)]
+    assert choose_topics([*both, topics[1]], None, None, "bag")[0] == "/camera/image_raw"
+
+
 def test_what_was_passed_over_is_known():
     topics = topics_of(RIGS["realsense and a boson"][0])
     assert passed_over(topics, "/camera/color/image_raw", thermal=False) == [

@@ -116,6 +116,14 @@ def test_folder_names_are_compared_without_case_and_m3fd_may_be_renamed(
     assert detect_layout(tmp_path).name == "m3fd"
 
 
+def test_llvip_stays_llvip_with_labels_beside_it(frame_pairs, tmp_path):
+    write_tree(tmp_path, "llvip", frame_pairs[:2], ["a", "b"])
+    for name, (_, _, labels) in zip("ab", frame_pairs, strict=False):
+        write(tmp_path / "labels/train" / f"{name}.png", labels)
+    assert detect_layout(tmp_path).name == "llvip"
+    assert (open_pairs(tmp_path, labels="auto")[1].labels == frame_pairs[1][2]).all()
+
+
 def test_splits_are_kept_apart(frame_pairs, tmp_path):
     write_tree(tmp_path, "msrs", frame_pairs[:2], ["a", "b"])
     write(tmp_path / "test/vi/c.png", frame_pairs[2][0])
@@ -135,6 +143,13 @@ def test_a_list_of_names_decides_which_files_belong_to_a_split(frame_pairs, tmp_
     assert [pair.name for pair in open_pairs(tmp_path, split="test")] == ["b"]
     with pytest.raises(SsvifError, match=r"val.txt is missing.*'train', 'test'"):
         open_pairs(tmp_path, split="val")
+
+
+def test_names_with_dots_are_listed_whole(frame_pairs, tmp_path):
+    names = ["1581624652.750", "1581624652.850"]
+    write_tree(tmp_path, "mfnet_unpacked", frame_pairs[:2], names)
+    (tmp_path / "train.txt").write_text(f"{names[0]}\nRGB/{names[1]}.png\n")
+    assert [pair.name for pair in open_pairs(tmp_path)] == names
 
 
 def test_data_without_splits_has_no_test_set_that_would_be_the_training_set(frame_pairs, tmp_path):

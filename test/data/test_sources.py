@@ -206,6 +206,38 @@ def test_16_bit_label_ids_need_a_map(tmp_path):
         read_labels(tmp_path / "labels.png", {1: 300})
 
 
+def test_a_palette_image_is_one_whatever_its_colours_are(tmp_path):
+    ids = np.array([[0, 7], [7, 0]], np.uint8)  # of which the VOC palette makes black and gray
+    palette = Image.fromarray(ids, mode="P")
+    palette.putpalette([0, 0, 0] + [1, 2, 3] * 6 + [128, 128, 128])
+    palette.save(tmp_path / "palette.png")
+    assert (read_labels(tmp_path / "palette.png") == ids).all()
+
+
+def test_a_tag_that_turns_the_visible_image_is_ignored_as_it_is_in_thermal(tmp_path):
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:10] = 255
+    tag = Image.Exif()
+    tag[0x0112] = 6  # turned by 90 degrees
+    for part, image in (("visible", pixels), ("thermal", pixels[..., 0])):
+        (tmp_path / part).mkdir()
+        Image.fromarray(image).save(tmp_path / part / "0.jpg", exif=tag)
+    pair = open_pairs(tmp_path)[0]
+    assert pair.visible.shape == (48, 64, 3)
+    assert (pair.visible[..., 0] == pair.thermal).all()
+
+
+def test_a_limit_keeps_the_part_that_has_labels(folder):
+    for index in (0, 1, 3, 4, 5):
+        (folder / "labels" / f"{index}.png").unlink()
+    pairs = open_pairs(folder, labels="labels", limit=3)
+    assert [pair.name for pair in pairs] == ["0", "2", "5"]
+    assert pairs.labelled == [1]
+    cut(folder / "visible" / "2.png")
+    with pytest.raises(SsvifError, match="No pair with a label image can be used: 2: 2.png is dam"):
+        open_pairs(folder, labels="labels", limit=3)
+
+
 # Memory and time.
 
 
@@ -287,7 +319,7 @@ def test_two_videos_give_pairs_of_the_same_moment_spread_over_both(tmp_path):
         assert shades[-1] > 170
         for pair in pairs:
             assert abs(pair.visible.mean() - pair.thermal.mean()) < 12
-    assert len(open_pairs(tmp_path)) == 48  # to the last thermal frame
+    assert len(open_pairs(tmp_path)) == 49  # to half a period after the last thermal frame
 
 
 def test_a_truncated_video_gives_the_frames_before_the_cut(tmp_path):
@@ -312,6 +344,15 @@ def test_videos_of_other_views_single_videos_and_labels_for_them_are_errors(tmp_
         open_pairs(tmp_path / "visible.mp4")
     with pytest.raises(SsvifError, match="no labels"):
         open_pairs(tmp_path, labels="labels")
+
+
+def test_a_recording_or_videos_beside_a_dataset_do_not_hide_it(folder, caplog):
+    (folder / "drive.bag").write_bytes(b"#ROSBAG V2.0\n")
+    for name in ("visible.mp4", "thermal.mp4"):
+        write_video(folder / name, range(5))
+    with caplog.at_level(logging.INFO, "ssvif.data"):
+        assert len(open_pairs(folder, labels="labels").labelled) == 6
+    assert "not the recording or videos there" in caplog.text
 
 
 def test_real_clips_and_folders_open(shared_data):

@@ -41,7 +41,18 @@ def test_lenses_are_kept_in_the_file_as_a_camera_file_has_them(tmp_path):
     assert read_camera_file(tmp_path / "camera.yaml").distortion == lenses[0].distortion
 
 
+def test_an_equidistant_lens_without_coefficients_stays_one_in_the_file(tmp_path):
+    lens = Camera((640, 480), np.diag([300.0, 300.0, 1.0]), "equidistant", (0, 0, 0, 0))
+    Calibration(np.eye(3), lens.size, lens.size, lenses=(lens, lens)).save(tmp_path / "c.yaml")
+    assert Calibration.load(tmp_path / "c.yaml").lenses[0].model == "equidistant"
+
+
 GOOD = "homography: [[1, 0, 0], [0, 1, 0], [0, 0, 1]]\nvisible_size: [4, 4]\nthermal_size: [4, 4]\n"
+
+
+def test_a_number_in_quotes_is_a_number(tmp_path):
+    (tmp_path / "c.yaml").write_text(GOOD + "error_px: '1.2'\n")
+    assert Calibration.load(tmp_path / "c.yaml").error_px == 1.2
 
 
 def test_other_sizes_scale_the_map_about_pixel_centres():
@@ -62,6 +73,8 @@ def test_other_sizes_scale_the_map_about_pixel_centres():
         ("homography: [[1, 0, 0], [0, 1, 0], [0, 0, 1]]\nvisible_size: [4]\n"
          "thermal_size: [4, 4]", "visible_size"),
         ("a: [", "Cannot read"),
+        (GOOD + "error_px: small", "error_px is 'small'"),
+        (GOOD + "thermal_offset_s: [1]", "thermal_offset_s is "),
         (GOOD + "undistorted: true", "visible_lens and thermal_lens"),
         (GOOD + "visible_lens: {}", "visible_lens and thermal_lens"),
         (GOOD + "visible_lens: {}\nthermal_lens: {}", "visible_lens: is no camera file"),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ssvif_core.imaging import compressed
 from ssvif_core.imaging.compressed import MAX_PIXELS, claimed_size, decompressed
 from ssvif_core.imaging.encodings import EncodingError, thermal_of, visible_of
+from ssvif_core.imaging.validity import check_image
 
 WEBP_LOSSLESS = [cv2.IMWRITE_WEBP_QUALITY, 101]
 
@@ -88,6 +89,15 @@ def test_colours_are_those_of_the_file_whatever_the_format_text_says():
         assert (visible_of(message(encoded(bgr, ".png"), text)) == (200, 60, 10)).all()
     sixteen = bgr.astype(np.uint16) * 257
     assert (visible_of(message(encoded(sixteen, ".png"), "rgb16; png")) == (200, 60, 10)).all()
+
+
+@pytest.mark.parametrize("text", ["mono16; png compressed ", "16UC1; jpeg compressed ", "32FC1; "])
+def test_a_thermal_image_on_the_visible_topic_asks_whether_topics_are_swapped(text):
+    sent = message(encoded(np.full((8, 8), 7000, np.uint16), ".png"), text)
+    for look in (visible_of, lambda m: check_image(m, "visible")):
+        with pytest.raises(EncodingError, match="swapped"):
+            look(sent)
+    check_image(sent, "thermal")
 
 
 def test_a_mosaic_in_a_png_gets_its_colours_and_one_in_a_jpeg_is_gray_already():

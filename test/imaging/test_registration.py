@@ -108,6 +108,39 @@ def test_rays_and_pixels_of_a_lens_are_those_of_opencv(model, distortion):
         np.testing.assert_allclose(rays, expected, atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    "distortion", [FISHEYE, (0.3, 0.1, -0.05, 0.01), (-0.1, 0.02, 0, 0), (0, 0, 0, 0)]
+)
+def test_rays_of_an_equidistant_lens_are_those_of_opencv_to_the_last_digits(distortion):
+    lens = camera((640, 480), "equidistant", distortion, f=300)
+    pixels = np.vstack([
+        np.random.default_rng(0).uniform((0, 0), (640, 480), (500, 2)), lens.matrix[:2, 2]
+    ])  # fmt: skip
+    rays = lens.rays(pixels)
+    back = cv2.fisheye.distortPoints(rays[:, None], lens.matrix, np.array(distortion, float))
+    np.testing.assert_allclose(back[:, 0], pixels, atol=1e-6)
+    np.testing.assert_allclose(
+        lens.pixels(np.column_stack([rays, np.ones(len(rays))])), pixels, atol=1e-6
+    )
+
+
+def test_pixels_beyond_the_fold_of_an_equidistant_lens_have_no_ray():
+    # theta (1 - 0.3 theta^2) grows up to 60 degrees, which is at 0.70 f.
+    lens = camera((640, 480), "equidistant", (-0.3, 0, 0, 0), f=300)
+    rays = lens.rays(np.array([[319.5 + 205, 239.5], [319.5 + 215, 239.5], [0.0, 0.0]]))
+    assert np.isfinite(rays[0]).all()
+    assert np.isnan(rays[1:]).all()
+
+
+def test_a_calibration_of_another_shape_is_said_to_be_stretched(caplog):
+    by_homography(np.eye(3), (640, 512), (320, 256)).coordinates((320, 240), (160, 128))
+    assert "visible images are 320x240, and the calibration is for 640x512" in caplog.text
+    assert "thermal images" not in caplog.text
+    plane = PlaneAlignment(camera((64, 48)), camera((64, 51)), HERE, 1.0)
+    plane.coordinates((128, 96), (64, 48))
+    assert "thermal images are 64x48, and the calibration is for 64x51" in caplog.text
+
+
 @pytest.mark.parametrize(("model", "distortion"), MODELS)
 def test_one_camera_with_a_distorted_and_a_straight_lens_is_undistorted(model, distortion):
     # The thermal image is distorted, the visible one is not: the warp is what cv2.undistort does.

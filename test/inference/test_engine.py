@@ -315,9 +315,10 @@ def test_people_in_smoke_that_the_camera_cannot_see_are_in_the_fused_image(name,
     streams = [open_stream(clips / m / "0117_1605.mp4", m) for m in ("visible", "thermal")]
     engine, _ = create_engine(open_model(name), options=EngineOptions(threads=0))
     gains = []
-    for index, ((_, visible), (_, thermal)) in enumerate(
+    for index, (seen, felt) in enumerate(
         zip(streams[0].frames(), streams[1].frames(), strict=True)
     ):
+        visible, thermal = seen.pixels, felt.pixels
         if index % 60:
             continue
         hot = thermal > np.percentile(thermal, 97)
