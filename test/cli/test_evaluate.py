@@ -49,7 +49,7 @@ def test_cameras_baselines_and_models_are_segmented_and_features_probed(paired_f
     torch = pytest.importorskip("torch", reason="needs torch (extra `train`)")
     from ssvif_core.network.fusion_network import FusionNetwork
 
-    state = {"variant": "tiny", "classes": ["a", "b"]}
+    state = {"variant": "tiny", "classes": ["a", "b"], "config": "{}", "mode": None, "step": 0}
     torch.save({**state, "average": FusionNetwork("tiny", 2).state_dict()}, tmp_path / "c.pt")
     frames = paired_folder / "frames"
     answer = ssvif_evaluate(
