@@ -16,14 +16,15 @@ from setuptools import find_packages, setup
 NAME = "ssvif_ros"
 ROOT = Path(__file__).resolve().parent
 
-# No upper bound is beyond what the tests have run with; constraints.txt has the exact versions.
+# No upper bound is beyond what the tests have run with; constraints.txt has the exact versions. The
+# lower ones are Ubuntu 24.04's, so that an extra that is installed there by pip leaves them alone.
 RUNTIME = [
     "numpy>=1.26,<2.5",
     "onnxruntime>=1.20,<1.33",
-    "opencv-python-headless>=4.10,<5",  # 5 renumbers the type constants
+    "opencv-python-headless>=4.6,<5",  # 5 renumbers the type constants
     "PyYAML>=6.0,<7",
-    "rich>=15,<16",
-    "typer>=0.29,<0.30",
+    "rich>=13.7,<16",
+    "typer>=0.9,<0.30",
 ]
 
 # H.264 for `ssvif fuse`, `ssvif replay` and the demo. 17.1 is the last one for Python 3.10, 18.1
@@ -147,6 +148,10 @@ def shared_files() -> list[tuple[str, list[str]]]:
 # them the code falls back on the source tree, which is what `pip install -e` is for. colcon's
 # --symlink-install takes another road and links each file.
 EDITABLE = "editable_wheel" in sys.argv
+# pip makes bin/ssvif of the entry point; colcon, which puts the entry points into lib/ssvif_ros,
+# runs other commands of setuptools.
+PIP = EDITABLE or "bdist_wheel" in sys.argv or "dist_info" in sys.argv
+COMMAND = [] if PIP else [("bin", ["resource/bin/ssvif"])]
 
 setup(
     name=NAME,
@@ -168,7 +173,7 @@ setup(
             "replay/*.js",
         ]
     },
-    data_files=[] if EDITABLE else shared_files(),
+    data_files=[] if EDITABLE else [*shared_files(), *COMMAND],
     zip_safe=False,
     install_requires=RUNTIME,
     extras_require=EXTRAS,

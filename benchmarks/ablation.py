@@ -28,7 +28,9 @@ and what stage 2 does to the picture of the shipped `tiny`, whose masks stay as 
     python benchmarks/ablation.py --picture --labelled 268 --crop 192 256 --stage-1 1000 --steps 700
 
 Each finished run is written to benchmarks/results/ablation.json at once, and a run that is there
-with the same settings is not repeated. Runs themselves resume from their checkpoints.
+with the same settings is not repeated. What starts from a shipped model is known by the sha256 of
+its file, too: runs from an older one have rows of their own. Runs themselves resume from their
+checkpoints.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ from ablation_arms import (
     configuration,
     folder_of,
     settings_of,
+    start_of,
 )
 from ablation_scores import Scorer
 from report import add_run, earlier_runs, mean_and_spread
@@ -73,18 +76,18 @@ def train(arm: str, seed: int, options: argparse.Namespace) -> Trainer:
     return trainer
 
 
-def table(runs: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
+def table(runs: list[dict[str, Any]], options: argparse.Namespace) -> Table:
     """Mean and spread over the seeds of each arm, and of its difference to its control."""
-    title = ", ".join(f"{k} {v}" for k, v in settings.items())
+    title = ", ".join(f"{k} {v}" for k, v in settings_of(options).items())
     shown = Table("arm", "seeds", *COLUMNS, *(f"{c} - control" for c in COMPARED), title=title)
-    of_arm = {
-        arm: {r["seed"]: r for r in runs if r["arm"] == arm and r["settings"] == settings}
-        for arm in ARMS
-    }
-    for arm, mine in of_arm.items():
-        if not mine:
-            continue
-        control = of_arm.get(ARMS[arm].control or "", {})
+    groups: dict[tuple[str, str | None], dict[int, dict[str, Any]]] = {}
+    for run in runs:
+        start = run["settings"].get("start")
+        if run["arm"] in ARMS and run["settings"] == settings_of(options, start):
+            groups.setdefault((run["arm"], start), {})[run["seed"]] = run
+    order = list(ARMS)
+    for arm, start in sorted(groups, key=lambda group: order.index(group[0])):
+        mine, control = groups[arm, start], groups.get((ARMS[arm].control or "", start), {})
         cells = [mean_and_spread([r[c] for r in mine.values() if c in r]) for c in COLUMNS]
         pairs = [(mine[seed], control[seed]) for seed in mine.keys() & control.keys()]
         cells += [
@@ -92,8 +95,15 @@ def table(runs: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
         ]
         collapsed = sum("collapsed" in r for r in mine.values())
         count = f"{len(mine)}, {collapsed} collapsed" if collapsed else str(len(mine))
-        shown.add_row(arm, count, *cells)
+        shown.add_row(_named(arm, start), count, *cells)
     return shown
+
+
+def _named(arm: str, start: str | None) -> str:
+    """The arm, and whether it started from another model than it would today."""
+    if start == start_of(arm):
+        return arm
+    return f"{arm} (older start{'' if start is None else ' ' + start[:8]})"
 
 
 def arguments() -> argparse.Namespace:
@@ -133,9 +143,10 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    settings, runs, scorer = settings_of(options), earlier_runs(NAME), Scorer(options.data)
+    runs, scorer = earlier_runs(NAME), Scorer(options.data)
     for seed in options.seeds:
         for arm in options.arms:
+            settings = settings_of(options, start_of(arm))
             if any((r["arm"], r["seed"], r["settings"]) == (arm, seed, settings) for r in runs):
                 continue
             try:
@@ -151,8 +162,8 @@ def main() -> None:
                 continue
             figures = {name: round(value, 4) for name, value in figures.items()}
             runs = add_run(NAME, {"arm": arm, "seed": seed, "settings": settings, **figures})
-            Console().print(table(runs, settings))
-    Console().print(table(runs, settings))
+            Console().print(table(runs, options))
+    Console().print(table(runs, options))
 
 
 if __name__ == "__main__":

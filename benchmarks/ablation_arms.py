@@ -9,9 +9,11 @@ from typing import Any
 
 from ssvif_core.network.fusion_network import FUSION_PATH
 from ssvif_core.training.config import TrainingConfig, load_config
+from ssvif_core.training.initialise import sha256_of_start
 
 __all__ = [
     "ARMS", "EFFICIENCY", "PICTURE", "SHIPPED", "Arm", "configuration", "folder_of", "settings_of",
+    "start_of",
 ]  # fmt: skip
 
 STAGE_1 = "stage 1"
@@ -137,18 +139,27 @@ SHIPPED = tuple(arm for arm in ARMS if arm.startswith("shipped"))
 PICTURE = tuple(arm for arm in ARMS if arm.startswith("picture"))
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What runs must agree in to stand in one table."""
+def settings_of(options: argparse.Namespace, start: str | None = None) -> dict[str, Any]:
+    """What runs must agree in to be compared; `start` as of `start_of`."""
     settings = {
         "variant": options.variant, "crop": list(options.crop), "stage_1": options.stage_1,
         "steps": options.steps, "labelled": options.labelled,
     }  # fmt: skip
-    return settings | ({"rate": options.rate} if options.rate else {})
+    given = {"rate": options.rate, "start": start}
+    return settings | {key: value for key, value in given.items() if value}
+
+
+def start_of(arm: str) -> str | None:
+    """sha256 of the model that an arm, or the first of those before it, starts from, if any."""
+    start: str | None = arm
+    while start in ARMS:
+        start = ARMS[start].after
+    return None if start is None else sha256_of_start(start)
 
 
 def folder_of(arm: str, seed: int, options: argparse.Namespace) -> Path:
     """Run folder of an arm; one run without labels serves every number of labelled frames."""
-    settings = settings_of(options)
+    settings = settings_of(options, (start_of(arm) or "")[:8])
     if not ARMS[arm].labelled:
         settings["labelled"] = 0
     if arm in FIRST:

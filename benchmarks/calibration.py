@@ -128,12 +128,15 @@ def _folder(folder: str, ending: str, part: int, parts: int, data: Path) -> Shot
     return shots_of(pairs)
 
 
-def baseline(visible: Frames, thermal: Frames) -> np.ndarray:
-    """ECC on intensities (Evangelidis and Psarakis, PAMI 2008), as OpenCV has it."""
-    best, start = -1.0, np.linalg.inv(centred_similarity(THERMAL, VISIBLE)).astype(np.float32)
-    found = start
+def baseline(visible: Frames, thermal: Frames) -> np.ndarray | None:
+    """ECC on intensities (Evangelidis and Psarakis, PAMI 2008), as OpenCV has it.
+
+    None where it converges on none of the frames.
+    """
+    start = np.linalg.inv(centred_similarity(THERMAL, VISIBLE)).astype(np.float32)
+    best, found = 0.0, None
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-5)
-    for v, t in zip(visible[:2], thermal[:2], strict=True):
+    for v, t in zip(visible, thermal, strict=True):
         try:
             value, warp = cv2.findTransformECC(
                 v, t, start.copy(), cv2.MOTION_HOMOGRAPHY, criteria, None, 5
@@ -142,7 +145,7 @@ def baseline(visible: Frames, thermal: Frames) -> np.ndarray:
             continue
         if value > best:
             best, found = value, warp
-    return np.linalg.inv(found.astype(np.float64))
+    return None if found is None else np.linalg.inv(found.astype(np.float64))
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -159,6 +162,7 @@ def measure(case: Case) -> dict[str, Any]:
         return round(float(corner_errors(homography, true, VISIBLE).max()), 2)
 
     before = max(found.spread_px, found.halves_px / 2)
+    other = baseline(case.visible, case.thermal)
     row = {
         "scene": case.scene,
         "error_px": off_px(found.homography, case.true),
@@ -171,7 +175,7 @@ def measure(case: Case) -> dict[str, Any]:
             part: round(getattr(found, part), 2)
             for part in ("spread_px", "blocks_px", "halves_px", "scales_px")
         },
-        "baseline_px": off_px(baseline(case.visible, case.thermal), case.true),
+        "baseline_px": None if other is None else off_px(other, case.true),
         "cpu_s": round(seconds, 1),
     }
     if case.own is not None and case.published is not None:
@@ -198,9 +202,11 @@ def summary(cases: Sequence[dict[str, Any]]) -> dict[str, Any]:
             f"{prefix}median_error_px": round(statistics.median(errors), 2) if errors else None,
             f"{prefix}worst_error_px": max(errors, default=None),
         }
+    other = [c["baseline_px"] for c in cases if c["baseline_px"] is not None]
     return out | {
-        "baseline_within_2_px": sum(c["baseline_px"] <= BAR_PX for c in cases),
-        "baseline_median_px": round(statistics.median(c["baseline_px"] for c in cases), 1),
+        "baseline_did_not_converge": len(cases) - len(other),
+        "baseline_within_2_px": sum(e <= BAR_PX for e in other),
+        "baseline_median_px": round(statistics.median(other), 1) if other else None,
         "cpu_s_median": round(statistics.median(c["cpu_s"] for c in cases), 1),
     }
 

@@ -5,13 +5,15 @@
 The control is the same network, started from the same weights (--from), trained on the labels
 alone (config/training/fusion.yaml without its fusion terms; the fusion path is frozen), with the
 other camera black in every crop: it has nothing to learn but to do without. Both are scored on
-msrs/val with that camera black.
+msrs/val with that camera black. A run is known by all of that and by the sha256 of what it starts
+from; --run names another folder for it.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from quality import LABEL_MAP
@@ -29,6 +31,7 @@ from ssvif_core.evaluation.tables import screen_table
 from ssvif_core.models import open_model
 from ssvif_core.network.fusion_network import FUSION_PATH, FusionNetwork
 from ssvif_core.training.config import FUSION_TERMS, TrainingConfig, load_config
+from ssvif_core.training.initialise import sha256_of_start
 from ssvif_core.training.stages import Inputs
 from ssvif_core.training.trainer import Trainer
 
@@ -47,6 +50,22 @@ class OneCamera(Trainer):
         other = OTHER[self.camera]
         black = torch.zeros_like(getattr(batch, other))
         return super().inputs(batch._replace(**{other: black}))
+
+
+def known(options: argparse.Namespace) -> dict[str, Any]:
+    """What tells one control from another."""
+    return {
+        "variant": options.variant, "camera": options.camera, "steps": options.steps,
+        "rate": options.rate, "seed": options.seed,
+        "start": sha256_of_start(options.start or options.variant),
+    }  # fmt: skip
+
+
+def folder_of(options: argparse.Namespace) -> Path:
+    """Run folder of a control, where none is named."""
+    about = known(options)
+    about["start"] = about["start"][:8]
+    return Path("runs/one_camera") / "-".join(map(str, about.values()))
 
 
 def control_config(options: argparse.Namespace) -> TrainingConfig:
@@ -85,8 +104,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.002, help="learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", dest="start", help="weights to start from; default: the shipped")
-    parser.add_argument("--run", type=Path, default=Path("runs/one_camera"))
+    parser.add_argument("--run", type=Path, help="run folder; default: one for each control")
     options = parser.parse_args()
+    options.run = options.run or folder_of(options)
     frames = open_evaluation_set(options.data / "msrs" / "val", "labels", LABEL_MAP)
     network = train_control(options).averaged.network.eval()
     control = options.run / "control.onnx"
@@ -94,11 +114,8 @@ def main() -> None:
     models = (options.variant, str(control))
     evaluation = evaluate(Plan(models, without=OTHER[options.camera]), frames)
     scores = plain(evaluation.segmentation())
-    known = {
-        "variant": options.variant, "camera": options.camera, "steps": options.steps,
-        "rate": options.rate, "seed": options.seed,
-    }  # fmt: skip
-    add_run("one_camera", {**known, "sha256": open_model(options.variant).card.sha256, **scores})
+    model = {"sha256": open_model(options.variant).card.sha256}
+    add_run("one_camera", {**known(options), **model, **scores})
     rows = {f"{m}, {part}": iou for m, parts in scores.items() for part, iou in parts.items()}
     title = f"IoU on msrs/val, {options.camera} alone"
     Console().print(screen_table(title, rows, Console()))

@@ -12,13 +12,12 @@ time between the two, as shipped and if each visible frame had waited first.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from report import write_result
 
 from ssvif_core.alignment import Alignment
 from ssvif_core.hold_pairing import HoldPairing
@@ -29,7 +28,6 @@ SLOP_NS = 50_000_000
 POLL_NS = 5_000_000
 START_NS = 1_700_000_000_000_000_000
 HOLD_WAITS_MS = (0, 10, 30)
-RESULTS = Path(__file__).parent / "results" / "pairing.json"
 
 Event = tuple[int, int, int]  # received, stream (0 visible, 1 thermal), stamp; all in ns
 Made = tuple[int, int, int]  # visible stamp, thermal stamp, emitted; all in ns
@@ -174,9 +172,8 @@ def gain(row: dict[str, float]) -> float:
 
 def main() -> None:
     results = {name: measure(scene) for name, scene in SCENES.items()}
-    RESULTS.parent.mkdir(exist_ok=True)
     settings = {"slop_ms": SLOP_NS / 1e6, "poll_ms": POLL_NS / 1e6, "seconds": SECONDS}
-    RESULTS.write_text(json.dumps({"settings": settings, "scenes": results}, indent=2) + "\n")
+    write_result("pairing", {"settings": settings, "scenes": results})
     print(f"{'':42}{'pairs':^17}  {'mean |dt| ms':^20}  {'added latency ms':^22}   us a  "
           "hold: mean |dt| ms")  # fmt: skip
     print(f"{'visible/thermal Hz':42}{'ours greedy best':17}  {'ours  greedy    best':20}  "

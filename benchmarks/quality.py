@@ -3,9 +3,9 @@
     python benchmarks/quality.py [--data ../shared/data] [MODEL ...] [--write-cards] [--jobs 0]
 
 Runs what ships, as `ssvif evaluate` does (the ONNX file, through `Pipeline`, thermal as it is in
-the files), and writes benchmarks/results/quality.json; with --write-cards the figures also go into
-the models' cards. Every model is ranked against the four baselines alone. Masks are scored with
-both cameras, and with each of them black.
+the files), and writes benchmarks/results/quality.json, where the figures of models that are not
+asked for stay; with --write-cards they also go into the models' cards. Every model is ranked
+against the four baselines alone. Masks are scored with both cameras, and with each of them black.
 
 msrs/val labels are where two published RGB-T networks agree: a consensus of predictions, not
 hand-made ground truth. Classes other than car, person and bicycle count as background, 255 is left
@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from report import write_result
+from report import earlier, locked, made, write_result
 
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.evaluation.baselines import BASELINES
@@ -50,6 +50,18 @@ def masks(evaluation: Evaluation, name: str) -> dict[str, dict[str, float]]:
         part: {mean if key == OBJECTS else key: value for key, value in iou.items()}
         for part, iou in parts.items()
     }
+
+
+def write_models(result: dict[str, Any]) -> Path:
+    """Write the figures of models beside those of others that the file holds, each with its own
+    command and date.
+    """
+    with locked("quality"):
+        before = earlier("quality")
+        how = {key: before[key] for key in made() if key in before}
+        kept = {name: {**how, **metrics} for name, metrics in before.get("models", {}).items()}
+        new = {name: {**made(), **metrics} for name, metrics in result.items()}
+        return write_result("quality", {"models": {**kept, **new}})
 
 
 def main() -> None:
@@ -90,7 +102,7 @@ def main() -> None:
             path = model.path.with_suffix(".json")
             card = {**json.loads(path.read_text()), "metrics": metrics}
             path.write_text(json.dumps(card, indent=2) + "\n")
-    print("written", write_result("quality", {"models": result}))
+    print("written", write_models(result))
 
 
 if __name__ == "__main__":

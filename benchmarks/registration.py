@@ -12,7 +12,6 @@ image's last pixels again and again, or its mirror image faded to its mean, whic
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from quality import LABEL_MAP
+from report import write_result
 
 from ssvif_core.benchmark.machine import describe_machine
 from ssvif_core.evaluation.evaluation_set import open_evaluation_set
@@ -37,7 +37,6 @@ from ssvif_core.simulation.misalignment import Misalignment
 from ssvif_core.simulation.scenes import Scene
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "registration.json"
 PICTURE = HERE.parent / "docs" / "images" / "registration.jpg"
 PART = 0.7
 #: The rig of the picture: a core with a longer lens, aside and not quite straight.
@@ -187,9 +186,8 @@ def main() -> None:
     }
     for size, row in times.items():
         print(size, " ".join(f"{key} {value}" for key, value in row.items()))
-    machine = describe_machine()
-    known = {"machine": machine, "model": options.model, "edges": edges, "costs": times}
-    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+    known = {"machine_now": describe_machine(), "model": options.model}
+    write_result("registration", {**known, "edges": edges, "costs": times})
 
 
 if __name__ == "__main__":

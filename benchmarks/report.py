@@ -6,9 +6,11 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,25 +22,46 @@ PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "torch")
 
 
 def write_result(name: str, content: dict[str, object]) -> Path:
-    """Write `benchmarks/results/<name>.json`; returns its path."""
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    """Write `benchmarks/results/<name>.json`, whole or not at all; returns its path."""
     about = {
-        "command": command,
-        "date": date.today().isoformat(),
+        **made(),
         "machine": f"{processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "packages": installed(PACKAGES),
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({**about, **content}, indent=2) + "\n", encoding="utf-8")
+    # Others read while this one writes: several processes may share the work.
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({**about, **content}, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
     return path
+
+
+def made() -> dict[str, str]:
+    """The command, as a shell takes it, and the day."""
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    return {"command": command, "date": date.today().isoformat()}
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Alone with `benchmarks/results/<name>.json`, from reading it to writing it again."""
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def earlier(name: str) -> dict[str, Any]:
+    """What `benchmarks/results/<name>.json` holds; nothing where there is no such file."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def earlier_runs(name: str) -> list[dict[str, Any]]:
     """The runs that `benchmarks/results/<name>.json` holds; none where there is no such file."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    return earlier(name).get("runs", [])
 
 
 def add_run(name: str, run: dict[str, Any]) -> list[dict[str, Any]]:
@@ -46,11 +69,8 @@ def add_run(name: str, run: dict[str, Any]) -> list[dict[str, Any]]:
 
     Each run carries its own command and date, for the file is filled by many.
     """
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-        runs = [*earlier_runs(name), {**run, "command": command, "date": date.today().isoformat()}]
+    with locked(name):
+        runs = [*earlier_runs(name), {**run, **made()}]
         write_result(name, {"runs": runs})
     return runs
 

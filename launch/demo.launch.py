@@ -3,7 +3,8 @@
     ros2 launch ssvif_ros demo.launch.py scene:=smoke
     ros2 launch ssvif_ros demo.launch.py visible:=day.mp4 thermal:=day_thermal.mp4
 
-Files are played again and again; Ctrl-C ends it. Every argument of fusion.launch.py works here too.
+Files are played again and again; Ctrl-C ends it. Every argument of fusion.launch.py works here too,
+but for the topics: the cameras' own are what the node hears.
 """
 
 from __future__ import annotations

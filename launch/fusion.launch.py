@@ -27,7 +27,7 @@ from launch.actions import (
     SetEnvironmentVariable,
     Shutdown,
 )
-from launch.event_handlers import OnProcessStart
+from launch.event_handlers import OnProcessExit, OnProcessStart
 from launch.events import matches_action
 from launch.events.process import ProcessExited
 from launch.substitutions import PathJoinSubstitution
@@ -140,6 +140,8 @@ def remappings(context: LaunchContext) -> list[tuple[str, str]]:
     topics = []
     for camera in ("visible", "thermal"):
         image = context.launch_configurations[f"{camera}_topic"]
+        if not PurePosixPath(image).name:
+            raise RuntimeError(f"launch argument {camera}_topic:={image} names no topic")
         info = context.launch_configurations[f"{camera}_info_topic"]
         beside = str(PurePosixPath(image).with_name("camera_info"))
         topics += [(f"{camera}/image_raw", image), (f"{camera}/camera_info", info or beside)]
@@ -153,9 +155,27 @@ def change_state(node: LifecycleNode, transition_id: int) -> EmitEvent:
     )
 
 
-def bring_up(node: LifecycleNode) -> list[RegisterEventHandler]:
-    """Configure as soon as the process runs, activate as soon as it is configured."""
+def bring_up(node: LifecycleNode, respawns: bool) -> list[RegisterEventHandler]:
+    """Configure as soon as the process runs, activate as soon as it is configured.
+
+    `respawns`: a process that ends is started again, whatever became of it.
+    """
+    answered: list[bool] = []
+
+    def ended(event: ProcessExited, context: LaunchContext) -> None:
+        """Without this launch_ros waits for the node's services for ever, and nothing ends."""
+        if not (answered or context.is_shutdown or respawns):
+            raise RuntimeError("the fusion node has not come up; the lines above say why")
+
     return [
+        RegisterEventHandler(OnProcessExit(target_action=node, on_exit=ended)),
+        RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=node,
+                goal_state="configuring",
+                entities=[OpaqueFunction(function=lambda _: answered.append(True))],
+            )
+        ),
         RegisterEventHandler(
             OnProcessStart(
                 target_action=node,
@@ -210,6 +230,7 @@ def start(context: LaunchContext) -> list[Any]:
     """Everything that depends on the arguments' values."""
     if read(context, "build_only", boolean):
         return build(context)
+    respawns = bool(read(context, "respawn", boolean))
     node = LifecycleNode(
         package="ssvif_ros",
         executable="fusion_node",
@@ -218,13 +239,13 @@ def start(context: LaunchContext) -> list[Any]:
         parameters=parameters(context),
         remappings=remappings(context),
         ros_arguments=["--log-level", context.launch_configurations["log_level"]],
-        respawn=bool(read(context, "respawn", boolean)),
+        respawn=respawns,
         respawn_delay=RESPAWN_DELAY_S,
         prefix=affinity(context),
         output="screen",
     )
     # The handlers come first, so that they are there when the process starts.
-    handlers = bring_up(node) if read(context, "autostart", boolean) else []
+    handlers = bring_up(node, respawns) if read(context, "autostart", boolean) else []
     return [*transport(context), *handlers, node]
 
 

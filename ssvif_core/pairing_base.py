@@ -240,6 +240,8 @@ class Pairing(ABC, Generic[V, T]):
         other_newest_ns = other.newest_ns
         if other_newest_ns is not None:
             other_newest_ns += offset_ns if stream is self._visible else -offset_ns
+        if self._alone is not None and stream is self._stream(self._alone):
+            stream.jump_from_ns = None  # it pairs with nothing now, so it need not wait for that
         verdict = stream.judge(stamp_ns, other_newest_ns, self._reset_after_ns)
         if verdict is Verdict.DROP:
             return pairs
@@ -252,11 +254,13 @@ class Pairing(ABC, Generic[V, T]):
             return pairs + self._single(stream)
         return pairs + self._decide(now_ns)
 
+    def _stream(self, camera: str | None) -> StampStream:
+        return self._visible if camera == "visible" else self._thermal
+
     def _single(self, stream: StampStream) -> list[Pair[V, T]]:
         """The frame that was just queued, alone; or nothing where it is not wanted."""
         waiting = stream.queue.pop()
-        wanted = self._visible if self._alone == "visible" else self._thermal
-        if stream is not wanted or not self.singles:
+        if stream is not self._stream(self._alone) or not self.singles:
             stream.withheld += 1
             return []
         stream.single += 1

@@ -19,6 +19,10 @@ PERIODS_NEEDED = 2
 EXPECTED_MAX = 32
 """More expected frames than this up to the other stream: a clock step; nothing is expected then."""
 
+JUMP_WITHIN_NS = 1_000_000_000
+"""A stream that has not followed the other's jump back within this, by its own stamps, never will:
+the two topics of a bag loop at nearly the same moment, but a driver's clock may be wrong alone."""
+
 
 class Verdict(Enum):
     """What to do with a new frame."""
@@ -49,7 +53,7 @@ class StampStream:
     queue: deque[Waiting] = field(default_factory=deque)
     newest_ns: int | None = None
     periods_ns: deque[int] = field(default_factory=lambda: deque(maxlen=PERIODS_KEPT))
-    jump_expected: bool = False  # the other stream has jumped back, this one not yet
+    jump_from_ns: int | None = None  # where this one was when the other jumped back, until it does
     received: int = 0
     single: int = 0
     unpaired: int = 0
@@ -59,6 +63,11 @@ class StampStream:
     unstamped: int = 0
     stale: int = 0
     withheld: int = 0
+
+    @property
+    def jump_expected(self) -> bool:
+        """Whether the other stream has jumped back, and this one not yet."""
+        return self.jump_from_ns is not None
 
     @property
     def unused(self) -> int:
@@ -80,6 +89,8 @@ class StampStream:
         if self.newest_ns is None:
             return Verdict.TAKE
         back_ns = self.newest_ns - stamp_ns
+        if self.jump_from_ns is not None and stamp_ns - self.jump_from_ns > JUMP_WITHIN_NS:
+            self.jump_from_ns = None
         if self.jump_expected:
             # The two topics of a bag loop at slightly different moments. A frame still far ahead
             # of the stream that has jumped can pair with nothing now: it must not stay in the
@@ -105,7 +116,7 @@ class StampStream:
         if self.newest_ns is not None and not self.jump_expected:
             self.periods_ns.append(stamp_ns - self.newest_ns)
         self.newest_ns = stamp_ns
-        self.jump_expected = False
+        self.jump_from_ns = None
         self.queue.append(Waiting(stamp_ns, frame))
 
     def restart(self, *, jump_expected: bool) -> None:
@@ -113,7 +124,7 @@ class StampStream:
         self.stale += self.unused
         self.queue.clear()
         self.periods_ns.clear()
-        self.jump_expected = jump_expected and self.newest_ns is not None
+        self.jump_from_ns = self.newest_ns if jump_expected else None
         if not self.jump_expected:
             self.newest_ns = None
 

@@ -26,12 +26,14 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 
 from ssvif_core.errors import SsvifError
-from ssvif_ros.share import use_shared_memory_profile
+from ssvif_ros.share import TRANSPORTS_VARIABLE, use_shared_memory_profile
 
 __all__ = ["LifecycleClient", "RosProcess", "ask", "private_domain", "spin_until"]
 
 #: Domain ids above 232 leave the range of UDP ports; the low ones are what people use by hand.
 DOMAINS = range(40, 230)
+#: What else decides whom a participant hears, for Fast DDS and for all.
+DISCOVERY = ("ROS_DISCOVERY_SERVER", "ROS_SUPER_CLIENT", "ROS_STATIC_PEERS")
 #: Locks on the domains that were taken last; more would run out in a process that takes hundreds.
 _taken: deque[IO[str]] = deque(maxlen=8)
 
@@ -46,6 +48,10 @@ def private_domain(log_folder: Path) -> dict[str, str]:
     }
     if "AMENT_PREFIX_PATH" not in os.environ:  # ROS from wheels lives in the virtual environment
         variables["AMENT_PREFIX_PATH"] = sys.prefix
+    # A discovery server of the user's would know nothing of this domain.
+    variables |= {name: "" for name in DISCOVERY if name in os.environ}
+    if TRANSPORTS_VARIABLE in os.environ:
+        variables[TRANSPORTS_VARIABLE] = os.environ[TRANSPORTS_VARIABLE]
     use_shared_memory_profile(variables)
     return variables
 

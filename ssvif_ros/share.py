@@ -10,12 +10,13 @@ from xml.etree import ElementTree
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["share_file", "use_shared_memory_profile"]
+__all__ = ["TRANSPORTS_VARIABLE", "share_file", "use_shared_memory_profile"]
 
 PACKAGE = "ssvif_ros"
 #: Where Fast DDS looks for its profile: the first since ROS 2 kilted (which warns of the second),
 #: the second before, where the first is not read at all.
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+TRANSPORTS_VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
 #: Of rmw_fastrtps_cpp in kilted, the first with Fast DDS 3; jazzy has 8.4, humble 6.2.
 KILTED_RMW = 9
 
@@ -37,8 +38,13 @@ def share_file(relative: str) -> Path:
 
 
 def use_shared_memory_profile(environment: MutableMapping[str, str]) -> None:
-    """Point Fast DDS at the shipped profile, unless the user has chosen one already."""
-    if not any(variable in environment for variable in PROFILE_VARIABLES):
+    """Point Fast DDS at the shipped profile, unless the user has chosen something already.
+
+    The profile would win over `FASTDDS_BUILTIN_TRANSPORTS` (such as UDPv4, where shared memory does
+    not work: in some containers, between users).
+    """
+    chosen = environment.get(TRANSPORTS_VARIABLE, "DEFAULT") != "DEFAULT"
+    if not chosen and not any(variable in environment for variable in PROFILE_VARIABLES):
         older = _fast_dds_is_older_than_kilteds()
         environment[PROFILE_VARIABLES[older]] = str(share_file("config/fastdds_shm.xml"))
 

@@ -17,6 +17,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ssvif_core import __version__
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 NEEDS_COLCON = "needs colcon (extra dev: pip install '.[dev]')"
 NEEDS_INDEX = "needs ament_index_python (of an installed ROS, or pip install '.[ros]')"
@@ -132,6 +134,25 @@ def test_the_nodes_are_where_ros2_run_looks_for_them(installed: Path) -> None:
         assert os.access(installed / "lib" / "ssvif_ros" / node, os.X_OK), node
 
 
+@pytest.mark.parametrize("options", [(), ("--symlink-install",)])
+def test_the_command_line_is_on_the_path_that_setup_bash_sets(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    """And what ROS runs is not: `calibrate` could be anybody's."""
+    setup = build(tmp_path, *options).parent / "local_setup.bash"
+    script = f"source {setup} && command -v ssvif && ssvif --version; command -v calibrate"
+    found = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(PATH="/usr/bin:/bin"),
+    )
+    path, version = found.stdout.splitlines()
+    assert path == str(setup.parent / "ssvif_ros" / "bin" / "ssvif"), found.stderr
+    assert __version__ in version
+
+
 def test_every_module_and_model_is_installed_with_its_python_package(installed: Path) -> None:
     (site_packages,) = installed.glob("lib/python3.*/site-packages")
     for package in ("ssvif_core", "ssvif_ros"):
@@ -172,4 +193,4 @@ def test_the_wheel_carries_the_same_files_and_puts_its_scripts_into_bin(tmp_path
         assert f"{data}/data/share/ament_index/resource_index/packages/ssvif_ros" in names
         scripts = wheel.read(data.replace(".data", ".dist-info") + "/entry_points.txt").decode()
     assert "ssvif = ssvif_core.cli:main" in scripts
-    assert not [name for name in names if "/lib/ssvif_ros/" in name]
+    assert not [name for name in names if "/lib/ssvif_ros/" in name or "/bin/" in name]

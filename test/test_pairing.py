@@ -34,6 +34,7 @@ def check_accounts(pairing: NearestPairing) -> None:
     counts = asdict(pairing.counts)
     for name, pending in zip(("visible", "thermal"), pairing.pending, strict=True):
         ends = ("unpaired", "overflowed", "late", "duplicate", "unstamped", "stale")
+        ends += ("single", "withheld")
         accounted = counts["paired"] + sum(counts[f"{end}_{name}"] for end in ends) + pending
         assert counts[f"received_{name}"] == accounted
 
@@ -323,6 +324,33 @@ def test_frames_from_before_the_jump_neither_stay_nor_reset_again():
     assert (pairing.counts.resets, pairing.counts.stale_thermal) == (1, 2)
     assert play(pairing, [("t", 1002), ("v", 1033)]) == [(1000, 1002)]
     assert pairing.counts.resets == 1
+
+
+@pytest.mark.parametrize("stamp", [33_300, 5_000])
+def test_an_odd_stamp_of_a_camera_that_then_dies_does_not_silence_the_other(stamp):
+    """A driver that restarts with a wrong clock and sends one frame."""
+    pairing: NearestPairing = NearestPairing()
+    play(pairing, [(k, s) for s in range(33_000, 34_000, 33) for k in "vt"])
+    play(pairing, [("t", stamp)])
+    pairing.go_on_alone("visible")
+    alone = sum(len(pairing.add_visible(s * MS, None, s * MS)) for s in range(34_000, 35_000, 33))
+    assert alone == 31
+    play(pairing, [("t", stamp - 4000)])  # another one, of a core that boots
+    alone = sum(len(pairing.add_visible(s * MS, None, s * MS)) for s in range(35_000, 36_000, 33))
+    assert alone == 31
+    check_accounts(pairing)
+
+
+def test_a_jump_that_only_one_camera_makes_is_not_waited_for_for_ever():
+    pairing: NearestPairing = NearestPairing()
+    play(pairing, both_from(10_000, 11_000))
+    play(pairing, [(k, s - (700 if k == "t" else 0)) for k, s in both_from(11_000, 15_000)])
+    assert pairing.counts.resets == 1
+    stale = pairing.counts.stale_visible
+    assert 0 < stale < 35  # a second of frames; from then on they are compared again
+    play(pairing, both_from(15_000, 16_000))
+    assert (pairing.counts.stale_visible, pairing.counts.resets) == (stale, 1)
+    check_accounts(pairing)
 
 
 def test_one_camera_whose_clock_is_set_back_to_the_others_pairs_on_at_once():

@@ -28,6 +28,15 @@ def test_the_profile_is_named_where_the_installed_fast_dds_looks_for_it(
     assert Path(environment[variable]).name == "fastdds_shm.xml"
 
 
+def test_transports_that_are_chosen_already_stay() -> None:
+    environment = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+    use_shared_memory_profile(environment)
+    assert list(environment) == ["FASTDDS_BUILTIN_TRANSPORTS"]
+    environment = {"FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"}
+    use_shared_memory_profile(environment)
+    assert set(environment) & set(PROFILE_VARIABLES)
+
+
 def test_a_profile_that_is_chosen_already_stays() -> None:
     environment = {OLD: "/mine.xml"}
     use_shared_memory_profile(environment)

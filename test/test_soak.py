@@ -232,7 +232,10 @@ def _result(soak: Soak, warm_s: float) -> dict[str, object]:
 
 def _write(result: dict[str, object], path: Path) -> None:
     """The numbers, every tenth sample, and a picture of all of them beside."""
-    about = {"date": date.today().isoformat(), "machine": f"{processor()}, {os.cpu_count()} cores"}
+    read = {"MINUTES": f"{MINUTES:g}", "SIZE": f"{SIZE[0]}x{SIZE[1]}", "SEED": str(SEED)}
+    command = " ".join(f"SSVIF_SOAK_{name}={value}" for name, value in read.items())
+    about = {"command": f"{command} python -m pytest test/test_soak.py"}
+    about |= {"date": date.today().isoformat(), "machine": f"{processor()}, {os.cpu_count()} cores"}
     kept = {"samples": result["samples"][::10]}
     path.write_text(json.dumps({**about, **result, **kept}) + "\n", encoding="utf-8")
     try:

@@ -49,7 +49,7 @@ PARTS = [
         "tensorrt", "engine on NVIDIA GPUs", "comes with JetPack, or from NVIDIA: docs/engines.md"
     ),
     Part("cuda", "engine on NVIDIA GPUs", "pip install cuda-python, of the CUDA that is installed"),
-    Part("openvino", "engine on x86 CPUs (optional)", "pip install '.[openvino]'"),
+    Part("openvino", "engine on x86 CPUs (optional)", "pip install openvino"),
     Part("rclpy", "live node", "pip install '.[ros]'   (robot: a ROS 2 installation)"),
     Part("sensor_msgs", "live node", "pip install '.[ros]'   (robot: a ROS 2 installation)"),
     Part("message_filters", "live node (optional)", "apt install ros-$ROS_DISTRO-message-filters"),
@@ -61,8 +61,8 @@ PARTS = [
     Part("onnx", "export", "pip install '.[train]'"),
     Part("matplotlib", "reports of training runs", "pip install '.[train]'"),
     Part("PIL", "folders of pairs", "pip install '.[train]'"),
-    Part("rosbags", "recordings", "pip install '.[bags]'"),
-    Part("av", "videos that browsers play (optional)", "pip install '.[video]'"),
+    Part("rosbags", "recordings", "pip install rosbags"),
+    Part("av", "videos that browsers play (optional)", "pip install av"),
 ]
 
 
@@ -79,10 +79,16 @@ def doctor() -> None:
     table = Table("package", "for", "state", title="Packages", title_justify="left")
     remedies: dict[str, list[str]] = {}
     for part in PARTS:
-        version = _version(part.module)
-        state = f"[green]{version}[/]" if version else "[yellow]missing[/]"
+        version, problem = _version(part.module)
+        state = (
+            f"[green]{version}[/]"
+            if version
+            else f"[yellow]{'broken' if problem else 'missing'}[/]"
+        )
         table.add_row(part.module, part.purpose, state)
-        if not version:
+        if problem:
+            remedies.setdefault(problem, []).append(part.module)
+        elif not version:
             remedies.setdefault(part.remedy, []).append(part.module)
     console.print(table)
     for remedy, modules in remedies.items():  # below the table, where no column breaks a command
@@ -94,14 +100,19 @@ def doctor() -> None:
         raise SsvifError("No engine can run a shipped model: install one from the table above.")
 
 
-def _version(module: str) -> str | None:
+def _version(module: str) -> tuple[str, str]:
+    """Version of a package, "" if it is missing; and what is wrong with it if it is broken."""
     if module in NOT_IMPORTED:
-        return _distribution_version(module) if importlib.util.find_spec(module) else None
+        there = importlib.util.find_spec(module)
+        return (_distribution_version(module) if there else ""), ""
     try:
         loaded = importlib.import_module(module)
-    except Exception:  # a broken package can raise anything; for the user it is missing
-        return None
-    return str(getattr(loaded, "__version__", None) or _distribution_version(module))
+    except ModuleNotFoundError as error:
+        return "", "" if error.name == module else f"broken: {error}"
+    except Exception as error:  # a broken package can raise anything
+        advice = "; it is of another numpy: pip install 'numpy<2'" if "numpy" in str(error) else ""
+        return "", f"broken: {error}{advice}"
+    return str(getattr(loaded, "__version__", None) or _distribution_version(module)), ""
 
 
 def _distribution_version(module: str) -> str:

@@ -1,6 +1,6 @@
 """`ssvif evaluate`: fused images and masks of models, beside methods that need no learning."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from ssvif_core.cli.options import LabelMap, Labels
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.collection import summary
+from ssvif_core.data.pairs import UNKNOWN, FramePair
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.baselines import BASELINES
 from ssvif_core.evaluation.colour_clusters import ColourClusters, kmeans_on_colour
@@ -20,7 +21,7 @@ from ssvif_core.evaluation.evaluation_set import (
     open_evaluation_set,
     parse_label_map,
 )
-from ssvif_core.evaluation.frame_scores import CLUSTERS, Plan
+from ssvif_core.evaluation.frame_scores import CLUSTERS, Plan, without_camera
 from ssvif_core.evaluation.methods import (
     SOURCES,
     Method,
@@ -63,7 +64,7 @@ def evaluate(
     baselines: Annotated[bool, typer.Option(help="Fusion without learning, beside.")] = True,
     without: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="visible or thermal: evaluate with that camera black."),
+        typer.Option(help="visible or thermal: that camera is black, in TRAIN as well."),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, or one that `ssvif doctor` lists.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each engine.")] = 1,
@@ -94,8 +95,8 @@ def evaluate(
 ) -> None:
     """Measure fused images and masks.
 
-    Nine fusion metrics and two artefact figures beside the baselines; IoU of masks with names, all,
-    day and night; matched IoU, purity and NMI of anonymous clusters, beside k-means on colour.
+    Nine fusion metrics and three artefact figures beside the baselines; IoU of masks with names,
+    all, day and night; matched IoU, purity and NMI of anonymous clusters, beside k-means on colour.
     Writes metrics.csv, summary.csv, summary.json and grid.png.
     """
     if train is None and (segmentability or probe):
@@ -116,26 +117,29 @@ def evaluate(
         engine=engine,
         threads=threads,
         without=without,
-        colour=_colour(opened, training or frames) if frames.labels else {},
+        colour=_colour(opened, training or frames, without) if frames.labels else {},
         pictures=frozenset(frames.evenly(pictures)),
     )
     if not (plan.models or plan.baselines or probe):
         raise SsvifError("There is nothing to evaluate: name a model, or keep the baselines.")
     evaluation = _evaluate(plan, frames, jobs)
     if evaluation.skipped:
-        text = f"{len(evaluation.skipped)} cannot be read: {summary(evaluation.skipped)}"
+        text = f"{len(evaluation.skipped)} left out: {summary(evaluation.skipped)}"
         Console(stderr=True).print(text)
     more: dict[str, Any] = {}
-    if training is not None and segmentability:
-        methods = _methods(plan, opened)
-        more["segmentability"] = _segmentability(
-            methods, training, frames, steps, _numbers(seeds), device, _class_names(opened)
-        )
-    if training is not None and probe:
-        more["linear probe"] = _probes(probe, training, frames)
-    _show(evaluation, frames, more)
+    if training is not None and (segmentability or probe):
+        fit, held_out = (list(_seen(s, s.labels, without)) for s in (training, frames))
+        if segmentability:
+            methods, names = _methods(plan, opened), _class_names(opened)
+            more["segmentability"] = _segmentability(
+                methods, fit, held_out, steps, _numbers(seeds), device, names
+            )
+        if probe:
+            more["linear probe"] = _probes(probe, fit, held_out)
+    scored = len(set(frames.labels) - {pair.name for pair in evaluation.skipped})
+    _show(evaluation, scored, more)
     notes = {"data": data.name, "frames": len(evaluation.frames), "models": list(plan.models)}
-    notes |= {"labelled": len(frames.labels), "without": without}
+    notes |= {"labelled": scored, "without": without}
     for path in write_report(output, evaluation, notes, more):
         typer.echo(f"written {path}")
 
@@ -146,11 +150,19 @@ def _evaluate(plan: Plan, frames: EvaluationSet, jobs: int) -> Evaluation:
         return evaluate_plan(plan, frames, jobs, lambda: bar.advance(task))
 
 
-def _colour(models: Mapping[str, Model], frames: EvaluationSet) -> dict[str, ColourClusters]:
+def _seen(frames: EvaluationSet, names: Iterable[str], without: str | None) -> Iterator[FramePair]:
+    """The frames to measure on, with the camera that is left out black."""
+    return (without_camera(pair, without) for pair in frames.readable(names))
+
+
+def _colour(
+    models: Mapping[str, Model], frames: EvaluationSet, without: str | None
+) -> dict[str, ColourClusters]:
     """K-means on colour for each number of clusters that a model has."""
     counts = {len(m.card.classes) for m in models.values() if m.card.mode == CLUSTERS}
     return {
-        f"k-means on colour, {k}": kmeans_on_colour(frames.readable(), k) for k in sorted(counts)
+        f"k-means on colour, {k}": kmeans_on_colour(_seen(frames, frames.names, without), k)
+        for k in sorted(counts)
     }
 
 
@@ -170,8 +182,8 @@ def _class_names(models: Mapping[str, Model]) -> list[str] | None:
 
 def _segmentability(
     methods: Mapping[str, Method],
-    training: EvaluationSet,
-    frames: EvaluationSet,
+    train: list[FramePair],
+    test: list[FramePair],
     steps: int,
     seeds: list[int],
     device: str,
@@ -182,8 +194,6 @@ def _segmentability(
         from ssvif_core.evaluation.small_segmenter import Recipe
     except ImportError as error:
         raise _needs_torch(error) from error
-    train = list(training.readable(training.labels))
-    test = list(frames.readable(frames.labels))
     names = names or _numbered(train + test)
     rows = {}
     with progress_bar("method") as bar:
@@ -206,7 +216,7 @@ def _segmentability(
 
 
 def _probes(
-    checkpoints: list[Path], training: EvaluationSet, frames: EvaluationSet
+    checkpoints: list[Path], train: list[FramePair], test: list[FramePair]
 ) -> dict[str, dict[str, float]]:
     try:
         from ssvif_core.deploy.export import load_trained
@@ -223,8 +233,6 @@ def _probes(
     described = {"colour": colour_features()}
     for path in checkpoints:
         described[str(path)] = network_features(load_trained(load_checkpoint(path)))
-    train = list(training.readable(training.labels))
-    test = list(frames.readable(frames.labels))
     names = _numbered(train + test)
     rows = {}
     with progress_bar() as bar:
@@ -234,7 +242,7 @@ def _probes(
     return rows
 
 
-def _show(evaluation: Evaluation, frames: EvaluationSet, more: Mapping[str, Any]) -> None:
+def _show(evaluation: Evaluation, labelled: int, more: Mapping[str, Any]) -> None:
     console = Console()
     if evaluation.frames[0].metrics:
         title = f"fusion, {len(evaluation.frames)} frames"
@@ -245,18 +253,17 @@ def _show(evaluation: Evaluation, frames: EvaluationSet, more: Mapping[str, Any]
     ):
         rows = {f"{m}, {part}": v for m, parts in scores.items() for part, v in parts.items()}
         if rows:
-            console.print(screen_table(f"{title}, {len(frames.labels)} frames", rows, console))
+            console.print(screen_table(f"{title}, {labelled} frames", rows, console))
     for title, rows in more.items():
         console.print(screen_table(f"{title}: IoU", rows, console))
-    if frames.labels and not frames.parts:
+    if labelled and not evaluation.parts:
         console.print("no day and night: not every name ends in D or N")
 
 
-def _numbered(pairs: list[Any]) -> list[str]:
+def _numbered(pairs: list[FramePair]) -> list[str]:
     """Class names where nobody says any: background and the ids that occur."""
-    from ssvif_core.data.pairs import UNKNOWN
-
-    top = max(int(p.labels[p.labels != UNKNOWN].max(initial=0)) for p in pairs)
+    known = [p.labels[p.labels != UNKNOWN] for p in pairs if p.labels is not None]
+    top = max((int(labels.max(initial=0)) for labels in known), default=0)
     return ["background", *(f"class {i}" for i in range(1, top + 1))]
 
 

@@ -172,7 +172,7 @@ def _rosbags() -> Any:
         from rosbags.highlevel import AnyReader
     except ImportError as error:
         raise SsvifError(
-            f"Reading recordings needs the package rosbags: pip install '.[bags]' ({error})."
+            f"Reading recordings needs the package rosbags: pip install rosbags ({error})."
         ) from error
     return AnyReader
 

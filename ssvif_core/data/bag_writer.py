@@ -41,7 +41,7 @@ class BagWriter:
             from rosbags.typesys import Stores, get_typestore
         except ImportError as error:
             raise SsvifError(
-                f"Writing {path.name} needs the package rosbags: pip install '.[bags]' ({error})."
+                f"Writing {path.name} needs the package rosbags: pip install rosbags ({error})."
             ) from error
         if storage not in STORAGES or compression not in COMPRESSIONS:
             raise SsvifError(

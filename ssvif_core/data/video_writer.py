@@ -33,7 +33,7 @@ FINEST = 1001
 #: As FFmpeg numbers them (libavutil/pixfmt.h): `cv2.COLOR_RGB2YUV_I420` has 16..235 and the matrix
 #: of BT.601; red, green and blue are those of a screen (sRGB).
 LIMITED, BT601, BT709, SRGB = 1, 6, 1, 13
-INSTALL = "pip install '.[video]'"
+INSTALL = "pip install av"
 
 
 def why_not_h264() -> str:

@@ -38,7 +38,7 @@ class Evaluation:
         frames: in the order of their names.
         cards: of the models, by the name in the tables.
         parts: name of a frame -> "day" or "night"; empty where the set does not say.
-        skipped: frames that could not be read, with reasons.
+        skipped: frames that could not be used, with reasons.
     """
 
     frames: Sequence[FrameScores]
@@ -136,14 +136,14 @@ def evaluate(
             scores.append(score)
         on_frame()
     if not scores:
-        raise SsvifError(f"No frame can be read: {summary(skipped)}")
+        raise SsvifError(f"No frame can be used: {summary(skipped)}")
     return Evaluation(scores, cards, frames.parts, skipped)
 
 
 def _score(scorer: FrameScorer, frames: EvaluationSet, name: str) -> FrameScores | SkippedPair:
-    """The scores of a frame, or why it cannot be read: headers alone were looked at before."""
+    """The scores of a frame, or why it cannot be used: headers alone were looked at before."""
     try:
-        pair = frames.read(name)
+        pair = frames.measurable(name)
     except SsvifError as error:
         return SkippedPair(name, str(error))
     return scorer.score(pair)

@@ -15,6 +15,7 @@ from ssvif_core.data.layouts import Candidate, Layout, Located, detect_layout, l
 from ssvif_core.data.pairs import FramePair
 from ssvif_core.data.sources import usable_pairs
 from ssvif_core.errors import SsvifError
+from ssvif_core.evaluation.fusion_metrics import LEAST_SIDE
 
 __all__ = ["DAY_NIGHT", "EvaluationSet", "open_evaluation_set", "parse_label_map"]
 
@@ -56,11 +57,21 @@ class EvaluationSet:
         """Read one frame; errors as `ssvif_core.data.pairs.read_pair`."""
         return decode(self.files[name], self.layout, self.label_map)
 
+    def measurable(self, name: str) -> FramePair:
+        """Read one frame to measure on; raises SsvifError also where it is too small for that."""
+        pair = self.read(name)
+        if min(pair.thermal.shape) < LEAST_SIDE:
+            raise SsvifError(
+                f"The images of pair '{name}' are {pair.thermal.shape} (rows, columns): metrics "
+                f"need at least {LEAST_SIDE} of both."
+            )
+        return pair
+
     def readable(self, names: Iterable[str] | None = None) -> Iterator[FramePair]:
-        """Those of the frames (of all, if none are named) that can be read, one after the other."""
+        """Those of the frames (of all, if none are named) to measure on, one after the other."""
         for name in self.names if names is None else names:
             with suppress(SsvifError):
-                yield self.read(name)
+                yield self.measurable(name)
 
     def evenly(self, count: int) -> list[str]:
         """At most `count` names, evenly spaced, in order."""

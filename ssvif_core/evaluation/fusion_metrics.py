@@ -1,8 +1,12 @@
 """Nine metrics of a fused image against its two sources. Higher is better for each of them.
 
-Defined as in the evaluator that most papers of the field use (CDDFuse, Zhao et al., CVPR 2023), so
-that figures compare. None is a goal by itself: copying one source wins MI and VIF, equalising the
-histogram wins SD, SF and AG. Report all nine, beside trivial baselines, and rank by the mean rank.
+Seven are those of the evaluator that most papers of the field use (CDDFuse, Zhao et al., CVPR 2023)
+and compare with its figures. MI is in bits here and in nats there: divide ours by 1.4427. SSIM does
+not compare and cannot be converted: here its data range is 255, that of the pixels, and there 2,
+which scikit-image assumes of floating point.
+
+None is a goal by itself: copying one source wins MI and VIF, equalising the histogram wins SD, SF
+and AG. Report all nine, beside trivial baselines, and rank by the mean rank.
 """
 
 from __future__ import annotations
@@ -14,9 +18,18 @@ import numpy as np
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["EDGE_ANGLE", "EDGE_STRENGTH", "METRICS", "evaluate_fusion", "luminance"]
+__all__ = [
+    "EDGE_ANGLE",
+    "EDGE_STRENGTH",
+    "LEAST_SIDE",
+    "METRICS",
+    "evaluate_fusion",
+    "luminance",
+]
 
 METRICS = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM")
+#: Pixels that the four scales of VIF need along each side.
+LEAST_SIDE = 48
 EPSILON = 1e-10
 #: In place of a strength of 0 below a strength of 0.
 TINY = 1e-30
@@ -55,7 +68,7 @@ def evaluate_fusion(
 
     Args:
         fused: (H, W) 0..255, or (H, W, 3) uint8 RGB; likewise `visible` and `thermal`. At least
-            48 x 48 pixels, which the four scales of VIF need.
+            `LEAST_SIDE` pixels along each side.
 
     Returns:
         The value of each of `METRICS`, in their order. MI, VIF and SSIM are sums over the sources.
@@ -66,8 +79,10 @@ def evaluate_fusion(
     f, v, t = (luminance(image) for image in (fused, visible, thermal))
     if not f.shape == v.shape == t.shape:
         raise SsvifError(f"Sizes differ: fused {f.shape}, visible {v.shape}, thermal {t.shape}.")
-    if min(f.shape) < 48:
-        raise SsvifError(f"An image of {f.shape} is too small for VIF: use at least 48 x 48.")
+    if min(f.shape) < LEAST_SIDE:
+        raise SsvifError(
+            f"An image of {f.shape} is too small for VIF: use at least {LEAST_SIDE} pixels a side."
+        )
     scales, windows = _scales(f), _windows(f)
     levels_v, levels_t, levels_f = _levels(v), _levels(t), _levels(f)
     return {

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.models import open_model, shipped_models
+from ssvif_core.models import open_model, sha256_of, shipped_models
 from ssvif_core.training.checkpoint import load_checkpoint
 from ssvif_core.training.reopen import reopen
 from ssvif_core.training.stages import Models
 
-__all__ = ["Start", "initialise"]
+__all__ = ["Start", "initialise", "sha256_of_start"]
 
 
 class Start(NamedTuple):
@@ -46,7 +46,7 @@ def initialise(
     Raises:
         SsvifError: there is no such file or model, or it cannot be used.
     """
-    if source in shipped_models() or Path(source).suffix == ".onnx":
+    if _is_model(source):
         model = open_model(source)
         _same_variant(models, source, model.card.content.get("variant", models.network.variant))
         _fill(models.network, reopen(model, frames()).state_dict())
@@ -60,6 +60,26 @@ def initialise(
         _fill(helper, state.get(f"{name}_average", {}))
     runs = [*state.get("history", []), {key: state[key] for key in ("config", "step")}]
     return Start(runs, state["mode"] if state["classes"] == list(classes) else None)
+
+
+def sha256_of_start(source: str) -> str | None:
+    """Hexadecimal sha256 of the file that `initialise` takes the weights from; None: it is gone.
+
+    Raises:
+        SsvifError: it cannot be read.
+    """
+    if source not in shipped_models() and not Path(source).expanduser().exists():
+        return None
+    if _is_model(source):
+        return open_model(source).card.sha256
+    try:
+        return sha256_of(Path(source))
+    except OSError as error:
+        raise SsvifError(f"Cannot read {source}, whose weights to start from: {error}") from error
+
+
+def _is_model(source: str) -> bool:
+    return source in shipped_models() or Path(source).suffix == ".onnx"
 
 
 def _same_variant(models: Models, source: str, variant: str) -> None:

@@ -31,7 +31,7 @@ from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
 from ssvif_core.training.config import StageConfig, TrainingConfig
 from ssvif_core.training.distributed import Processes
 from ssvif_core.training.frames import joined, load_sources
-from ssvif_core.training.initialise import Start, initialise
+from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
 from ssvif_core.training.stages import (
     STAGES,
@@ -61,11 +61,12 @@ class Trainer:
         run_folder: receives `checkpoint.pt`, the journal, pictures, TensorBoard events, a report.
         processes: this process among those that train together, and its device.
 
-    If the folder holds a checkpoint of the same configuration, the run goes on from there.
+    If the folder holds a checkpoint of the same configuration and the same weights to start from,
+    the run goes on from there; that file is needed no more.
 
     Raises:
         SsvifError: data is missing, a stage asks for what there is not, or the folder belongs to
-            another configuration.
+            another configuration or start.
     """
 
     def __init__(
@@ -91,10 +92,11 @@ class Trainer:
             config.labelled_crops,
         )
         models = Models(config).to(self.device)
-        start = Start([], None)
+        start, source = Start([], None), config.initialise_from
+        self.start_sha256 = None if source is None else sha256_of_start(source)
         # A run that goes on has all of it in its checkpoint; where it began may be gone.
-        if config.initialise_from is not None and not self.checkpoint_path.exists():
-            start = initialise(models, config.initialise_from, config.classes, self._first_batches)
+        if source is not None and not self.checkpoint_path.exists():
+            start = initialise(models, source, config.classes, self._first_batches)
         self.history = start.history
         self.models: Models = models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
@@ -162,7 +164,8 @@ class Trainer:
                     except BaseException:
                         self.save()
                         raise
-            self.save()
+            if self.stage is not None:  # or nothing was left to do: runs that start from it go on
+                self.save()
             recorder.finish()
 
     def _first_batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -271,6 +274,7 @@ class Trainer:
             "step": self.step,
             "processes": self.processes.world,
             "history": self.history,
+            "start_sha256": self.start_sha256,
             "network": self.models.network.state_dict(),
             "average": average.network.state_dict(),
             "averaged": self.average.n_averaged,
@@ -294,8 +298,16 @@ class Trainer:
                 f"{self.folder} holds a run of another configuration: name another --run folder, "
                 "or delete this one."
             )
+        # A run from before starts were kept says nothing of its own, and a start may be gone.
+        started = state.get("start_sha256") or self.start_sha256
+        if started != (self.start_sha256 or started):
+            raise SsvifError(
+                f"{self.folder} holds a run that started from other weights: "
+                f"{self.config.initialise_from} was replaced since. Name another --run folder, or "
+                "delete this one."
+            )
         self.step, self.history = state["step"], state["history"]
-        self.context.mask_mode = state["mode"]
+        self.start_sha256, self.context.mask_mode = started, state["mode"]
         before, now = state.get("processes", self.processes.world), self.processes.world
         if before != now and self.processes.first:
             logger.warning(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 
 from ssvif_core.cli.evaluate import evaluate
 from ssvif_core.errors import SsvifError
+from ssvif_core.models import open_model
 
 
 def ssvif_evaluate(*arguments):
@@ -63,6 +65,55 @@ def test_cameras_baselines_and_models_are_segmented_and_features_probed(paired_f
     assert {"car", "objects", "objects spread"} <= set(tables["segmentability"]["tiny"])
     assert list(tables["linear probe"]) == ["colour", str(tmp_path / "c.pt")]
     assert tables["linear probe"]["colour"]["background"] > 0.3
+
+
+@pytest.fixture
+def three_frames(paired_folder, tmp_path):
+    """A folder of three labelled frames that a test may change."""
+    for part in ("visible", "thermal", "labels"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+        for name in ("000.png", "001.png", "002.png"):
+            shutil.copy(paired_folder / "frames" / part / name, tmp_path / "set" / part / name)
+    return tmp_path / "set"
+
+
+def test_a_camera_that_is_left_out_is_black_for_everything_that_is_measured(three_frames, tmp_path):
+    """All figures are those of a folder that holds black images of that camera."""
+    torch = pytest.importorskip("torch", reason="needs torch (extra `train`)")
+    from ssvif_core.network.fusion_network import FusionNetwork
+
+    state = {"variant": "tiny", "classes": ["a", "b"], "config": "{}", "mode": None, "step": 0}
+    torch.save({**state, "average": FusionNetwork("tiny", 2).state_dict()}, tmp_path / "c.pt")
+    tiny = open_model("tiny")
+    (tmp_path / "anonymous.onnx").write_bytes(tiny.path.read_bytes())
+    card = {**tiny.card.content, "mode": "clusters", "name": "anonymous"}
+    (tmp_path / "anonymous.json").write_text(json.dumps(card))
+    black = tmp_path / "black"
+    shutil.copytree(three_frames, black)
+    for path in (black / "visible").iterdir():
+        cv2.imwrite(str(path), 0 * cv2.imread(str(path)))
+    found = []
+    for data, without in ((three_frames, "visible"), (black, None), (three_frames, None)):
+        evaluate(
+            models=[str(tmp_path / "anonymous.onnx")], data=data, output=tmp_path / "out", jobs=1,
+            baselines=False, without=without, pictures=0, train=data, segmentability=True, steps=2,
+            probe=[tmp_path / "c.pt"],
+        )  # fmt: skip
+        found.append(json.loads((tmp_path / "out" / "summary.json").read_text()))
+    for table in ("fusion", "clusters", "segmentability", "linear probe"):
+        assert found[0][table] == found[1][table] != found[2][table]
+
+
+def test_a_frame_that_is_left_out_is_not_counted_as_labelled(three_frames, tmp_path, capsys):
+    for part in ("visible", "thermal", "labels"):
+        path = str(three_frames / part / "001.png")
+        cv2.imwrite(path, cv2.imread(path, cv2.IMREAD_UNCHANGED)[:40, :40])
+    evaluate(models=["tiny"], data=three_frames, output=tmp_path / "out", jobs=1, baselines=False)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["frames"], summary["labelled"]) == (2, 2)
+    shown = capsys.readouterr()
+    assert "IoU of masks, 2 frames" in shown.out
+    assert "1 left out: 001" in shown.err
 
 
 def test_a_wrong_call_is_one_line_that_says_what_to_do(tmp_path):

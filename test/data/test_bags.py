@@ -285,5 +285,5 @@ def test_a_file_that_is_no_recording_is_an_error_with_advice(tmp_path, name):
 def test_without_rosbags_the_error_says_what_to_install(tmp_path, monkeypatch):
     bag = write_bag(tmp_path / "bag", recording(0.3))
     monkeypatch.setitem(sys.modules, "rosbags.highlevel", None)
-    with pytest.raises(SsvifError, match=r"pip install '.\[bags\]'"):
+    with pytest.raises(SsvifError, match="pip install rosbags"):
         open_pairs(bag)

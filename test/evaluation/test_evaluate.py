@@ -284,6 +284,21 @@ def test_a_picture_that_is_damaged_in_the_middle_is_left_out_and_named(
     assert len(list(frames.readable())) == 5
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_frame_too_small_for_the_metrics_is_left_out_and_named(day_and_night, tmp_path, jobs):
+    folder = tmp_path / "set"
+    shutil.copytree(day_and_night, folder)
+    for part in ("visible", "thermal", "labels"):
+        path = str(folder / part / "002D.png")
+        cv2.imwrite(path, cv2.imread(path, cv2.IMREAD_UNCHANGED)[:47, :60])
+    frames = open_evaluation_set(folder)
+    result = evaluate(Plan((), ("max",)), frames, jobs)
+    assert [skipped.name for skipped in result.skipped] == ["002D"]
+    assert "at least 48" in result.skipped[0].reason
+    assert len(list(frames.readable())) == 5
+    assert [frame.name for frame in result.frames] == ["000D", "001N", "003N", "004D", "005N"]
+
+
 def test_ids_in_label_files_may_have_16_bits():
     assert parse_label_map("1000:1,65535:255") == {1000: 1, 65535: 255}
     for wrong in ("65536:1", "1:256", "-1:0"):

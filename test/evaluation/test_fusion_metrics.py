@@ -61,6 +61,16 @@ def test_mutual_information_agrees_with_scikit_image(images):
     assert fm.mutual_information(first, second) == pytest.approx(entropies - entropies / ratio)
 
 
+def test_mutual_information_in_nats_is_what_others_publish(images):
+    """CDDFuse's evaluator takes `sklearn.metrics.mutual_info_score`: natural logarithms."""
+    a, b = (np.rint(image).ravel() for image in images[:2])
+    joint = np.histogram2d(a, b, bins=np.arange(257))[0] / a.size
+    nats = 0.0
+    for i, j in zip(*np.nonzero(joint), strict=True):
+        nats += joint[i, j] * np.log(joint[i, j] / (joint[i].sum() * joint[:, j].sum()))
+    assert fm.mutual_information(images[0], images[1]) == pytest.approx(nats * np.log2(np.e))
+
+
 def test_frequency_and_gradient_agree_with_loops_over_pixels(images):
     image = images[0][:20, :30]
     rows, columns = image.shape

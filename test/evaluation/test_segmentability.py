@@ -8,13 +8,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch (extra `train`)")
 from ssvif_core.data.pairs import FramePair  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
-from ssvif_core.evaluation.methods import SOURCES, Fused  # noqa: E402
+from ssvif_core.evaluation.methods import SOURCES  # noqa: E402
 from ssvif_core.evaluation.segmentability import segmentability, summarise  # noqa: E402
 from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix  # noqa: E402
 from ssvif_core.evaluation.small_segmenter import (  # noqa: E402
     LabelledImage,
     Recipe,
     SmallSegmenter,
+    _Crops,
     train_segmenter,
 )
 
@@ -87,25 +88,28 @@ def test_the_learning_rate_warms_up_for_a_tenth_and_falls_to_nothing():
     assert rates[-1] < 1e-4
 
 
-def test_every_method_sees_the_same_crops():
-    seen = []
+def test_every_method_sees_the_same_crops(monkeypatch):
+    drawn = []
+    at = _Crops.at
 
-    def spy(visible, thermal):
-        image = SOURCES["thermal"](visible, thermal).image
-        seen.append(image.shape)
-        return Fused(image)
+    def spy(crops, step):
+        drawn.append(at(crops, step))
+        return drawn[-1]
 
+    monkeypatch.setattr(_Crops, "at", spy)
     steps = []
-    segmentability(
-        spy, TRAIN, TEST, 2, (0,), Recipe(steps=2, crop=(32, 32)), on_step=lambda: steps.append(1)
-    )
-    assert len(seen) == len(TRAIN) + len(TEST)
-    assert len(steps) == 2
+    for name in ("visible", "thermal"):
+        segmentability(
+            SOURCES[name], TRAIN, TEST, 2, (3,), Recipe(steps=2, crop=(32, 32)),
+            on_step=lambda: steps.append(1),
+        )  # fmt: skip
+    assert len(drawn) == len(steps) == 2 * 2
+    for (visible, labels), (thermal, same) in zip(drawn[:2], drawn[2:], strict=True):
+        assert torch.equal(labels, same)
+        assert not torch.equal(visible, thermal)
 
 
 def test_crops_hold_objects_and_depend_on_seed_and_step_alone():
-    from ssvif_core.evaluation.small_segmenter import _Crops
-
     recipe = Recipe(batch_size=16, crop=(32, 32), object_crops=1.0)
     frames = [LabelledImage(np.dstack([p.labels] * 3), p.labels) for p in TRAIN]
     dark = [LabelledImage(np.zeros_like(f.image), f.labels) for f in frames]

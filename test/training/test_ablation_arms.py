@@ -10,10 +10,16 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 
+from ssvif_core.models import open_model  # noqa: E402
+
 
 @pytest.fixture
-def arms(repository, monkeypatch):
+def benchmarks(repository, monkeypatch):
     monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+
+
+@pytest.fixture
+def arms(benchmarks):
     return importlib.import_module("ablation_arms")
 
 
@@ -57,6 +63,37 @@ def test_runs_without_labels_see_none_and_serve_every_number_of_labels(arms):
         assert sum(given) == (20 if arm.labelled else 0)
         same = arms.folder_of(name, 0, OPTIONS) == arms.folder_of(name, 0, more)
         assert same is not arm.labelled
+
+
+def test_arms_are_known_by_the_shipped_model_that_the_first_of_them_starts_from(arms):
+    tiny = open_model("tiny").card.sha256
+    for name in arms.ARMS:
+        start = arms.start_of(name)
+        assert start == (tiny if name.startswith(("shipped", "picture")) else None), name
+        assert arms.settings_of(OPTIONS, start).get("start") == start
+        folder = arms.folder_of(name, 0, OPTIONS).name
+        assert (tiny[:8] in folder) is (start is not None)
+
+
+def test_what_started_from_an_older_model_has_rows_of_its_own(benchmarks, arms):
+    ablation = importlib.import_module("ablation")
+    options = argparse.Namespace(**{**vars(OPTIONS), "labelled": 268})
+    # The runs in the file were recorded before the start was, and `tiny` was replaced since.
+    runs = ablation.earlier_runs("ablation")
+    now = arms.settings_of(options, arms.start_of("shipped, gate"))
+    new = [
+        {"arm": arm, "seed": 0, "settings": now, "iou": iou}
+        for arm, iou in (("shipped, no consistency", 0.25), ("shipped, gate", 0.75))
+    ]
+    shown = ablation.table([*runs, *new], options)
+    columns = {column.header: list(column.cells) for column in shown.columns}
+    rows = {name: i for i, name in enumerate(columns["arm"])}
+    assert columns["seeds"][rows["shipped, gate"]] == "1"
+    assert columns["iou - control"][rows["shipped, gate"]] == "0.500"
+    older = rows["shipped, gate (older start)"]
+    assert columns["seeds"][older] == "3"
+    assert columns["iou"][older].startswith("0.474")
+    assert columns["iou - control"][older].startswith("0.002")
 
 
 def test_from_scratch_as_long_takes_as_many_steps_as_all_that_it_is_compared_with(arms):

@@ -12,7 +12,7 @@ from ssvif_core.cli.export import export, training_section  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.network.fusion_network import FUSION_PATH  # noqa: E402
-from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
+from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from ssvif_core.training.config import TrainingConfig  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
 
@@ -117,6 +117,29 @@ def test_the_card_holds_what_a_run_is_repeated_from_and_no_place_on_a_disk(paire
     places = {"data_root": paired_folder, "sources": run.pop("data")}
     assert run.pop("steps") == 0
     assert TrainingConfig.model_validate({**run, **places, "threads": 1}) == config
+
+
+def test_a_run_does_not_go_on_from_another_start_of_the_same_name(paired_folder, tmp_path):
+    parent = tmp_path / "first" / "checkpoint.pt"
+    Trainer(configuration(paired_folder), tmp_path / "first").run()
+    config = configuration(paired_folder, name="second", initialise_from=str(parent))
+    Trainer(config, tmp_path / "second").run()
+    # Asked for again, the finished parent stays as it is.
+    Trainer(configuration(paired_folder), tmp_path / "first").run()
+    assert Trainer(config, tmp_path / "second").step == 3
+    parent.unlink()
+    Trainer(configuration(paired_folder, seed=1), tmp_path / "first").run()
+    with pytest.raises(SsvifError, match="replaced since"):
+        Trainer(config, tmp_path / "second")
+
+
+def test_a_run_from_before_starts_were_kept_goes_on(paired_folder, tmp_path):
+    config = configuration(paired_folder, initialise_from="tiny")
+    Trainer(config, tmp_path).save()
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert state.pop("start_sha256") == open_model("tiny").card.sha256
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
+    assert Trainer(config, tmp_path).step == 0
 
 
 def test_weights_that_do_not_fit_stay_fresh(paired_folder, tmp_path):
