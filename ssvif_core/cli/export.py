@@ -195,9 +195,12 @@ def _from_checkpoint(path: Path, command: str) -> _Source:
         )
     state = load_checkpoint(path)
     network = load_trained(state)
-    missing = {"mode", "config", "step"} - state.keys()
-    if missing:
-        raise SsvifError(f"{path} is not the checkpoint of a run: it lacks {sorted(missing)}.")
+    if state["mode"] is None:
+        raise SsvifError(
+            f"Nothing has taught the masks of {path} its classes, so a model of it would name what "
+            "it does not know. Start from it a run with a stage supervised, warm_up or joint "
+            "(initialise_from), or train the fused image of a network that has masks."
+        )
     notes = {"training": training_section(command, state)}
     return _Source(network, state["classes"], state["mode"], None, notes)
 

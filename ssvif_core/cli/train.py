@@ -53,7 +53,7 @@ def train(
 
     Export what came out: `ssvif export runs/NAME-VARIANT/checkpoint.pt mine.onnx --frames pairs`.
 
-    Several GPUs: `torchrun --nproc-per-node 2 -m ssvif_core.cli train CONFIG`.
+    Several GPUs: `torchrun --nproc-per-node 2 -m -- ssvif_core.cli train CONFIG`.
     """
     try:
         from ssvif_core.training.config import load_config
@@ -83,6 +83,9 @@ def _run(trainer: "Trainer", quiet: bool) -> None:
         about = f"{config.name}: {config.steps} steps on {trainer.device}, in {trainer.folder}"
         if not quiet:
             typer.echo(about + begun + skipped)
+            if trainer.mask_mode is None:
+                typer.echo("no stage trains the masks, and it starts with none of these classes: a "
+                           "start for other runs, not for `ssvif export`")  # fmt: skip
         task = bar.add_task(
             "training", total=config.steps, completed=trainer.step, stage="", loss=""
         )

@@ -38,17 +38,11 @@ CONTRACT = {
 
 
 def load_trained(state: dict[str, Any]) -> FusionNetwork:
-    """The averaged network of a checkpoint, in evaluation mode.
+    """The averaged network of a checkpoint (`load_checkpoint`), in evaluation mode.
 
     Raises:
-        SsvifError: it is the checkpoint of something else.
+        SsvifError: it is of another version.
     """
-    needed = ("variant", "classes", "average")
-    if not isinstance(state, dict) or any(key not in state for key in needed):
-        raise SsvifError(
-            f"The checkpoint is not one of `ssvif train`, which has {', '.join(needed)}: give the "
-            "checkpoint.pt of a run, or an exported ONNX model."
-        )
     network = FusionNetwork(state["variant"], len(state["classes"]))
     try:
         network.load_state_dict(state["average"])

@@ -198,7 +198,7 @@ class FusionNetwork(nn.Module):
         parts, logits = self.predict(rgb, hot)
         # In full precision even under autocast: bfloat16 resolves only 256 grey levels near white.
         both = torch.cat([luminance(rgb), hot], 1)
-        maps = upsample(affine_model(parts.float(), both))
+        maps = upsample(affine_model(parts, both))
         delta = (maps[:, :2] * both).sum(1, keepdim=True) + maps[:, 2:] - both[:, :1]
         delta = delta[..., :height, :width]
         return FusionOutput((visible + delta).clamp(0.0, 1.0), logits)
@@ -229,7 +229,7 @@ class FusionNetwork(nn.Module):
         """Everything that is learnt, on sizes that are multiples of 16.
 
         Returns:
-            parts: (B, 4, H/2, W/2) in (0, 1), for `affine_model`.
+            parts: (B, 4, H/2, W/2) float32 in (0, 1), for `affine_model`.
             logits: (B, classes, H/4, W/4).
         """
         d8, d4 = self.trunk(visible, thermal)
@@ -237,4 +237,5 @@ class FusionNetwork(nn.Module):
         own2 = self.detail_stem(torch.cat([visible, thermal], 1))
         own4 = self.detail(self.detail_quarter(own2) + self.detail_top(d4))
         own2 = F.relu(self.detail_half(own2) + upsample(self.detail_half_top(own4)))
-        return self.coefficients(own2).sigmoid(), logits
+        # Full precision from here on: near 1 half precision has few steps between two gains.
+        return self.coefficients(own2).float().sigmoid(), logits

@@ -8,6 +8,9 @@ from typing import Any
 
 __all__ = ["training_section"]
 
+#: Of a configuration: what is said elsewhere in the card, or only true on the machine of the run.
+ELSEWHERE = ("sources", "data_root", "initialise_from", "threads")
+
 
 def training_section(command: str, state: dict[str, Any]) -> dict[str, Any]:
     """What the card says of the training: enough to repeat it, run by run."""
@@ -24,16 +27,13 @@ def training_section(command: str, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run_section(config: dict[str, Any], steps: int) -> dict[str, Any]:
-    keys = (
-        *("name", "seed", "batch_size", "crop", "modality_dropout", "precision"),
-        *("stages", "consistency", "weighting"),
-    )
+    """The whole configuration, defaults too, for they may be others one day; no place on a disk."""
     return {
-        **{key: config[key] for key in keys if config.get(key)},
+        **_given({key: value for key, value in config.items() if key not in ELSEWHERE}),
         "steps": steps,
-        "loss": config["loss"],
-        "data": [
-            {key: source[key] for key in ("folder", "origin", "labels", "share") if source.get(key)}
-            for source in config["sources"]
-        ],
+        "data": [_given(source) for source in config["sources"]],
     }
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if value not in (None, "", [])}

@@ -13,6 +13,9 @@ from ssvif_core.errors import SsvifError
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
+#: What every checkpoint of `ssvif train` has, whatever its stages.
+KEYS = ("config", "variant", "classes", "mode", "step", "average")
+
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` to a temporary file beside `path`, then rename: a kill leaves the old one."""
@@ -26,10 +29,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; tensors and plain values only (`weights_only=True`).
 
     Raises:
-        SsvifError: the file is missing, truncated, or holds anything else.
+        SsvifError: the file is missing, truncated, holds anything else, or is of something else.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise SsvifError(f"There is no checkpoint {path}: run `ssvif train` first.") from error
     except pickle.UnpicklingError as error:  # whose text says how to run the code in it
@@ -43,3 +46,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise SsvifError(
             f"{path} is no checkpoint of this program, or is damaged: {error}"
         ) from error
+    if not isinstance(state, dict) or (missing := [key for key in KEYS if key not in state]):
+        lacks = f"it lacks {', '.join(missing)}" if isinstance(state, dict) else "it holds no run"
+        raise SsvifError(
+            f"{path} is no checkpoint of this program: {lacks}. Take the checkpoint.pt of a run of "
+            "`ssvif train`, or an exported ONNX model."
+        )
+    return state

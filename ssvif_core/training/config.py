@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -28,6 +28,11 @@ __all__ = [
 FUSION_TERMS = ("intensity", "gradient", "ssim", "decomposition", "edges", "flat", "halo")
 #: Those of masked prediction.
 HIDDEN_TERMS = ("hidden_visible", "hidden_thermal")
+#: Rows and columns that a crop of a stage joint has at least: of a smaller one the view is all
+#: border (`views.py`).
+LEAST_JOINT_CROP = 64
+#: Pixels of one side of a crop: a multiple of the network's coarsest stride.
+Side = Annotated[int, Field(gt=0, multiple_of=16)]
 
 
 class _Strict(BaseModel):
@@ -145,7 +150,9 @@ class TrainingConfig(_Strict):
     )
     seed: int = Field(0, ge=0, lt=2**63)
     batch_size: int = Field(8, gt=0)
-    crop: tuple[int, int] = Field((256, 320), description="rows, columns; multiples of 16")
+    crop: tuple[Side, Side] = Field(
+        (256, 320), description="rows, columns; multiples of 16, at least 64 with a stage joint"
+    )
     object_crops: float = Field(0.6, ge=0, le=1, description="crops centred on a labelled object")
     labelled_crops: float = Field(
         0.0,
@@ -179,17 +186,48 @@ class TrainingConfig(_Strict):
 
     @property
     def mask_mode(self) -> str:
-        """What the masks of this run are, one of `ssvif_core.models.MODES`."""
+        """What masks are, one of `ssvif_core.models.MODES`, that the stages of this run teach.
+
+        Where they teach none, the masks are those of the start: see `Trainer.mask_mode`.
+        """
         if not any(stage.kind in ("warm_up", "joint") for stage in self.stages):
             return "finetuned"
         return {"anchored": "finetuned"}.get(self.consistency.mode, self.consistency.mode)
 
     @model_validator(mode="after")
-    def _classes_are_the_clusters(self) -> TrainingConfig:
-        if self.mask_mode == "clusters" and len(self.classes) != self.consistency.clusters:
+    def _joint_has_something_to_compare(self) -> TrainingConfig:
+        joint = any(stage.kind == "joint" for stage in self.stages)
+        if joint and min(self.crop) < LEAST_JOINT_CROP:
+            raise ValueError(
+                f"crop: a stage joint needs at least {LEAST_JOINT_CROP} rows and columns; nothing "
+                "of a smaller crop is far enough from the border to be compared"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _clusters_can_be_found(self) -> TrainingConfig:
+        if self.mask_mode != "clusters":
+            return self
+        clusters, bounds = self.consistency.clusters, self.collapse
+        if len(self.classes) != clusters:
             raise ValueError(
                 "mode clusters: write `classes: clusters`, or as many names as clusters"
             )
+        if any(stage.kind == "supervised" for stage in self.stages):
+            raise ValueError(
+                "mode clusters: a stage supervised learns labels, and clusters have none; train "
+                "on labels in a run of its own that starts from this one (initialise_from)"
+            )
+        for name in ("min_perplexity", "min_used", "min_image_perplexity"):
+            if getattr(bounds, name) > clusters:
+                raise ValueError(
+                    f"collapse.{name} is {getattr(bounds, name)}, which {clusters} clusters never "
+                    "reach: lower it, or every run ends as collapsed"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _classes_have_weights(self) -> TrainingConfig:
         if self.class_weights is not None and len(self.class_weights) != len(self.classes):
             raise ValueError("class_weights needs one number for each of classes")
         return self

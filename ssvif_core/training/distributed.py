@@ -1,6 +1,8 @@
 """One process or several: the little that training has to know of `torchrun`.
 
-    torchrun --nproc-per-node 2 -m ssvif_core.cli train config/training/ssvif.yaml
+    torchrun --nproc-per-node 2 -m -- ssvif_core.cli train config/training/ssvif.yaml
+
+(Without the `--` torchrun takes a `--run` behind it for its own `--run-path`.)
 
 Each process draws its own part of every batch; gradients are averaged by DistributedDataParallel.
 Without torchrun everything here is the identity.
@@ -81,15 +83,20 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
     """Join the processes that torchrun started, or be the only one.
 
     Args:
-        device: "auto" takes CUDA where there is one (the process's own GPU), else the CPU.
+        device: "auto" takes CUDA where there is one, else the CPU. Of several processes each
+            takes a GPU of its own.
 
     Raises:
-        SsvifError: there is no such device.
+        SsvifError: there is no such device, or it is one GPU for several processes.
     """
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
-    cuda = torch.cuda.is_available()
-    if device == "auto":
-        device = (f"cuda:{local}" if world > 1 else "cuda") if cuda else "cpu"
+    if world > 1 and device.startswith("cuda:"):
+        raise SsvifError(
+            f"{world} processes cannot share {device}, each needs a GPU of its own: give --device "
+            "cuda, and choose GPUs with CUDA_VISIBLE_DEVICES."
+        )
+    if world > 1 and (device == "cuda" or (device == "auto" and torch.cuda.is_available())):
+        device = f"cuda:{local}"
     chosen = usable_device(device)
     if world == 1:
         yield Processes(0, 1, chosen)

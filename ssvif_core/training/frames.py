@@ -25,11 +25,13 @@ class Frames:
     Attributes:
         sources: to draw batches from.
         held_out: pairs for validation, never drawn.
+        labelled: number of pairs to draw from whose labels are used.
         skipped: one line for each pair that could not be used, and why.
     """
 
     sources: list[WeightedPairs]
     held_out: Sequence[FramePair]
+    labelled: int
     skipped: list[str]
 
 
@@ -89,6 +91,7 @@ def load_sources(config: TrainingConfig) -> Frames:
     """
     sources: list[WeightedPairs] = []
     held_out: list[_Subset] = []
+    with_labels = 0
     skipped: list[str] = []
     for source in config.sources:
         pairs = _open(config, source)
@@ -103,8 +106,9 @@ def load_sources(config: TrainingConfig) -> Frames:
             raise SsvifError(f"{source.folder}: no pair is left to train on; lower holdout_every.")
         labelled = [i for i in rest if i in have]
         subset = _Subset(pairs, rest, _rationed(labelled, source.labelled, config.seed), classes)
+        with_labels += len(subset.labelled)
         sources.append(WeightedPairs(subset, source.share))
-    return Frames(sources, joined(held_out), skipped)
+    return Frames(sources, joined(held_out), with_labels, skipped)
 
 
 def joined(parts: Sequence[Sequence[FramePair]]) -> Sequence[FramePair]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -14,22 +14,34 @@ from ssvif_core.training.checkpoint import load_checkpoint
 from ssvif_core.training.reopen import reopen
 from ssvif_core.training.stages import Models
 
-__all__ = ["initialise", "sha256_of_start"]
+__all__ = ["Start", "initialise", "sha256_of_start"]
+
+
+class Start(NamedTuple):
+    """What a run begins with.
+
+    `history`: the runs that led to its weights, for the card of the next model; `mask_mode`: what
+    the masks of these weights are, one of `ssvif_core.models.MODES`, None where they are nothing.
+    """
+
+    history: list[dict[str, Any]]
+    mask_mode: str | None
 
 
 def initialise(
-    models: Models, source: str, frames: Callable[[], list[tuple[Tensor, Tensor]]]
-) -> list[dict[str, Any]]:
+    models: Models,
+    source: str,
+    classes: Sequence[str],
+    frames: Callable[[], list[tuple[Tensor, Tensor]]],
+) -> Start:
     """Take over the weights whose names and shapes agree; the rest stays fresh.
 
     Args:
         models: to fill.
         source: path of a checkpoint (its averaged weights are taken) or of an exported ONNX model
             with its card, or the name of a shipped model.
+        classes: of the models; masks of a source with other classes are not taken for theirs.
         frames: batches to measure the statistics of a deployed model on, see `reopen`.
-
-    Returns:
-        The runs that led to these weights, for the card of the next model.
 
     Raises:
         SsvifError: there is no such file or model, or it cannot be used.
@@ -38,21 +50,26 @@ def initialise(
         model = open_model(source)
         _same_variant(models, source, model.card.content.get("variant", models.network.variant))
         _fill(models.network, reopen(model, frames()).state_dict())
-        return list(model.card.content.get("training", {}).get("runs", []))
+        same = [label.name for label in model.card.classes] == list(classes)
+        runs = list(model.card.content.get("training", {}).get("runs", []))
+        return Start(runs, model.card.mode if same else None)
     state = load_checkpoint(Path(source))
     _same_variant(models, source, state["variant"])
     _fill(models.network, state["average"])
     for name, helper in models.helpers().items():
         _fill(helper, state.get(f"{name}_average", {}))
-    return [*state.get("history", []), {key: state[key] for key in ("config", "step")}]
+    runs = [*state.get("history", []), {key: state[key] for key in ("config", "step")}]
+    return Start(runs, state["mode"] if state["classes"] == list(classes) else None)
 
 
-def sha256_of_start(source: str) -> str:
-    """Hexadecimal sha256 of the file that `initialise` takes the weights from.
+def sha256_of_start(source: str) -> str | None:
+    """Hexadecimal sha256 of the file that `initialise` takes the weights from; None: it is gone.
 
     Raises:
-        SsvifError: there is no such file or model.
+        SsvifError: it cannot be read.
     """
+    if source not in shipped_models() and not Path(source).expanduser().exists():
+        return None
     if _is_model(source):
         return open_model(source).card.sha256
     try:

@@ -2,10 +2,10 @@
 
 Fusion terms, with Y visible luminance, T thermal, F fused luminance, all (B, 1, H, W) in [0, 1]:
 
-    intensity      mean |m(F) - c max(m(Y), m(T))|, m local means, c a gain about the frame's mean:
-                   hot stays hot, bright stays bright. Where Y is saturated, at most 1 - q s(T),
-                   s the standard deviation in the window: white on white shows nothing, so what
-                   stands before a headlamp needs room below white
+    intensity      mean |m(F) - clip(mu + c (M - mu))|, M = max(m(Y), m(T)), m local means, mu the
+                   mean of M, c the contrast: hot stays hot, bright stays bright. Where Y is
+                   saturated, at most 1 - q s(T), s the standard deviation in the window: white on
+                   white shows nothing, so what stands before a headlamp needs room below white
     gradient       mean |dF - k d*|, d* the stronger of dY and dT, with its sign, so that edges
                    keep their polarity; k is the sharpness that is asked for
     ssim           1 - (SSIM(F, Y) + SSIM(F, T)) / 2
@@ -95,7 +95,8 @@ def _ssim(fused: Tensor, luma: Tensor, thermal: Tensor) -> Tensor:
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
     a, b = a.flatten(1), b.flatten(1)
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    # The constant under each root keeps a black frame (no variance) free of NaN and of gradients.
+    # The constant under the root keeps a black frame (no variance) free of NaN and of gradients. It
+    # shrinks the correlations of dark ones, see docs/method.md.
     return ((a * b).mean(1) / ((a * a).mean(1) * (b * b).mean(1) + 1e-6).sqrt()).mean()
 
 

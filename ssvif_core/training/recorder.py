@@ -42,7 +42,8 @@ class Recorder:
                 text = "\n".join(trainer.skipped) + "\n"
                 (trainer.folder / "skipped.txt").write_text(text, encoding="utf-8")
             self.journal = RunJournal(trainer.folder, trainer.step, trainer.device)
-            self.board = SummaryWriter(str(trainer.folder), purge_step=trainer.step)
+            # What is left of later steps goes; the step that a run goes on from stays.
+            self.board = SummaryWriter(str(trainer.folder), purge_step=trainer.step + 1)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -71,10 +72,10 @@ class Recorder:
             self._write(values)
         if last or trainer.step % config.validate_every == 0:
             self._validate()
-        if trainer.step % config.checkpoint_every == 0:
-            trainer.save()
         if self._watches_clusters and trainer.step % config.collapse.every == 0:
             self._write(trainer.look_for_collapse())
+        if trainer.step % config.checkpoint_every == 0:
+            trainer.save()  # last: it holds the bad looks, this step's too
 
     @property
     def _watches_clusters(self) -> bool:

@@ -26,6 +26,7 @@ from ssvif_core.data.batches import BatchMaker
 from ssvif_core.data.pairs import UNKNOWN, FramePair
 from ssvif_core.errors import SsvifError
 from ssvif_core.network.fusion_network import (
+    FUSION_PATH,
     SEGMENTATION_HEAD,
     TRUNK,
     FusionNetwork,
@@ -50,9 +51,10 @@ from ssvif_core.training.validation import validate
 from ssvif_core.training.views import BORDER, STRIDE, Window, draw_window, without_border
 from ssvif_core.training.weighting import Weighting
 
-__all__ = ["STAGES", "Inputs", "Models", "Stage", "StageContext"]
+__all__ = ["STAGES", "Inputs", "Models", "Stage", "StageContext", "trained_parts"]
 
-
+#: All parts of the network.
+PARTS = (*TRUNK, *SEGMENTATION_HEAD, *FUSION_PATH)
 #: In a stage's `train_only`: the pixel-level segmenter, which warm_up and joint train in any case.
 SEGMENTER = "segmenter"
 
@@ -101,7 +103,10 @@ class Models(nn.Module):
 
 @dataclass
 class StageContext:
-    """What a stage works with."""
+    """What a stage works with.
+
+    `mask_mode` is what the masks are, one of `ssvif_core.models.MODES`, or None: nothing yet.
+    """
 
     config: TrainingConfig
     models: Models
@@ -109,6 +114,7 @@ class StageContext:
     weighting: Weighting
     class_weights: Tensor | None
     averaged: Models
+    mask_mode: str | None
     anchor: Anchor | None = None
 
 
@@ -122,6 +128,9 @@ class Stage(ABC):
 
     On creation, parameters that are not trained are frozen and modules wrapped for several
     processes.
+
+    Raises:
+        SsvifError: see `trained`.
     """
 
     #: Parts of the network that this kind of stage trains; empty: all.
@@ -133,26 +142,43 @@ class Stage(ABC):
 
     def __init__(self, config: StageConfig, context: StageContext, start: int = 0) -> None:
         self.config, self.context, self.start = config, context, start
-        self._trained = set(config.train_only or self.parts)
+        self._trained = self.trained(config, context.config)
         self.training_mode()
         self.network = context.processes.wrap(self.learner())
 
     def training_mode(self) -> None:
         """Trained parts in training mode; the others keep weights and statistics as they are."""
-        known = {name for name, _ in self.context.models.network.named_children()}
-        if unknown := self._trained - known - {SEGMENTER}:
-            raise SsvifError(
-                f"train_only: the network has no part {', '.join(sorted(unknown))}. It has "
-                f"{', '.join(sorted(known))}; {SEGMENTER} alone trains none of them."
-            )
-        left_out = set() if self.uses_labels else set(SEGMENTATION_HEAD)
-        if self.context.config.mask_mode == "clusters":
-            left_out.add("context")  # see Models
         for name, part in self.context.models.network.named_children():
-            trained = (not self._trained or name in self._trained) and name not in left_out
+            trained = name in self._trained
             part.train(trained).requires_grad_(trained)
         for name, helper in self.context.models.helpers().items():
             helper.train(name == self.helper).requires_grad_(name == self.helper)
+
+    @classmethod
+    def trained(cls, stage: StageConfig, config: TrainingConfig) -> set[str]:
+        """Names of the network's parts that such a stage of a run trains.
+
+        Raises:
+            SsvifError: `train_only` names a part that there is not, or leaves nothing to train.
+        """
+        asked = set(stage.train_only)
+        if unknown := asked - set(PARTS) - {SEGMENTER}:
+            raise SsvifError(
+                f"train_only: the network has no part {', '.join(sorted(unknown))}. It has "
+                f"{', '.join(sorted(PARTS))}; {SEGMENTER} alone trains none of them."
+            )
+        left_out = {SEGMENTER}
+        if not cls.uses_labels(config):
+            left_out |= set(SEGMENTATION_HEAD)
+        if config.mask_mode == "clusters":
+            left_out.add("context")  # see Models
+        parts = (asked or set(cls.parts or PARTS)) - left_out
+        if not parts and cls.helper is None:
+            raise SsvifError(
+                f"train_only: a stage {stage.kind} trains nothing of {', '.join(sorted(asked))}: "
+                "name other parts, or none for those of its kind."
+            )
+        return parts
 
     def learner(self) -> nn.Module:
         """What runs forward in a step, as one module."""
@@ -171,11 +197,11 @@ class Stage(ABC):
             config.classes,
             self.context.processes.device,
             config.loss,
-            with_iou=config.mask_mode != "clusters",
+            with_iou=self.context.mask_mode in ("finetuned", "distilled"),
         )
 
-    @property
-    def uses_labels(self) -> bool:
+    @classmethod
+    def uses_labels(cls, config: TrainingConfig) -> bool:
         """Whether the feature-level segmentation head gets a gradient."""
         return True
 
@@ -269,8 +295,8 @@ class MaskedStage(Stage):
         values = {f"loss/hidden_{camera}": float(x.detach()) for camera, x in losses.items()}
         return {**values, "loss/total": float(total.detach())}
 
-    @property
-    def uses_labels(self) -> bool:
+    @classmethod
+    def uses_labels(cls, config: TrainingConfig) -> bool:
         return False
 
 
@@ -285,7 +311,7 @@ class SupervisedStage(Stage):
     def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
         output = self.fuse(inputs)
         total, values = self.fusion_loss(output.fused, inputs)
-        if self.uses_labels:
+        if self.uses_labels(self.context.config):
             # Logits at half size against every second label: as sharp as masks get, a quarter of
             # the cost.
             terms = segmentation_losses(
@@ -300,17 +326,16 @@ class SupervisedStage(Stage):
         total.backward()
         return values | {"loss/total": float(total.detach())}
 
-    @property
-    def uses_labels(self) -> bool:
-        weights = self.context.config.loss
-        return weights.cross_entropy > 0 or weights.dice > 0
+    @classmethod
+    def uses_labels(cls, config: TrainingConfig) -> bool:
+        return config.loss.cross_entropy > 0 or config.loss.dice > 0
 
 
 class FusionStage(SupervisedStage):
     """Stage 1: the fused image alone. The segmentation head is left out."""
 
-    @property
-    def uses_labels(self) -> bool:
+    @classmethod
+    def uses_labels(cls, config: TrainingConfig) -> bool:
         return False
 
 
@@ -525,3 +550,30 @@ STAGES: dict[str, type[Stage]] = {
     "warm_up": WarmUpStage,
     "joint": JointStage,
 }
+
+
+def trained_parts(config: TrainingConfig, labelled: int) -> set[str]:
+    """Names of the network's parts that some stage of a run trains; looks at all of them first.
+
+    Args:
+        config: of the run.
+        labelled: frames with labels that it has.
+
+    Raises:
+        SsvifError: see `Stage.trained`; or a stage learns masks from labels, and there are none.
+    """
+    parts: set[str] = set()
+    for stage in config.stages:
+        kind = STAGES[stage.kind]
+        trained = kind.trained(stage, config)
+        # A warm-up trains the pixel-level segmenter, whatever of the network it leaves as it is.
+        masks = bool(trained - set(FUSION_PATH)) or stage.kind == "warm_up"
+        by_labels = kind.uses_labels(config) and config.mask_mode != "clusters"
+        if masks and by_labels and not labelled:
+            raise SsvifError(
+                f"A stage {stage.kind} learns masks from labels, and no frame has any: give a "
+                "source its labels (and not labelled: 0), or take stages warm_up and joint with "
+                "consistency.mode clusters, which need none."
+            )
+        parts |= trained
+    return parts

@@ -7,6 +7,7 @@ for is the business of its stage (`stages.py`).
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 from collections.abc import Callable
@@ -23,18 +24,28 @@ from ssvif_core.data.batches import Batch, BatchMaker, prefetched
 from ssvif_core.data.degrade import drop_modality
 from ssvif_core.errors import SsvifError
 from ssvif_core.interrupts import Interrupts
+from ssvif_core.network.fusion_network import SEGMENTATION_HEAD
 from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
 from ssvif_core.training.config import StageConfig, TrainingConfig
 from ssvif_core.training.distributed import Processes
 from ssvif_core.training.frames import joined, load_sources
-from ssvif_core.training.initialise import initialise, sha256_of_start
+from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
-from ssvif_core.training.stages import STAGES, Inputs, Models, Stage, StageContext
+from ssvif_core.training.stages import (
+    STAGES,
+    Inputs,
+    Models,
+    Stage,
+    StageContext,
+    trained_parts,
+)
 from ssvif_core.training.weighting import make_weighting
 
 __all__ = ["Trainer"]
+
+logger = logging.getLogger("ssvif.training")
 
 #: They wait for the end of the step: a checkpoint never holds half of one.
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -51,10 +62,11 @@ class Trainer:
         processes: this process among those that train together, and its device.
 
     If the folder holds a checkpoint of the same configuration and the same weights to start from,
-    the run goes on from there.
+    the run goes on from there; that file is needed no more.
 
     Raises:
-        SsvifError: data is missing, or the folder belongs to another configuration or start.
+        SsvifError: data is missing, a stage asks for what there is not, or the folder belongs to
+            another configuration or start.
     """
 
     def __init__(
@@ -69,6 +81,7 @@ class Trainer:
         self.config, self.folder = config, run_folder
         frames = load_sources(config)
         self.held_out, self.skipped = frames.held_out, frames.skipped
+        trained = trained_parts(config, frames.labelled)
         self.batches = BatchMaker(
             frames.sources,
             max(1, config.batch_size // self.processes.world),
@@ -79,11 +92,12 @@ class Trainer:
             config.labelled_crops,
         )
         models = Models(config).to(self.device)
-        self.history: list[dict[str, Any]] = []
-        self.start_sha256: str | None = None
-        if config.initialise_from is not None:
-            self.start_sha256 = sha256_of_start(config.initialise_from)
-            self.history = initialise(models, config.initialise_from, self._first_batches)
+        start, source = Start([], None), config.initialise_from
+        self.start_sha256 = None if source is None else sha256_of_start(source)
+        # A run that goes on has all of it in its checkpoint; where it began may be gone.
+        if source is not None and not self.checkpoint_path.exists():
+            start = initialise(models, source, config.classes, self._first_batches)
+        self.history = start.history
         self.models: Models = models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             self.models, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)
@@ -97,6 +111,7 @@ class Trainer:
             make_weighting(config.weighting),
             class_weights,
             self.averaged,
+            config.mask_mode if trained & set(SEGMENTATION_HEAD) else start.mask_mode,
         )
         self.alarm = CollapseAlarm(config.collapse)
         self.step = 0
@@ -109,6 +124,15 @@ class Trainer:
         models = self.average.module
         assert isinstance(models, Models)
         return models
+
+    @property
+    def mask_mode(self) -> str | None:
+        """What the masks of this run are, one of `ssvif_core.models.MODES`.
+
+        Where no stage trains the segmentation head, they are what they were where the run started;
+        None if it started with none of the same classes.
+        """
+        return self.context.mask_mode
 
     @property
     def checkpoint_path(self) -> Path:
@@ -164,11 +188,6 @@ class Trainer:
     def _make_anchor(self) -> LabelAnchor | PrototypeAnchor:
         c = self.config
         if c.consistency.mode != "clusters":
-            if not any(source.labels for source in c.sources):
-                raise SsvifError(
-                    f"consistency.mode {c.consistency.mode} needs a source with labels; without "
-                    "any, use mode clusters."
-                )
             return LabelAnchor(c.loss, self.context.class_weights)
         anchor = PrototypeAnchor.found(
             self.averaged.network,
@@ -251,8 +270,9 @@ class Trainer:
             "config": self.config.model_dump_json(),
             "variant": self.config.variant,
             "classes": self.config.classes,
-            "mode": self.config.mask_mode,
+            "mode": self.mask_mode,
             "step": self.step,
+            "processes": self.processes.world,
             "history": self.history,
             "start_sha256": self.start_sha256,
             "network": self.models.network.state_dict(),
@@ -278,14 +298,22 @@ class Trainer:
                 f"{self.folder} holds a run of another configuration: name another --run folder, "
                 "or delete this one."
             )
-        # A run from before starts were kept says nothing of its own.
-        if state.get("start_sha256", self.start_sha256) != self.start_sha256:
+        # A run from before starts were kept says nothing of its own, and a start may be gone.
+        started = state.get("start_sha256") or self.start_sha256
+        if started != (self.start_sha256 or started):
             raise SsvifError(
                 f"{self.folder} holds a run that started from other weights: "
                 f"{self.config.initialise_from} was replaced since. Name another --run folder, or "
                 "delete this one."
             )
         self.step, self.history = state["step"], state["history"]
+        self.start_sha256, self.context.mask_mode = started, state["mode"]
+        before, now = state.get("processes", self.processes.world), self.processes.world
+        if before != now and self.processes.first:
+            logger.warning(
+                "%s was trained by %d processes and goes on with %d: from here on its batches are "
+                "others than they would have been.", self.folder, before, now,
+            )  # fmt: skip
         average = self.averaged
         self.models.network.load_state_dict(state["network"])
         average.network.load_state_dict(state["average"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from ssvif_core.training.losses import fusion_losses
 __all__ = ["as_tensors", "predict_pair", "strip", "validate"]
 
 PICTURES = 4
+#: Rows and columns of one image in a strip.
+TILE = (240, 320)
 
 
 def as_tensors(pair: FramePair, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -89,16 +92,30 @@ def _picture(pair: FramePair, fused: Tensor, labels: np.ndarray, classes: int) -
     palette = np.zeros((256, 3), np.uint8)
     palette[:classes] = label_colors(classes)
     tinted = colorize_labels(labels, palette)
-    return strip([pair.visible, gray, image, tinted])
+    return strip([pair.visible, gray, image], tinted)
 
 
-def strip(images: Sequence[np.ndarray]) -> np.ndarray:
-    """(H, W, 3) uint8 images of one size side by side, on a canvas of (240, 1280, 3)."""
-    row = np.hstack(images)
-    height = 240
-    step = max(1, row.shape[0] // height)
-    row = row[::step, ::step]
-    canvas = np.zeros((height, 1280, 3), np.uint8)
-    view = row[:height, :1280]
-    canvas[: view.shape[0], : view.shape[1]] = view
-    return canvas
+def strip(images: Sequence[np.ndarray], mask: np.ndarray | None = None) -> np.ndarray:
+    """Images side by side, each fitted whole into a tile of `TILE`.
+
+    Args:
+        images: (H, W, 3) uint8 of any size.
+        mask: (H, W, 3) uint8, coloured labels: the last of the row, without mixing colours.
+
+    Returns:
+        (240, 320 n, 3) uint8 of n images, the mask among them.
+    """
+    tiles = [_tile(image, cv2.INTER_AREA) for image in images]
+    if mask is not None:
+        tiles.append(_tile(mask, cv2.INTER_NEAREST))
+    return np.hstack(tiles)
+
+
+def _tile(image: np.ndarray, interpolation: int) -> np.ndarray:
+    """The image as large as fits, at the top left of a black tile."""
+    height, width = TILE
+    scale = min(height / image.shape[0], width / image.shape[1])
+    rows, columns = (max(1, round(n * scale)) for n in image.shape[:2])
+    tile = np.zeros((height, width, 3), np.uint8)
+    tile[:rows, :columns] = cv2.resize(image, (columns, rows), interpolation=interpolation)
+    return tile

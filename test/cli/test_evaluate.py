@@ -52,7 +52,7 @@ def test_cameras_baselines_and_models_are_segmented_and_features_probed(paired_f
     torch = pytest.importorskip("torch", reason="needs torch (extra `train`)")
     from ssvif_core.network.fusion_network import FusionNetwork
 
-    state = {"variant": "tiny", "classes": ["a", "b"]}
+    state = {"variant": "tiny", "classes": ["a", "b"], "config": "{}", "mode": None, "step": 0}
     torch.save({**state, "average": FusionNetwork("tiny", 2).state_dict()}, tmp_path / "c.pt")
     frames = paired_folder / "frames"
     answer = ssvif_evaluate(
@@ -83,7 +83,7 @@ def test_a_camera_that_is_left_out_is_black_for_everything_that_is_measured(thre
     torch = pytest.importorskip("torch", reason="needs torch (extra `train`)")
     from ssvif_core.network.fusion_network import FusionNetwork
 
-    state = {"variant": "tiny", "classes": ["a", "b"]}
+    state = {"variant": "tiny", "classes": ["a", "b"], "config": "{}", "mode": None, "step": 0}
     torch.save({**state, "average": FusionNetwork("tiny", 2).state_dict()}, tmp_path / "c.pt")
     tiny = open_model("tiny")
     (tmp_path / "anonymous.onnx").write_bytes(tiny.path.read_bytes())

@@ -87,9 +87,9 @@ def test_fp16_convolutions_are_half_and_the_arithmetic_on_grey_levels_is_not(fil
     luma = next(node for node in nodes if node.op_type == "MatMul")
     assert constants[luma.input[0]].dtype == np.float32
     sigmoid = next(node for node in nodes if node.op_type == "Sigmoid")
-    after = next(node for node in nodes if sigmoid.output[0] in node.input)
-    assert after.op_type == "Cast"
-    assert after.attribute[0].i == onnx.TensorProto.FLOAT
+    before = next(node for node in nodes if sigmoid.input[0] in node.output)
+    assert before.op_type == "Cast"
+    assert before.attribute[0].i == onnx.TensorProto.FLOAT
     assert files["fp16"].stat().st_size < 0.6 * files["fp32"].stat().st_size
 
 

@@ -43,6 +43,15 @@ def test_merging_leaves_no_branches_and_the_same_output(variant):
     torch.testing.assert_close(after.logits, before.logits, atol=1e-3, rtol=1e-3)
 
 
+def test_what_multiplies_grey_levels_is_not_rounded_to_half_precision():
+    network = FusionNetwork("tiny").eval()
+    torch.nn.init.constant_(network.coefficients.bias, 4.0)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        parts, _ = network.predict(torch.rand(1, 3, 32, 32), torch.rand(1, 1, 32, 32))
+    # sigmoid(4) = 0.98201; the next numbers of bfloat16 are 0.98047 and 0.98438.
+    assert (parts.double() - 0.98201).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (33, 47), (16, 16), (121, 160)])
 def test_any_size_goes_in_and_comes_out(height, width):
     network = FusionNetwork("tiny").eval()

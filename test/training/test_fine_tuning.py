@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 
-from ssvif_core.cli.export import training_section  # noqa: E402
+from ssvif_core.cli.export import export, training_section  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.network.fusion_network import FUSION_PATH  # noqa: E402
@@ -53,6 +53,70 @@ def test_only_the_named_parts_change_and_the_checkpoint_remembers_its_parent(
     section = training_section("ssvif train ...", state)
     assert [(run["name"], run["steps"]) for run in section["runs"]] == [("test", 3), ("head", 3)]
     assert section["runs"][0]["data"][0]["origin"] == "drawn"
+
+
+def two_branches(root, mode, **changes):
+    stages = [{"kind": kind, "steps": 1, "warmup_steps": 1} for kind in ("warm_up", "joint")]
+    consistency = {"mode": mode, "clusters": 5}
+    classes = {"classes": "clusters"} if mode == "clusters" else {}
+    return configuration(root, **{"stages": stages, "consistency": consistency, **classes}
+                         | changes)  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["clusters", "distilled"])
+def test_masks_that_no_stage_trains_stay_what_they_were(paired_folder, tmp_path, mode):
+    Trainer(two_branches(paired_folder, mode), tmp_path / "first").run()
+    start = {"initialise_from": str(tmp_path / "first" / "checkpoint.pt")}
+    fusion = [{"kind": "fusion", "steps": 2}]
+    picture = [{"kind": "joint", "steps": 2, "train_only": HEAD}]
+    for number, stages in enumerate((fusion, picture)):
+        folder = tmp_path / str(number)
+        config = two_branches(paired_folder, mode, stages=stages, **start)
+        Trainer(config, folder).run()
+        assert load_checkpoint(folder / "checkpoint.pt")["mode"] == mode
+        assert Trainer(config, folder).mask_mode == mode  # resumed
+
+
+def test_masks_that_nothing_taught_are_said_and_not_exported(paired_folder, tmp_path):
+    fusion = [{"kind": "fusion", "steps": 1}]
+    started = {"initialise_from": "tiny", "classes": ["background", "person", "vehicle"]}
+    source = [{"folder": "frames", "share": 1}]
+    for name, changes in (("scratch", {}), ("others", started)):
+        folder = tmp_path / name
+        config = configuration(paired_folder, stages=fusion, sources=source, **changes)
+        trainer = Trainer(config, folder)
+        trainer.run()
+        assert trainer.mask_mode is None
+        with pytest.raises(SsvifError, match="Nothing has taught the masks"):
+            export(str(folder / "checkpoint.pt"), tmp_path / "m.onnx", paired_folder / "frames")
+    kept = configuration(paired_folder, stages=fusion, initialise_from="tiny")
+    assert Trainer(kept, tmp_path / "kept").mask_mode == open_model("tiny").card.mode
+
+
+def test_a_run_goes_on_without_the_file_that_it_started_from(paired_folder, tmp_path):
+    Trainer(configuration(paired_folder), tmp_path / "first").save()
+    parent = tmp_path / "first" / "checkpoint.pt"
+    config = configuration(paired_folder, initialise_from=str(parent))
+    Trainer(config, tmp_path / "second").save()
+    parent.unlink()
+    resumed = Trainer(config, tmp_path / "second")
+    resumed.run()
+    assert len(load_checkpoint(tmp_path / "second" / "checkpoint.pt")["history"]) == 1
+
+
+def test_the_card_holds_what_a_run_is_repeated_from_and_no_place_on_a_disk(paired_folder, tmp_path):
+    asked = {"class_weights": [1, 1, 1, 2.0], "weight_decay": 0.1, "photometric": False, "seed": 0}
+    given = {"labels": "labels", "label_map": {0: 0, 1: 1}, "labelled": 3, "holdout_every": 5}
+    source = {"folder": "frames", "share": 1, **given}
+    config = configuration(paired_folder, sources=[source], **asked)
+    Trainer(config, tmp_path).save()
+    (run,) = training_section("ssvif train", load_checkpoint(tmp_path / "checkpoint.pt"))["runs"]
+    assert {key: run[key] for key in asked} == asked
+    assert run["data"][0].items() >= {**given, "label_map": {"0": 0, "1": 1}}.items()
+    assert str(paired_folder) not in json.dumps(run)
+    places = {"data_root": paired_folder, "sources": run.pop("data")}
+    assert run.pop("steps") == 0
+    assert TrainingConfig.model_validate({**run, **places, "threads": 1}) == config
 
 
 def test_a_run_does_not_go_on_from_another_start_of_the_same_name(paired_folder, tmp_path):

@@ -19,6 +19,7 @@ from ssvif_core.network.fusion_network import FUSION_PATH, SEGMENTATION_HEAD  # 
 from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
 from ssvif_core.training.collapse import CollapseError  # noqa: E402
 from ssvif_core.training.config import TrainingConfig, load_config  # noqa: E402
+from ssvif_core.training.distributed import Processes, process_group  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
 
 STAGES = [
@@ -136,7 +137,15 @@ def test_a_warm_up_may_train_the_pixel_level_segmenter_alone(paired_folder, tmp_
 def test_a_part_that_the_network_does_not_have_is_an_error(paired_folder, tmp_path):
     stages = [{**STAGES[0], "train_only": ["detail", "detial_top"]}]
     with pytest.raises(SsvifError, match="no part detial_top. It has .*detail_top"):
-        Trainer(configuration(paired_folder, stages=stages), tmp_path).run()
+        Trainer(configuration(paired_folder, stages=stages), tmp_path)
+
+
+def test_what_is_wrong_with_a_later_stage_is_said_before_the_first(paired_folder, tmp_path):
+    misspelt = {**STAGES[2], "train_only": ["detial"]}
+    idle = {**STAGES[0], "train_only": ["labels_quarter"]}  # fusion leaves the head out
+    for last, message in ((misspelt, "no part detial"), (idle, "fusion trains nothing of labels")):
+        with pytest.raises(SsvifError, match=message):
+            Trainer(configuration(paired_folder, stages=[*STAGES[:2], last]), tmp_path)
 
 
 def test_an_averaged_teacher_sees_the_camera_that_the_learner_has_lost(paired_folder, tmp_path):
@@ -208,6 +217,21 @@ def test_clusters_that_collapse_end_the_run_with_a_checkpoint_and_a_report(paire
     assert "collapsed" in (tmp_path / "report.html").read_text().lower()
 
 
+def test_a_checkpoint_counts_the_look_of_its_own_step(paired_folder, tmp_path):
+    collapse = {"every": 2, "patience": 50, "min_perplexity": 5.0}
+    config = configuration(paired_folder, "clusters", collapse=collapse, checkpoint_every=2)
+    trainer = Trainer(config, tmp_path)
+    counted = {}
+
+    def compare(step, values):
+        saved = load_checkpoint(tmp_path / "checkpoint.pt") if step >= 8 else {}
+        if saved.get("step") == step:
+            counted[step] = saved["bad_looks"], trainer.alarm.bad
+
+    trainer.run(compare)
+    assert counted == {8: (1, 1), 10: (2, 2)}
+
+
 def test_the_context_over_the_whole_image_is_off_without_labels(paired_folder, tmp_path):
     trainer = Trainer(configuration(paired_folder, "clusters"), tmp_path)
     trainer.run()
@@ -218,7 +242,8 @@ def test_the_context_over_the_whole_image_is_off_without_labels(paired_folder, t
 def test_a_ration_of_labels_is_kept_and_larger_ones_hold_the_smaller(paired_folder, tmp_path):
     def labelled(count):
         source = {"folder": "frames", "share": 1, "labels": "labels", "labelled": count}
-        trainer = Trainer(configuration(paired_folder, sources=[source]), tmp_path / str(count))
+        config = configuration(paired_folder, sources=[source], stages=STAGES[:1])
+        trainer = Trainer(config, tmp_path / str(count))
         pairs = trainer.batches.sources[0].pairs
         return {pair.name for pair in pairs if pair.labels is not None}
 
@@ -227,10 +252,48 @@ def test_a_ration_of_labels_is_kept_and_larger_ones_hold_the_smaller(paired_fold
     assert labelled(0) == set()
 
 
-def test_an_anchor_of_labels_needs_labels(paired_folder, tmp_path):
-    config = configuration(paired_folder, sources=[{"folder": "frames", "share": 1}])
-    with pytest.raises(SsvifError, match="mode clusters"):
-        Trainer(config, tmp_path).run()
+@pytest.mark.parametrize("labels", [{}, {"labels": "labels", "labelled": 0}])
+@pytest.mark.parametrize(
+    "stages",
+    [STAGES, [{"kind": "supervised", "steps": 2}], [{**STAGES[1], "train_only": ["segmenter"]}]],
+)
+def test_masks_that_are_learnt_from_labels_need_labels(paired_folder, tmp_path, stages, labels):
+    source = {"folder": "frames", "share": 1, **labels}
+    config = configuration(paired_folder, sources=[source], stages=stages)
+    with pytest.raises(SsvifError, match="no frame has any.*mode clusters"):
+        Trainer(config, tmp_path)
+
+
+def test_a_picture_alone_may_be_trained_by_consistency_without_labels(paired_folder, tmp_path):
+    stages = [{**STAGES[2], "train_only": list(FUSION_PATH)}]
+    source = {"folder": "frames", "share": 1}
+    trainer = Trainer(configuration(paired_folder, stages=stages, sources=[source]), tmp_path)
+    trainer.run()
+    assert trainer.step == 4
+
+
+@pytest.mark.parametrize(
+    ("mode", "changes", "message"),
+    [
+        ("anchored", {"crop": [48, 96]}, "joint needs at least 64"),
+        ("anchored", {"crop": [0, 64], "stages": STAGES[:1]}, "greater than 0"),
+        ("anchored", {"crop": [-16, 64], "stages": STAGES[:1]}, "greater than 0"),
+        ("anchored", {"crop": [64, 100], "stages": STAGES[:1]}, "multiple of 16"),
+        ("clusters", {"consistency": {"mode": "clusters", "clusters": 2}}, "min_perplexity is 2.5"),
+        ("clusters", {"collapse": {"min_used": 6}}, "min_used is 6, which 5 clusters"),
+        ("clusters", {"stages": [{"kind": "supervised", "steps": 1}, *STAGES]}, "learns labels"),
+    ],
+)
+def test_what_cannot_end_well_is_refused(paired_folder, mode, changes, message):
+    with pytest.raises(ValueError, match=message):
+        configuration(paired_folder, mode, **changes)
+
+
+def test_two_clusters_are_possible_with_bounds_that_they_can_reach(paired_folder):
+    few = {"min_perplexity": 1.5, "min_used": 2, "min_image_perplexity": 1.2}
+    consistency = {"mode": "clusters", "clusters": 2}
+    config = configuration(paired_folder, "clusters", consistency=consistency, collapse=few)
+    assert config.classes == ["cluster 0", "cluster 1"]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(
@@ -362,7 +425,7 @@ def test_two_processes_train_one_network_and_go_on_where_they_were_stopped(paire
     (tmp_path / "config.json").write_text(config.model_dump_json())
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     _train_in_two_processes(tmp_path / "config.json", whole)
-    ranks = [load_checkpoint(whole / f"rank{i}.pt")["weights"] for i in range(2)]
+    ranks = [torch.load(whole / f"rank{i}.pt")["weights"] for i in range(2)]
     assert torch.equal(*ranks)
     assert load_checkpoint(whole / "checkpoint.pt")["step"] == 10
     alone = Trainer(config, tmp_path / "alone")
@@ -372,7 +435,39 @@ def test_two_processes_train_one_network_and_go_on_where_they_were_stopped(paire
     assert load_checkpoint(parts / "checkpoint.pt")["step"] == 7
     _train_in_two_processes(tmp_path / "config.json", parts)
     for rank, weights in enumerate(ranks):
-        assert torch.equal(load_checkpoint(parts / f"rank{rank}.pt")["weights"], weights)
+        assert torch.equal(torch.load(parts / f"rank{rank}.pt")["weights"], weights)
+
+
+def test_another_number_of_processes_is_said(paired_folder, tmp_path, caplog):
+    config = configuration(paired_folder)
+    Trainer(config, tmp_path).save()
+    Trainer(config, tmp_path)
+    assert not caplog.records
+    Trainer(config, tmp_path, Processes(0, 2, torch.device("cpu")))
+    assert "by 1 processes and goes on with 2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("cuda", "cuda:1 cannot be used here"), ("cuda:0", "2 processes cannot share cuda:0")],
+)
+def test_each_of_several_processes_takes_a_gpu_of_its_own(monkeypatch, device, message):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    if torch.cuda.device_count() > 1:
+        pytest.skip("there is a second GPU, and nobody to train with")
+    with pytest.raises(SsvifError, match=message), process_group(device):
+        pass
+
+
+@pytest.mark.slow
+def test_the_command_for_several_processes_takes_a_run_folder(tmp_path):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1",
+        "-m", "--", "ssvif_core.cli", "train", "nowhere.yaml", "--run", "run",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)
+    assert "Cannot read the training configuration nowhere.yaml" in done.stderr
 
 
 @pytest.mark.slow
@@ -380,7 +475,7 @@ def test_a_cluster_means_the_same_to_all_processes(paired_folder, tmp_path):
     config = configuration(paired_folder, "clusters", batch_size=4)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     _train_in_two_processes(tmp_path / "config.json", tmp_path / "run")
-    first, second = (load_checkpoint(tmp_path / "run" / f"rank{i}.pt")["anchor"] for i in range(2))
+    first, second = (torch.load(tmp_path / "run" / f"rank{i}.pt")["anchor"] for i in range(2))
     assert len(first) > 10
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 

@@ -17,7 +17,7 @@ from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
 from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
 from ssvif_core.training.config import LossWeights, TrainingConfig, load_config  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
-from ssvif_core.training.validation import validate  # noqa: E402
+from ssvif_core.training.validation import strip, validate  # noqa: E402
 
 
 def configuration(root, **changes) -> TrainingConfig:
@@ -73,6 +73,24 @@ def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_weights(paired_fol
     assert all(torch.equal(value, expected[name]) for name, value in weights(resumed).items())
 
 
+def test_tensorboard_keeps_the_step_that_a_run_goes_on_from(paired_folder, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    stage = {"kind": "fusion", "steps": 45, "warmup_steps": 1}
+    config = configuration(paired_folder, stages=[stage], validate_every=20, checkpoint_every=20)
+
+    def stop(step, values):
+        if step == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config, tmp_path).run(stop)
+    Trainer(config, tmp_path).run()
+    events = EventAccumulator(str(tmp_path), purge_orphaned_data=True).Reload()
+    for name in ("loss/total", "validation/fusion/ssim"):
+        assert [event.step for event in events.Scalars(name)] == [20, 40, 45]
+
+
 def test_a_run_folder_of_another_configuration_is_refused(paired_folder, tmp_path):
     Trainer(configuration(paired_folder), tmp_path).save()
     with pytest.raises(SsvifError, match="another configuration"):
@@ -108,6 +126,14 @@ def test_a_truncated_checkpoint_is_one_clear_error(paired_folder, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(SsvifError, match="damaged"):
         Trainer(configuration(paired_folder), tmp_path)
+
+
+@pytest.mark.parametrize("content", [{"a": torch.zeros(3)}, [1, 2], {"config": "{}"}])
+def test_a_foreign_file_to_start_from_is_one_clear_error(paired_folder, tmp_path, content):
+    torch.save(content, tmp_path / "foreign.pt")
+    config = configuration(paired_folder, initialise_from=str(tmp_path / "foreign.pt"))
+    with pytest.raises(SsvifError, match="foreign.pt is no checkpoint of this program"):
+        Trainer(config, tmp_path / "run")
 
 
 def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
@@ -242,3 +268,17 @@ def test_validation_leaves_out_classes_that_are_nowhere_and_asks_what_training_a
     }
     assert plain["fusion/gradient"] != sharp["fusion/gradient"]
     assert plain["fusion/ssim"] == sharp["fusion/ssim"]
+
+
+@pytest.mark.parametrize(("height", "width"), [(120, 160), (480, 640), (720, 1280), (1024, 1280)])
+def test_a_strip_shows_each_image_whole_whatever_its_shape(height, width):
+    images = [np.full((height, width, 3), grey, np.uint8) for grey in (50, 100, 150)]
+    mask = np.zeros((height, width, 3), np.uint8)
+    mask[:, ::2] = 200
+    shown = strip(images, mask)
+    assert shown.shape == (240, 4 * 320, 3)
+    scale = min(240 / height, 320 / width)
+    for column, grey in ((0, 50), (320, 100), (640, 150)):
+        part = shown[:, column : column + 320]
+        assert (part == grey).sum() == 3 * round(height * scale) * round(width * scale)
+    assert set(np.unique(shown[:, 960:])) <= {0, 200}  # no colour that means nothing
