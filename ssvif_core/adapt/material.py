@@ -6,6 +6,7 @@ as it is. Either way a frame comes with what the old model makes of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ssvif_core.adapt.split import Split, split
+from ssvif_core.adapt.split import LEAST_PAIRS, Split, split
 from ssvif_core.data.sources import PairCollection, open_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.sized_engine import SizedEngine
@@ -23,7 +24,10 @@ from ssvif_core.replay.pairs import NodePairing, Stamps
 from ssvif_core.replay.recording import Arrival, Recording, Slice, TopicChoice
 from ssvif_core.replay.settings import NodeSettings, build, engine_for
 
-__all__ = ["FolderMaterial", "Frame", "Material", "RecordedMaterial"]
+__all__ = ["FolderMaterial", "Frame", "Material", "RecordedMaterial", "lost"]
+
+#: Frames come a little early or late: so much less than what is asked for is far enough apart.
+JITTER = 0.05
 
 
 class Frame(NamedTuple):
@@ -57,7 +61,9 @@ class Material(Protocol):
         path: of the recording or folder.
         split: its two parts.
         found: sentences on what was taken.
-        damaged: pairs that could not be decoded, so far.
+        damaged: pairs that could not be used, so far.
+        reason: why the last of them could not.
+        advice: what to do if too few are left to train on.
         broken: files of it that could not be read to their end, and why; complete after reading.
     """
 
@@ -65,10 +71,15 @@ class Material(Protocol):
     split: Split
     found: list[str]
     damaged: int
+    reason: str
+    advice: str
     broken: dict[str, str]
 
     def training(self, spacing_s: float, most: int) -> Iterator[Frame]:
-        """Frames of the first part, thinned out: `spacing_s` apart (recordings), `most` at most."""
+        """Frames of the first part, thinned out, `most` at most.
+
+        Of a recording none is closer to the one before than `spacing_s`, but for `JITTER`.
+        """
         ...
 
     def held_out(self, most: int) -> Iterator[Frame]:
@@ -76,23 +87,33 @@ class Material(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Every:
-    """Picks moments that are at least `spacing_s` apart, on a fixed grid."""
+def lost(material: Material) -> str:
+    """A sentence on the pairs that could not be used; empty if there are none."""
+    if not material.damaged:
+        return ""
+    return f" {material.damaged} more could not be used, the last because: {material.reason}"
 
-    spacing_s: float
 
-    def new(self) -> Callable[[float], bool]:
-        last = [-1]
+@dataclass
+class _Picks:
+    """Picks at most one moment of each cell of a grid, and none too close to the one before.
 
-        def wanted(time_s: float) -> bool:
-            cell = int(time_s / self.spacing_s)
-            if cell == last[0]:
-                return False
-            last[0] = cell
-            return True
+    Attributes:
+        cell_s: size of a cell.
+        apart_s: least time between two picks, but for `JITTER`.
+    """
 
-        return wanted
+    cell_s: float
+    apart_s: float = 0.0
+    _last_s: float = -math.inf
+
+    def __call__(self, time_s: float) -> bool:
+        if self.cell_s and time_s // self.cell_s == self._last_s // self.cell_s:
+            return False
+        if time_s - self._last_s < (1 - JITTER) * self.apart_s:
+            return False
+        self._last_s = time_s
+        return True
 
 
 class RecordedMaterial:
@@ -114,7 +135,10 @@ class RecordedMaterial:
         holdout: float,
     ) -> None:  # fmt: skip
         self.path, self.settings, self.topics, self.stamps = path, settings, topics, stamps
-        self.damaged = 0
+        self.damaged, self.reason = 0, ""
+        self.advice = (
+            "take a longer recording in which the robot moves, or pairs closer in time (--every)."
+        )
         self.broken: dict[str, str] = {}
         with Recording(path, topics) as recording:
             self.split = split(_length_s(recording), holdout, "s")
@@ -124,13 +148,12 @@ class RecordedMaterial:
             )
 
     def training(self, spacing_s: float, most: int) -> Iterator[Frame]:
-        spacing_s = max(spacing_s, self.split.training_end / most)
-        return self._frames(Slice(0.0, self.split.training_end), _Every(spacing_s).new())
+        end_s = self.split.training_end
+        return self._frames(Slice(0.0, end_s), _Picks(end_s / most, spacing_s))
 
     def held_out(self, most: int) -> Iterator[Frame]:
         start_s = self.split.held_out_start
-        spacing_s = (self.split.total - start_s) / most
-        return self._frames(Slice(start_s), _Every(spacing_s).new())
+        return self._frames(Slice(start_s), _Picks((self.split.total - start_s) / most))
 
     def _frames(self, part: Slice, wanted: Callable[[float], bool]) -> Iterator[Frame]:
         """The gain follows every pair; only those that are wanted are fused."""
@@ -153,8 +176,9 @@ class RecordedMaterial:
                         continue
                     visible = recording.pixels(pair.visible)
                     result = pipeline.process(visible, counts, stamp_s)
-                except SsvifError:
+                except SsvifError as error:
                     self.damaged += 1
+                    self.reason = str(error)
                     continue
                 registration = pipeline.registration
                 yield Frame(
@@ -195,22 +219,34 @@ class FolderMaterial:
         holdout: see `split`.
 
     Raises:
-        SsvifError: there is no usable pair.
+        SsvifError: there is no usable pair, or a part has too few.
     """
 
     def __init__(self, path: Path, model: Model, settings: NodeSettings, holdout: float) -> None:
         self.path, self.model, self.settings = path, model, settings
         self._pairs: PairCollection = open_pairs(path)
         self.split = split(len(self._pairs), holdout, "pairs")
-        self.damaged = len(self._pairs.skipped)
+        skipped = self._pairs.skipped
+        self.damaged, self.reason = len(skipped), skipped[-1].reason if skipped else ""
+        self.advice = "take pairs of more views."
         self.broken: dict[str, str] = {}
         self.found = [f"{len(self._pairs)} pairs in the order of their names"]
+        train, judge = int(self.split.training_end), len(self._pairs) - self._judged_from
+        if min(train, judge) < LEAST_PAIRS:
+            raise SsvifError(
+                f"{path} has {train} pairs to train on and {judge} to judge by, and {LEAST_PAIRS} "
+                f"of each are needed: take more pairs, or another --holdout.{lost(self)}"
+            )
 
     def training(self, spacing_s: float, most: int) -> Iterator[Frame]:
         return self._frames(0, int(self.split.training_end), most)
 
     def held_out(self, most: int) -> Iterator[Frame]:
-        return self._frames(int(self.split.held_out_start), len(self._pairs), most)
+        return self._frames(self._judged_from, len(self._pairs), most)
+
+    @property
+    def _judged_from(self) -> int:
+        return int(self.split.held_out_start)
 
     def _frames(self, start: int, stop: int, most: int) -> Iterator[Frame]:
         engines = SizedEngine(lambda size: engine_for(self.model, self.settings, size)[0])

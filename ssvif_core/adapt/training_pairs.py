@@ -42,6 +42,7 @@ class PairCounts:
 def write_pairs(
     output: Path, frames: Callable[[], Iterator[Frame]], asked: str,
     kept: Callable[[int], None] = lambda count: None,
+    advice: Callable[[], str] = lambda: "take more.",
 ) -> PairCounts:  # fmt: skip
     """Write `output/pairs`, or leave it as it is if it was made of the same before.
 
@@ -52,6 +53,7 @@ def write_pairs(
         frames: gives the frames to choose from.
         asked: digest of what decides whether an earlier folder is the same.
         kept: told after each how many there are.
+        advice: what to do where there are too few; asked at the end.
 
     Raises:
         SsvifError: the folder is of something else, there are too few pairs, or it cannot be
@@ -68,8 +70,7 @@ def write_pairs(
         if counts.kept < LEAST_PAIRS:
             raise SsvifError(
                 f"Only {counts.kept} pairs to train on, {LEAST_PAIRS} are needed ({counts.alike} "
-                "more show the same view as the one before): take a longer recording in which the "
-                "robot moves, or pairs closer in time (--every)."
+                f"more show the same view as the one before): {advice()}"
             )
         content = {"asked": asked, "kept": counts.kept, "alike": counts.alike}
         (partial / ORIGIN).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

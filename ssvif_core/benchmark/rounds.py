@@ -36,23 +36,33 @@ def run_rounds(
 
     Returns:
         The answers of `measure`, one a round, of the cases that work, and the reasons of the
-        others. A case that is another under a different name is in neither.
+        others. A case that is another under a different name is in neither. After Ctrl-C: those of
+        the rounds that were finished.
+
+    Raises:
+        KeyboardInterrupt: before the first round was finished.
     """
     runs: Runs = {case: [] for case in cases}
     reasons: dict[Case, str] = {}
     done = 0
-    for _ in range(rounds):
-        for case in list(runs):
-            left = sum(rounds - len(answers) for answers in runs.values())
-            report(case, done, done + left)
-            answer = _measured(case, frames[case.size], _known(case, runs))
-            done += 1
-            if "p50_ms" in answer:
-                runs[case].append(answer)
-                continue
-            del runs[case]
-            if "reason" in answer:
-                reasons[case] = answer["reason"]
+    try:
+        for _ in range(rounds):
+            for case in list(runs):
+                left = sum(rounds - len(answers) for answers in runs.values())
+                report(case, done, done + left)
+                answer = _measured(case, frames[case.size], _known(case, runs))
+                done += 1
+                if "p50_ms" in answer:
+                    runs[case].append(answer)
+                    continue
+                del runs[case]
+                if "reason" in answer:
+                    reasons[case] = answer["reason"]
+    except KeyboardInterrupt:
+        finished = min(map(len, runs.values()), default=0)
+        if not finished:
+            raise
+        runs = {case: answers[:finished] for case, answers in runs.items()}
     return runs, reasons
 
 

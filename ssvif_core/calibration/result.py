@@ -153,11 +153,20 @@ def place_of(output: str | Path) -> Path:
     """Where a calibration file goes, `~` expanded: ask before anybody moves a camera.
 
     Raises:
-        SsvifError: there is no such folder.
+        SsvifError: there is no such folder, or something else than a calibration is there.
     """
     path = Path(output).expanduser()
     if not path.parent.is_dir():
         raise SsvifError(f"There is no folder {path.parent} to write {path.name} to.")
+    if path.is_dir():
+        raise SsvifError(f"{path} is a folder: name a file, such as {path / 'calibration.yaml'}.")
+    if path == picture_path(path):
+        raise SsvifError(f"{path} is where the picture goes: name a file that ends in .yaml.")
+    if path.exists():
+        try:
+            Calibration.load(path)
+        except SsvifError as error:
+            raise SsvifError(f"Not written over {path}, name another file: {error}") from error
     return path
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from ssvif_core.adapt.judge import Judged, Measured, judge, measure
-from ssvif_core.adapt.material import FolderMaterial, Material, RecordedMaterial
+from ssvif_core.adapt.material import FolderMaterial, Material, RecordedMaterial, lost
 from ssvif_core.adapt.report import REPORT, lines, write_report
 from ssvif_core.adapt.split import LEAST_PAIRS
 from ssvif_core.adapt.target import digest, files_of, target_path
@@ -84,7 +84,7 @@ def adapt(
         float, typer.Option(help="Last part of the recording, kept out of training, that judges.")
     ] = 0.25,
     every: Annotated[
-        float, typer.Option(min=0.01, help="Pairs to train on are this far apart at least [s].")
+        float, typer.Option(min=0.01, help="Least time between pairs, but for jitter [s].")
     ] = 0.5,
     limit: Annotated[int, typer.Option(min=8, help="Pairs to train on at most.")] = 400,
     params: Params = None,
@@ -148,10 +148,12 @@ def _job(
     """Check everything that can be checked before the first long step."""
     try:
         from ssvif_core.adapt.recipe import configuration
+        from ssvif_core.training.distributed import usable_device
     except ImportError as error:
         raise SsvifError(
             f"Adapting trains a network, which needs the extra: pip install '.[train]' ({error})."
         ) from error
+    usable_device(device)
     old = in_precision(open_model(settings.model), "fp32")
     settings = replace(settings, model=str(old.path))
     config = configuration(output, old, source.resolve().name, recipe, steps)
@@ -159,8 +161,10 @@ def _job(
         raise SsvifError(f"There is no recording or folder {source}.")
     if output.resolve().is_relative_to(source.resolve()):
         raise SsvifError(f"--output {output} is inside of {source}: write to another folder.")
+    registration = Path(settings.registration__file).expanduser()
     asked = {
         "files": files_of(source),
+        "registration": files_of(registration) if registration.is_file() else {},
         "model": old.card.sha256,
         "parameters": {k: v for k, v in settings.parameters().items() if k != "model"},
         "topics": [topics.visible, topics.thermal],
@@ -200,6 +204,7 @@ def _pairs(job: _Job) -> dict[str, int]:
             lambda: job.material.training(job.every, job.limit),
             job.pairs_asked,
             lambda count: bar.update(task, completed=count),
+            lambda: job.material.advice + lost(job.material),
         )
         bar.update(task, total=counts.kept, completed=counts.kept)
     return {"kept": counts.kept, "alike": counts.alike}
@@ -262,6 +267,7 @@ def _measured(job: _Job, new: Model) -> Measured:
         raise SsvifError(
             f"Only {len(measured.names)} held-out pairs to judge by, {LEAST_PAIRS} are needed: "
             f"take a longer recording, or a larger --holdout. {new.path} is written, not judged."
+            f"{lost(job.material)}"
         )
     return measured
 

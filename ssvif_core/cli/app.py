@@ -6,11 +6,13 @@ The typer of Ubuntu 24.04 (0.9) reads annotations only where they are no strings
 
 import logging
 import sys
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from ssvif_core import __version__
 from ssvif_core.cli import (
@@ -33,7 +35,18 @@ __all__ = ["main"]
 #: What shells give a program that SIGINT ended: 128 + 2.
 STOPPED = 130
 
+
+class _Verbs(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb. What Ctrl-C ends with is said here: typer's versions do not agree."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise StoppedError("Stopped.") from None
+
+
 app = typer.Typer(
+    cls=_Verbs,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -70,8 +83,7 @@ def options(
 def main() -> None:
     """Entry point of the `ssvif` script.
 
-    Exit status: 0 done, 1 user error, 2 wrong usage, 130 stopped by Ctrl-C with what was done until
-    then written down.
+    Exit status: 0 done, 1 user error, 2 wrong usage, 130 stopped by Ctrl-C.
     """
     logging.basicConfig(
         level=logging.INFO,

@@ -22,7 +22,7 @@ from ssvif_core.benchmark.screen import screen_table, what_ran
 from ssvif_core.benchmark.summary import merge_reasons, summarise
 from ssvif_core.cli.engine import parse_size
 from ssvif_core.cli.progress import progress_bar
-from ssvif_core.errors import SsvifError
+from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.inference.engine import ENGINES
 from ssvif_core.models import PRECISIONS, in_precision, open_model, shipped_models
 
@@ -74,7 +74,8 @@ def bench(
     same model and size. **fp16 as fp32** an fp16 file that the engine computes in fp32.
 
     Writes bench.json (all rounds, machine, versions) and bench.png. Stop other programs first: on
-    a busy machine p99 tells of them, not of the engine.
+    a busy machine p99 tells of them, not of the engine. After Ctrl-C both are of the rounds that
+    were finished.
 
     For instance, which engine should the robot run, and does it keep up with 30 frames/s?
 
@@ -111,11 +112,14 @@ def bench(
     if not rows:
         listed = " ".join(f"{r['what']}: {r['reason']}" for r in not_here)
         raise SsvifError(f"Nothing of what was asked for works here. {listed}")
-    title = f"batch 1, threads {threads or 'all'}, frames {frames}, rounds {rounds}"
+    done = len(rows[0]["rounds"])
+    title = f"batch 1, threads {threads or 'all'}, frames {frames}, rounds {done}"
     _show(title, rows, not_here)
     shareable = [{**r, "reason": _without_folders(r["reason"], names)} for r in not_here]
     _write(output, {**about, "rows": rows, "not_here": shareable})
     _draw(output, rows, f"{about['gpu'] or about['machine']}, {title}, {about['date']}")
+    if done < rounds:
+        raise StoppedError(f"Stopped: {done} of {rounds} rounds were finished.")
 
 
 def _chosen(what: str, text: str, known: Sequence[str] | dict[str, Any]) -> list[str]:

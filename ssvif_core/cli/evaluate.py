@@ -97,10 +97,15 @@ def evaluate(
 
     Nine fusion metrics and three artefact figures beside the baselines; IoU of masks with names,
     all, day and night; matched IoU, purity and NMI of anonymous clusters, beside k-means on colour.
-    Writes metrics.csv, summary.csv, summary.json and grid.png.
+    Writes metrics.csv, summary.csv, summary.json and grid.png; the summaries again with what the
+    segmenter and probes, which take long, gave.
     """
     if train is None and (segmentability or probe):
         raise SsvifError("--segmentability and --probe need labelled frames: add --train FOLDER.")
+    numbers = _numbers(seeds)
+    if segmentability:
+        device = _usable(device)
+    described = _features(probe or [])
     frames = open_evaluation_set(data, labels, parse_label_map(label_map), limit, split)
     if frames.skipped:
         Console(stderr=True).print(f"{len(frames.skipped)} left out: {summary(frames.skipped)}")
@@ -110,6 +115,8 @@ def evaluate(
         training = open_evaluation_set(
             train, labelled, parse_label_map(train_label_map), split="train"
         )
+    if training is not None and (segmentability or probe):
+        _check_labels(training, frames)
     opened = open_models(models or [])
     plan = Plan(
         models=tuple(models or ()),
@@ -122,25 +129,36 @@ def evaluate(
     )
     if not (plan.models or plan.baselines or probe):
         raise SsvifError("There is nothing to evaluate: name a model, or keep the baselines.")
+    output.mkdir(parents=True, exist_ok=True)
     evaluation = _evaluate(plan, frames, jobs)
     if evaluation.skipped:
         text = f"{len(evaluation.skipped)} left out: {summary(evaluation.skipped)}"
         Console(stderr=True).print(text)
+    scored = len(set(frames.labels) - {pair.name for pair in evaluation.skipped})
+    _show(evaluation, scored)
+    notes = {"data": data.name, "frames": len(evaluation.frames), "models": list(plan.models)}
+    notes |= {"labelled": scored, "without": without}
+    _write(output, evaluation, notes, {})
     more: dict[str, Any] = {}
     if training is not None and (segmentability or probe):
         fit, held_out = (list(_seen(s, s.labels, without)) for s in (training, frames))
         if segmentability:
             methods, names = _methods(plan, opened), _class_names(opened)
             more["segmentability"] = _segmentability(
-                methods, fit, held_out, steps, _numbers(seeds), device, names
+                methods, fit, held_out, steps, numbers, device, names
             )
         if probe:
-            more["linear probe"] = _probes(probe, fit, held_out)
-    scored = len(set(frames.labels) - {pair.name for pair in evaluation.skipped})
-    _show(evaluation, scored, more)
-    notes = {"data": data.name, "frames": len(evaluation.frames), "models": list(plan.models)}
-    notes |= {"labelled": scored, "without": without}
-    for path in write_report(output, evaluation, notes, more):
+            more["linear probe"] = _probes(described, fit, held_out)
+        console = Console()
+        for title, rows in more.items():
+            console.print(screen_table(f"{title}: IoU", rows, console))
+        _write(output, evaluation, notes, more)
+
+
+def _write(
+    folder: Path, evaluation: Evaluation, notes: Mapping[str, Any], more: Mapping[str, Any]
+) -> None:
+    for path in write_report(folder, evaluation, notes, more):
         typer.echo(f"written {path}")
 
 
@@ -215,24 +233,27 @@ def _segmentability(
     return rows
 
 
-def _probes(
-    checkpoints: list[Path], train: list[FramePair], test: list[FramePair]
-) -> dict[str, dict[str, float]]:
+def _features(checkpoints: list[Path]) -> dict[str, Any]:
+    """What is probed, by its name in the table; `linear_probe.Features`."""
+    if not checkpoints:
+        return {}
     try:
         from ssvif_core.deploy.export import load_trained
-        from ssvif_core.evaluation.linear_probe import (
-            colour_features,
-            fit_linear_probe,
-            network_features,
-        )
+        from ssvif_core.evaluation.linear_probe import colour_features, network_features
         from ssvif_core.training.checkpoint import load_checkpoint
     except ImportError as error:
         raise _needs_torch(error) from error
+
+    networks = {str(path): load_trained(load_checkpoint(path)) for path in checkpoints}
+    return {"colour": colour_features()} | {n: network_features(w) for n, w in networks.items()}
+
+
+def _probes(
+    described: Mapping[str, Any], train: list[FramePair], test: list[FramePair]
+) -> dict[str, dict[str, float]]:
+    from ssvif_core.evaluation.linear_probe import fit_linear_probe
     from ssvif_core.evaluation.segmentation_metrics import named_iou
 
-    described = {"colour": colour_features()}
-    for path in checkpoints:
-        described[str(path)] = network_features(load_trained(load_checkpoint(path)))
     names = _numbered(train + test)
     rows = {}
     with progress_bar() as bar:
@@ -242,7 +263,7 @@ def _probes(
     return rows
 
 
-def _show(evaluation: Evaluation, labelled: int, more: Mapping[str, Any]) -> None:
+def _show(evaluation: Evaluation, labelled: int) -> None:
     console = Console()
     if evaluation.frames[0].metrics:
         title = f"fusion, {len(evaluation.frames)} frames"
@@ -254,8 +275,6 @@ def _show(evaluation: Evaluation, labelled: int, more: Mapping[str, Any]) -> Non
         rows = {f"{m}, {part}": v for m, parts in scores.items() for part, v in parts.items()}
         if rows:
             console.print(screen_table(f"{title}, {labelled} frames", rows, console))
-    for title, rows in more.items():
-        console.print(screen_table(f"{title}: IoU", rows, console))
     if labelled and not evaluation.parts:
         console.print("no day and night: not every name ends in D or N")
 
@@ -268,10 +287,31 @@ def _numbered(pairs: list[FramePair]) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
+    wrong = f"'{text}' is no list of seeds: write it like 0,1,2."
     try:
-        return [int(part) for part in text.split(",")]
+        seeds = [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise SsvifError(f"'{text}' is no list of seeds: write it like 0,1,2.") from error
+        raise SsvifError(wrong) from error
+    if not all(0 <= seed < 2**63 for seed in seeds):
+        raise SsvifError(wrong)
+    return seeds
+
+
+def _usable(device: str) -> str:
+    try:
+        from ssvif_core.training.distributed import usable_device
+    except ImportError as error:
+        raise _needs_torch(error) from error
+    return str(usable_device(device))
+
+
+def _check_labels(*sets: EvaluationSet) -> None:
+    """Raise SsvifError where the segmenter or a probe would find no labels, or none to read."""
+    for found in sets:
+        if next(found.readable(found.labels), None) is None:
+            for name in found.labels:
+                found.read(name)  # raises what is wrong with it
+            raise SsvifError(f"No frame of {found.folder} has labels: give a folder that has them.")
 
 
 def _needs_torch(error: ImportError) -> SsvifError:

@@ -16,7 +16,7 @@ from ssvif_core.deploy.precision import known_precision
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.evaluation_set import open_evaluation_set, parse_label_map
 from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.models import Model, open_model, shipped_models
+from ssvif_core.models import Model, ModelCard, open_model, shipped_models
 from ssvif_core.simulation.scenes import SCENE_KINDS, Scene
 from ssvif_core.training.card import training_section
 
@@ -70,6 +70,9 @@ def export(
         str, typer.Option(help="How the checkpoint was trained, for the card.")
     ] = "ssvif train",
     limit: Annotated[int, typer.Option(min=1, help="Pairs to compare at most.")] = 8,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a model of another training, too.")
+    ] = False,
 ) -> None:
     """Export a trained network: bytes in, bytes out, any size, everything in the graph.
 
@@ -82,6 +85,8 @@ def export(
 
     - **int8** fused within 1.5 grey levels on average, IoU within 1.5 points where frames have
     labels; a quarter of the size. It is calibrated on frames: take some of your own cameras.
+
+    A model of another training that has this name already is kept, unless --force is given.
 
     For instance:
 
@@ -99,6 +104,8 @@ def export(
     mapped = parse_label_map(label_map)
     pairs = _read_frames(frames, labels, mapped, limit)
     origin = _open_source(source, pairs, command)
+    if not force:
+        _check_place(path, origin)
     notes, calibration = dict(origin.notes), []
     if precision == "int8":
         if calibrate is None:
@@ -216,6 +223,23 @@ def _from_model(model: Model, pair: FramePair) -> _Source:
         key: card.content[key] for key in ("training", "metrics") if key in card.content
     }
     return _Source(network.eval(), [c.name for c in card.classes], card.mode, card.name, notes)
+
+
+def _check_place(path: Path, origin: _Source) -> None:
+    """Raise SsvifError where a model that does not come of the same training runs is there."""
+    card = path.with_suffix(".json")
+    if not (path.exists() or card.exists()):
+        return
+    try:
+        there = ModelCard.read(card).content.get("training") or {}
+    except SsvifError:
+        there = {}
+    runs = origin.notes.get("training", {}).get("runs")
+    if runs is None or there.get("runs") != runs:
+        raise SsvifError(
+            f"{path} exists, and is not of this training: it is not overwritten. Give another name "
+            "or, if it is not needed any more, --force."
+        )
 
 
 def calibration_frames(source: str) -> list[FramePair]:

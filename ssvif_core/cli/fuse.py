@@ -22,7 +22,7 @@ from ssvif_core.data.streams import (
 )
 from ssvif_core.data.video_writer import VideoWriter, why_not_h264
 from ssvif_core.data.videos import nearest_in_time
-from ssvif_core.errors import SsvifError
+from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.imaging.panels import panel_row
@@ -30,6 +30,7 @@ from ssvif_core.imaging.registration import HomographyAlignment, Registration
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import FusionResult, Pipeline
+from ssvif_core.interrupts import Interrupts
 from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import open_model
 
@@ -37,6 +38,8 @@ __all__ = ["fuse"]
 
 Streams = tuple[FrameStream, FrameStream]
 
+#: What is written: a folder each, for images, or a file each, for videos.
+PARTS, VIDEOS = ("fused", "labels", "overlay"), ("fused", "panels")
 #: Files without a partner that are named.
 NAMED = 5
 
@@ -95,7 +98,6 @@ def fuse(
     rate = streams[0].rate_hz or DEFAULT_RATE_HZ
     writer = _Videos(output, rate) if streams[0].rate_hz else _Images(output)
     count = _run(pipeline, streams, partners, rate, writer, loaded.card.palette)
-    writer.close()
     typer.echo(f"{count} pairs fused into {output}")
 
 
@@ -122,12 +124,26 @@ def _check_output(output: Path, inputs: tuple[Path, Path], streams: Streams) -> 
             f"{inputs[0]} has more than one image {twice}, and both would become {twice}.png: "
             "rename or remove one."
         )
-    beside = {path.resolve().parent for path in inputs if path.is_dir()}
-    if output.resolve() in beside:
+    folders = {
+        (path if path.is_dir() else path.parent).resolve().parent
+        for path, stream in zip(inputs, streams, strict=True)
+        if isinstance(stream, ImageStream)
+    }
+    if output.resolve() in folders:
         raise SsvifError(
             f"Masks in {output / 'labels'}, beside the images that are fused, would be taken for "
             "the truth, or written over it: choose another folder with -o."
         )
+    written = [output / part / f"{name}.png" for part in PARTS for name in names]
+    written += [output / f"{name}.mp4" for name in VIDEOS]
+    given = {
+        file.resolve()
+        for path, stream in zip(inputs, streams, strict=True)
+        for file in (stream.files if isinstance(stream, ImageStream) else [path])
+    }
+    over = next((path for path in written if path.resolve() in given), None)
+    if over is not None:
+        raise SsvifError(f"{over} is to be fused and would be written over: choose another -o.")
 
 
 def _of_one_name(visible: Path, thermal: Path) -> Streams | None:
@@ -171,15 +187,25 @@ def _run(
     writer: "_Images | _Videos",
     palette: np.ndarray,
 ) -> int:
+    """Write each pair, whole; how many there were. Ctrl-C comes between two of them."""
     count = 0
-    with progress_bar("speed") as bar:
-        task = bar.add_task("fusing", total=int((partners >= 0).sum()), speed="")
-        for (name, visible, time_s), thermal in _paired(streams, partners):
-            stamp_s = count / rate if time_s is None else time_s
-            result = pipeline.process(visible, thermal.pixels, stamp_s)
-            writer.write(name, visible, result, draw_overlay(result.fused, result.labels, palette))
-            bar.update(task, advance=1, speed=f"engine {result.times.engine_ms:.1f} ms")
-            count += 1
+    total = int((partners >= 0).sum())
+    try:
+        with progress_bar("speed") as bar, Interrupts() as interrupts:
+            task = bar.add_task("fusing", total=total, speed="")
+            for (name, visible, time_s), thermal in _paired(streams, partners):
+                stamp_s = count / rate if time_s is None else time_s
+                result = pipeline.process(visible, thermal.pixels, stamp_s)
+                overlay = draw_overlay(result.fused, result.labels, palette)
+                writer.write(name, visible, result, overlay)
+                bar.update(task, advance=1, speed=f"engine {result.times.engine_ms:.1f} ms")
+                count += 1
+                interrupts.let_through()
+    except KeyboardInterrupt:
+        said = f"Stopped: {count} of {total} pairs were fused into {writer.folder}."
+        raise StoppedError(said) from None
+    finally:
+        writer.close()
     return count
 
 
@@ -188,7 +214,7 @@ class _Images:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for part in ("fused", "labels", "overlay"):
+        for part in PARTS:
             (folder / part).mkdir(parents=True, exist_ok=True)
 
     def write(
@@ -212,10 +238,9 @@ class _Videos:
     """fused.mp4, and panels.mp4 with what went in and what came out side by side."""
 
     def __init__(self, folder: Path, rate: float) -> None:
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._fused, self._panels = (
-            VideoWriter(folder / f"{part}.mp4", rate) for part in ("fused", "panels")
-        )
+        self._fused, self._panels = (VideoWriter(folder / f"{part}.mp4", rate) for part in VIDEOS)
         if note := why_not_h264():
             typer.echo(note)
 

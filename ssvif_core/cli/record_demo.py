@@ -81,6 +81,7 @@ def record_demo(
             "freeze-for": freeze_for,
         }
     )  # fmt: skip
+    _check_rates(visible_rate, thermal_rate)
     _check_faults(jitter, max(visible_rate, thermal_rate), drop, freeze_every, freeze_for)
     common: dict[str, Any] = {
         "jitter_s": jitter,
@@ -104,6 +105,7 @@ def record_demo(
             else DrawnSource(scene, modality, width, height, seed)
         )
     seconds = duration or _length_s(list(sources.values()))
+    _check_frames(cameras, seconds)
     with BagWriter(bag, storage, compression) as writer, progress_bar() as bar:
         task = bar.add_task("recording", total=sum(int(seconds * c.rate_hz) for c in cameras))
         count = 0
@@ -133,6 +135,21 @@ def _check_times(times: dict[str, float | None]) -> None:
             raise SsvifError(f"--{name} is {seconds} s: give seconds up to {LONGEST_S:g}.")
 
 
+def _check_rates(*rates_hz: float) -> None:
+    for rate_hz in rates_hz:
+        if not rate_hz > 0:  # NaN is not, and the typer of Ubuntu 24.04 lets it through
+            raise SsvifError(f"A rate of {rate_hz:g} Hz makes no frames: give 0.1 to 240.")
+
+
+def _check_frames(cameras: list[DemoCamera], seconds: float) -> None:
+    for camera in cameras:
+        if next(demo_frames([camera], seconds), None) is None:
+            raise SsvifError(
+                f"No {camera.modality} frame would be left: give a longer --duration, a higher "
+                f"--{camera.modality}-rate, or a smaller --drop."
+            )
+
+
 def _check_faults(
     jitter: float, rate_hz: float, drop: float, freeze_every: float, freeze_for: float
 ) -> None:
@@ -142,7 +159,7 @@ def _check_faults(
             f"--jitter {jitter:g} is more than half a period at {rate_hz:g} Hz: give up to "
             f"{0.5 / rate_hz:.4f} s."
         )
-    if drop >= 1:
+    if not drop < 1:  # NaN is not, either
         raise SsvifError(f"--drop {drop:g} loses every frame: give a part of them, such as 0.05.")
     if freeze_every and freeze_for >= freeze_every:
         raise SsvifError(

@@ -147,6 +147,8 @@ def create_engine(
         if engine not in ENGINES:
             raise SsvifError(f"Unknown engine '{engine}': use auto or one of {list(ENGINES)}.")
         return ENGINES[engine](model, options), f"{engine}, as asked for"
+    if options.precision != "auto":
+        choose_file(model, options, "fp32")  # if there is none, it is said once and not by each
     failures: dict[str, str] = {}
     for name in AUTO_ENGINES:
         try:

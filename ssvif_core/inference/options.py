@@ -5,15 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssvif_core.errors import SsvifError
+
 __all__ = ["EngineOptions"]
+
+#: Some engines try to start as many threads as they are told, and would never be done with it.
+MOST_THREADS = 256
 
 
 @dataclass(frozen=True)
 class EngineOptions:
     """What engines can be told; each takes what concerns it.
 
+    Raises SsvifError if `threads` is out of range.
+
     Attributes:
-        threads: CPU threads of engines that run on the CPU; 0 takes one for each core.
+        threads: CPU threads of engines that run on the CPU, 256 at most; 0 takes one for each core.
         precision: auto (fp16 on a GPU where the model has such a file, otherwise fp32), or one of
             `ssvif_core.models.PRECISIONS`.
         height, width: frame size that a TensorRT engine is built for.
@@ -35,3 +42,9 @@ class EngineOptions:
     dla_core: int = -1
     cache: Path | None = None
     allow_build: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise SsvifError(
+                f"{self.threads} threads: give 0, which is one for each core, to {MOST_THREADS}."
+            )

@@ -148,7 +148,7 @@ class TrainingConfig(_Strict):
     initialise_from: str | None = Field(
         None, description="checkpoint, ONNX model, or shipped model whose weights to start from"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     batch_size: int = Field(8, gt=0)
     crop: tuple[Side, Side] = Field(
         (256, 320), description="rows, columns; multiples of 16, at least 64 with a stage joint"
@@ -272,7 +272,7 @@ def load_config(path: Path, overrides: dict[str, object] | None = None) -> Train
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SsvifError(f"Cannot read the training configuration {path}: {error}") from error
     if not isinstance(content, dict):
         raise SsvifError(f"{path} must hold a mapping; see config/training/fusion.yaml.")

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["Processes", "computes_bfloat16", "process_group"]
+__all__ = ["Processes", "computes_bfloat16", "process_group", "usable_device"]
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -90,14 +90,14 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
         SsvifError: there is no such device, or it is one GPU for several processes.
     """
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     if world > 1 and device.startswith("cuda:"):
         raise SsvifError(
             f"{world} processes cannot share {device}, each needs a GPU of its own: give --device "
             "cuda, and choose GPUs with CUDA_VISIBLE_DEVICES."
         )
-    chosen = _device(f"cuda:{local}" if world > 1 and device == "cuda" else device)
+    if world > 1 and (device == "cuda" or (device == "auto" and torch.cuda.is_available())):
+        device = f"cuda:{local}"
+    chosen = usable_device(device)
     if world == 1:
         yield Processes(0, 1, chosen)
         return
@@ -110,8 +110,14 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def _device(name: str) -> torch.device:
-    """The device of this name, tried. Raises SsvifError if torch has no such device here."""
+def usable_device(name: str) -> torch.device:
+    """The device of this name, tried; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        SsvifError: torch has no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -23,6 +23,7 @@ from ssvif_core.cli.adapt import adapt  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.data.camera_sources import DrawnSource  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
+from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_core.inference.engine import EngineOptions, create_engine  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.network.fusion_network import FUSION_PATH  # noqa: E402
@@ -156,7 +157,7 @@ def test_another_training_in_the_same_folder_is_refused_and_changes_nothing(adap
 
 def test_a_folder_of_pairs_is_split_by_name_and_judged_without_replay(adapted, recipe, tmp_path):
     output = tmp_path / "out"
-    adapt(adapted[0] / "pairs", output, model="tiny", recipe=recipe, steps=3, holdout=0.4,
+    adapt(adapted[0] / "pairs", output, model="tiny", recipe=recipe, steps=3, holdout=0.45,
           name="mine")  # fmt: skip
     summary = json.loads((output / "adapt.json").read_text())
     assert summary["file"] == "mine.onnx"
@@ -169,6 +170,30 @@ def test_a_recording_that_is_too_short_says_what_would_do(night, recipe, tmp_pat
     with pytest.raises(SsvifError, match=f"{LEAST_PAIRS} are needed.*--every"):
         adapt(night, tmp_path / "out", model="tiny", recipe=recipe, every=3.0)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_pairs_that_cannot_be_used_say_why(night, tmp_path):
+    params = tmp_path / "robot.yaml"
+    params.write_text("fusion: {ros__parameters: {model: tiny, gain.mode: sharp}}")
+    with pytest.raises(SsvifError, match="could not be used.*Unknown thermal gain 'sharp'"):
+        adapt(night, tmp_path / "out", params=params)
+
+
+def test_a_device_that_is_not_there_is_said_first(night, tmp_path):
+    with pytest.raises(SsvifError, match="device foo cannot be used"):
+        adapt(night, tmp_path / "out", model="tiny", device="foo")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pairs_of_another_calibration_of_the_same_name_are_not_taken(night, recipe, tmp_path):
+    rig, params = tmp_path / "rig.yaml", tmp_path / "robot.yaml"
+    params.write_text(f"fusion: {{ros__parameters: {{model: tiny, registration.file: {rig}}}}}")
+    asked = {"params": params, "recipe": recipe, "every": 0.2, "steps": 3}
+    Calibration(np.eye(3), SIZE, SIZE).save(rig)
+    adapt(night, tmp_path / "out", **asked)
+    Calibration(np.diag([1.1, 1.1, 1.0]), SIZE, SIZE).save(rig)
+    with pytest.raises(SsvifError, match="not from an earlier run|another recording"):
+        adapt(night, tmp_path / "out", **asked)
 
 
 def test_output_inside_of_the_recording_is_refused(night):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ssvif_core.adapt.judge import Judged, judge, measure
-from ssvif_core.adapt.material import Frame
+from ssvif_core.adapt.material import FolderMaterial, Frame, _Picks
 from ssvif_core.adapt.split import split
 from ssvif_core.adapt.target import digest, target_path
 from ssvif_core.adapt.training_pairs import write_pairs
@@ -17,6 +17,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.baselines import average
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.models import open_model
+from ssvif_core.replay.settings import NodeSettings
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,22 @@ def test_the_parts_of_a_recording_do_not_touch():
 def test_a_part_that_leaves_nothing_is_refused(holdout):
     with pytest.raises(SsvifError, match="--holdout"):
         split(100.0, holdout, "s")
+
+
+@pytest.mark.parametrize("rate_hz", [9, 10, 25, 30])
+def test_pairs_of_a_recording_are_as_far_apart_as_asked_for(rate_hz):
+    random = np.random.default_rng(1)
+    times = np.arange(0, 30, 1 / rate_hz) + random.exponential(0.003, 30 * rate_hz)
+    times = times[random.random(len(times)) > 0.3]  # frames are lost
+    taken = list(filter(_Picks(0.01, 0.5), times))
+    assert np.diff(taken).min() >= 0.475
+    assert len(taken) >= 30 / (0.5 + 3 / rate_hz)
+    assert len(list(filter(_Picks(30 / 20), times))) == 20  # spread over all of it
+
+
+def test_a_folder_with_too_few_pairs_in_a_part_is_refused_at_once(tiny, paired_folder):
+    with pytest.raises(SsvifError, match="8 pairs to train on and 3 to judge by.*--holdout"):
+        FolderMaterial(paired_folder / "frames", tiny, NodeSettings(), 0.25)
 
 
 def test_a_view_that_has_not_changed_is_left_out(engine, frame_pairs, tmp_path):

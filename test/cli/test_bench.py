@@ -193,6 +193,21 @@ def test_a_case_that_fails_is_not_tried_again_and_the_others_go_on(frames):
     assert reports == [(broken, 0, 4), (CASE, 1, 3), (CASE, 2, 3)]
 
 
+def test_after_ctrl_c_the_rounds_that_were_finished_are_there(frames):
+    def interrupt(case, done, total):
+        if done == stop_after:
+            raise KeyboardInterrupt
+
+    other = replace(CASE, frames=4)
+    stop_after = 3
+    runs, reasons = run_rounds([CASE, other], 3, {"64x48": frames}, interrupt)
+    assert [len(answers) for answers in runs.values()] == [1, 1] and not reasons
+    assert len(summarise(runs)) == 2
+    stop_after = 1
+    with pytest.raises(KeyboardInterrupt):
+        run_rounds([CASE, other], 3, {"64x48": frames}, interrupt)
+
+
 # -- figures ---------------------------------------------------------------------------------------
 
 

@@ -41,6 +41,15 @@ def test_two_folders_of_different_sizes_give_a_file_and_what_to_do_next(tmp_path
     assert corner_errors(Calibration.load(output).homography, true, SMALL).max() <= 1.5
     assert output.with_suffix(".jpg").exists()
     assert yaml.safe_load(output.read_text())["confidence"] > 0.6
+    assert yaml.safe_load(output.read_text())["thermal_offset_s"] is None
+
+    words = (tmp_path / "rgb", "--thermal", tmp_path / "lwir", "-o", output, "--frames", 4)
+    said = run(*words, "--offset", -0.05).output
+    assert "thermal stamps -50.0 ms, taken over from --offset" in said
+    assert "thermal_offset:=-0.05" in " ".join(said.split())
+    said = run(*words).output
+    assert "thermal stamps -50.0 ms, taken over from the file before" in said
+    assert Calibration.load(output).thermal_offset_s == -0.05
 
 
 def test_what_cannot_be_is_said_before_anything_is_read(tmp_path):
@@ -48,5 +57,14 @@ def test_what_cannot_be_is_said_before_anything_is_read(tmp_path):
         run(tmp_path, "--no-map")
     with pytest.raises(SsvifError, match="no folder"):
         run(tmp_path, "-o", tmp_path / "nowhere" / "c.yaml")
+    with pytest.raises(SsvifError, match="is a folder: name a file"):
+        run(tmp_path, "-o", tmp_path)
+    for name, content in (("robot.yaml", "/**: {ros__parameters: {}}"), ("run.py", "\x00import x")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(SsvifError, match=f"Not written over .*{name}"):
+            run(tmp_path, "-o", tmp_path / name)
+        assert (tmp_path / name).read_text() == content
+    with pytest.raises(SsvifError, match="where the picture goes"):
+        run(tmp_path, "-o", tmp_path / "rig.jpg")
     with pytest.raises(SsvifError, match="grid"):
         run(tmp_path, "--pattern", "chessboard", "--grid", "nine")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -138,8 +141,67 @@ def test_nothing_is_written_over_what_was_given_or_over_itself(paired_folder, tm
     shutil.copy(frames / "visible" / "000.png", frames / "visible" / "000.jpg")
     answer = ssvif("fuse", *inputs, "-o", tmp_path / "out", "--model", "tiny")
     assert answer.returncode == 1 and "more than one image 000" in " ".join(answer.stderr.split())
+    single = [frames / part / "001.png" for part in ("visible", "thermal")]
+    answer = ssvif("fuse", *single, "-o", frames, "--model", "tiny")
+    assert answer.returncode == 1 and "another folder with -o" in " ".join(answer.stderr.split())
     assert all(path.read_bytes() == content for path, content in before.items())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["fused.mp4", "panels.mp4"])
+def test_a_video_is_not_written_over_while_it_is_read(name, videos, tmp_path):
+    shutil.copy(videos[1], tmp_path / name)
+    (tmp_path / "link").symlink_to(tmp_path)
+    answer = ssvif("fuse", videos[0], tmp_path / name, "-o", tmp_path / "link", "--model", "tiny")
+    assert answer.returncode == 1
+    assert f"{name} is to be fused and would be written over" in answer.stderr
+    assert (tmp_path / name).read_bytes() == videos[1].read_bytes()
+
+
+def test_an_image_in_a_folder_of_results_is_not_written_over(paired_folder, tmp_path):
+    frames = paired_folder / "frames"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "fused").symlink_to(frames / "visible")
+    before = (frames / "visible" / "001.png").read_bytes()
+    files = frames / "visible" / "001.png", frames / "thermal" / "001.png"
+    answer = ssvif("fuse", *files, "-o", tmp_path / "out", "--model", "tiny")
+    assert answer.returncode == 1 and "would be written over" in answer.stderr
+    assert (frames / "visible" / "001.png").read_bytes() == before
+
+
+def test_ctrl_c_ends_fuse_with_130_and_whole_files_and_says_how_many(videos, tmp_path):
+    for part, video in zip(("visible", "thermal"), videos, strict=True):
+        (tmp_path / part).mkdir()
+        capture = cv2.VideoCapture(str(video))
+        images = [image for _ in range(10) if (image := capture.read()[1]) is not None]
+        for index in range(1500):
+            cv2.imwrite(str(tmp_path / part / f"{index:04d}.png"), images[index % len(images)])
+    words = ("fuse", "visible", "thermal", "-o", "out", "--model", "tiny", "--threads", "1")
+    call = [sys.executable, "-m", "ssvif_core.cli", *words]
+    out = tmp_path / "out" / "overlay"
+    with subprocess.Popen(call, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
+        while running.poll() is None and not (out.is_dir() and any(out.iterdir())):
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        said = running.communicate(timeout=60)[1]
+    assert running.returncode == 130 and "Stopped: " in said, said
+    count = int(re.search(r"Stopped: (\d+) of 1500 pairs were fused into out", said).group(1))
+    for part in ("fused", "labels", "overlay"):
+        files = sorted((tmp_path / "out" / part).iterdir())
+        assert len(files) == count
+        assert all(cv2.imread(str(path)) is not None for path in files)
+
+
+def test_ctrl_c_ends_any_verb_with_130_whatever_typer_makes_of_it():
+    interrupted = "lambda: os.kill(os.getpid(), signal.SIGINT)"
+    lines = ["import os, signal", "from ssvif_core.cli import app"]
+    lines += [f"app.app.command('wait')({interrupted})", "app.main()"]
+    code = "; ".join(lines)
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "wait"], capture_output=True, text=True, timeout=110
+    )
+    assert answer.returncode == 130
+    assert answer.stderr == "error: Stopped.\n"
 
 
 def test_a_16_bit_frame_is_fused_through_the_gain(tmp_path):

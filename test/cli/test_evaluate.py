@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import pytest
@@ -138,3 +139,40 @@ def test_options_that_make_no_sense_are_refused(paired_folder, tmp_path, options
     with pytest.raises(SsvifError, match=reason):
         evaluate(**{"data": paired_folder / "frames", "output": tmp_path, "jobs": 1, **options})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"seeds": ""}, "no list of seeds"),
+        ({"seeds": "-1"}, "no list of seeds"),
+        ({"device": "foo"}, "device foo cannot be used"),
+        ({"device": "cuda:99"}, "device cuda:99 cannot be used"),
+        ({"probe": [Path("nothere.pt")]}, "no checkpoint nothere.pt"),
+        ({"train_labels": "visible"}, "holds colours, not class ids"),
+    ],
+)
+def test_what_is_learnt_with_is_checked_before_anything_is_measured(
+    paired_folder, tmp_path, options, reason
+):
+    pytest.importorskip("torch", reason="needs torch (extra `train`)")
+    frames, output = paired_folder / "frames", tmp_path / "out"
+    given = {"data": frames, "output": output, "train": frames, "segmentability": True, "jobs": 1}
+    with pytest.raises(SsvifError, match=reason):
+        evaluate(**{**given, **options})
+    assert not output.exists()
+
+
+def test_a_report_that_cannot_be_written_is_said_first(paired_folder, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FileExistsError):  # which the command makes a line of
+        evaluate(data=paired_folder / "frames", output=tmp_path / "file", jobs=1, engine="abacus")
+
+
+def test_the_report_is_there_although_what_is_learnt_fails(paired_folder, tmp_path):
+    pytest.importorskip("torch", reason="needs torch (extra `train`)")
+    frames = paired_folder / "frames"
+    mapped = {"train": frames, "train_label_map": "0:0,1:1,2:200,3:3", "segmentability": True}
+    with pytest.raises(SsvifError, match="200"):
+        evaluate(["tiny"], data=frames, output=tmp_path, jobs=1, limit=2, steps=1, **mapped)
+    assert "tiny" in json.loads((tmp_path / "summary.json").read_text())["fusion"]

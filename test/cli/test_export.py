@@ -109,6 +109,21 @@ def test_what_cannot_be_exported_is_one_clear_error(changed, message, frames, tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_of_another_training_is_overwritten_by_force_alone(frames, tmp_path):
+    path = tmp_path / "mine.onnx"
+    export("tiny", path, frames, limit=1)
+    export("tiny", path, frames, limit=1)  # the same training
+    before = path.read_bytes()
+    with pytest.raises(SsvifError, match="not of this training.*--force"):
+        export("base", path, frames, limit=1)
+    assert path.read_bytes() == before
+    path.with_suffix(".json").unlink()
+    with pytest.raises(SsvifError, match="not of this training"):
+        export("tiny", path, frames, limit=1)
+    export("base", path, frames, limit=1, force=True)
+    assert open_model(path).card.name == "base"
+
+
 class _Opens:
     """What a pickle can hold: a call, here one that makes a file."""
 

@@ -157,6 +157,8 @@ def test_two_videos_become_a_recording_at_the_rates_that_were_asked_for(tmp_path
         (["--storage", "hdf5"], "cannot be hdf5"),
         (["--compression", "lz4"], "with compression lz4"),
         (["--drop", 1], "loses every frame"),
+        (["--drop", 0.9999], "No visible frame would be left.*--drop"),
+        (["--thermal-rate", 0.1], "No thermal frame would be left.*--thermal-rate"),
         (["--jitter", 0.1], "more than half a period at 30 Hz"),
         (["--jitter", "inf"], "--jitter is inf"),
         (["--duration", "inf"], "--duration is inf"),

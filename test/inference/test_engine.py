@@ -254,6 +254,20 @@ def test_an_unknown_engine_names_the_known_ones():
         create_engine(open_model("tiny"), "abacus")
 
 
+@pytest.mark.parametrize("precision", ["fp8", "fp16"])
+def test_a_precision_that_cannot_be_had_is_said_once(precision, tmp_path):
+    model = open_model(copy_of_tiny(tmp_path))  # an fp32 file alone
+    with pytest.raises(SsvifError, match="Unknown precision 'fp8'|no fp16 file") as refused:
+        create_engine(model, "auto", EngineOptions(threads=1, precision=precision))
+    assert "onnxruntime" not in str(refused.value)
+
+
+@pytest.mark.parametrize("threads", [-1, 257, 100_000])
+def test_threads_that_no_engine_could_start_are_refused(threads):
+    with pytest.raises(SsvifError, match=f"{threads} threads: give 0.* to 256"):
+        EngineOptions(threads=threads)
+
+
 def test_the_pipeline_resizes_thermal_and_says_it_once(tiny, caplog):
     pipeline = Pipeline(tiny, ThermalGain(mode="auto"))
     visible, thermal = np.zeros((96, 128, 3), np.uint8), np.zeros((48, 64), np.uint8)

@@ -153,11 +153,13 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
         ("just a word", "mapping"),
         ("{name: a, variant: base, stepz: 5}", "stepz"),
         ("{name: a, variant: huge}", "variant"),
+        ("{name: a, seed: 99999999999999999999}", "seed"),
+        (b"\x89MCAP0\r\n", "Cannot read"),
     ],
 )
 def test_a_wrong_configuration_says_which_key(tmp_path, text, message):
     path = tmp_path / "run.yaml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SsvifError, match=message):
         load_config(path)
 
