@@ -81,7 +81,7 @@ def replay_bags(
         Optional[int],  # noqa: UP045
         typer.Option(
             min=0,
-            help="Fusion metrics on every n-th pair (they are slow); 0: on none. Default 60, on a "
+            help="Fusion metrics on every n-th pair (they are slow); 0: on none. Default 120, on a "
             "short recording more often, and 5 with --compare, whose intervals need many pairs.",
         ),
     ] = None,
@@ -144,6 +144,10 @@ def replay_bags(
         "model": model, "engine": engine, "precision": precision, "threads": threads, "slop": slop,
         "thermal_offset": thermal_offset, "gain__mode": gain,
     }  # fmt: skip
+    found = recordings_in(bags)
+    if len(found) > 1:
+        typer.echo(f"{len(found)} recordings")
+    jobs = min(jobs, len(found))
     folder = Path(labels) if labels not in (AUTO, NONE) and Path(labels).is_dir() else None
     options = ReplayOptions(
         settings=read_settings(params, given),
@@ -160,9 +164,6 @@ def replay_bags(
         workers=workers or max(1, cores() // jobs) if cluster is None else workers,
         jobs=jobs,
     )
-    found = recordings_in(bags)
-    if len(found) > 1:
-        typer.echo(f"{len(found)} recordings")
     names = _names(found)
     tasks = [
         Task(
@@ -226,7 +227,7 @@ def _outcomes(
 ) -> Iterator[tuple[int, Outcome]]:
     if cluster is not None:
         return run_on_cluster(tasks, cluster, watch)
-    if min(jobs, len(tasks)) > 1:
+    if jobs > 1:
         return run_in_processes(tasks, jobs, watch)
     return run_here(tasks, watch)
 

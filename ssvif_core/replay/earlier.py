@@ -18,13 +18,14 @@ from ssvif_core.data.bag_files import Recorded
 from ssvif_core.errors import SsvifError
 from ssvif_core.replay import set_aside
 from ssvif_core.replay.asked import different
+from ssvif_core.replay.clearing import clear_outputs
 from ssvif_core.replay.journal import JOURNAL, Entry, read_entries, read_head
 from ssvif_core.replay.outputs import BAG, VIDEO
 
 if TYPE_CHECKING:
     from ssvif_core.replay.run import ReplayOptions
 
-__all__ = ["Earlier", "clear_outputs", "look_for_earlier"]
+__all__ = ["Earlier", "look_for_earlier"]
 
 
 @dataclass
@@ -93,15 +94,6 @@ def look_for_earlier(folder: Path, head: dict[str, Any], options: ReplayOptions)
     except OSError as error:
         raise SsvifError(f"Cannot write to {folder}: {error}") from error
     return found
-
-
-def clear_outputs(folder: Path) -> None:
-    """Remove video and output recording of an earlier run; a folder of another kind is left."""
-    set_aside.remove(folder / VIDEO)
-    if any((folder / BAG / name).is_file() for name in ("metadata.yaml", f"{BAG}.mcap")):
-        set_aside.remove(folder / BAG)
-    for name in (VIDEO, BAG):
-        set_aside.forget(folder / name)
 
 
 def _why_not(was: dict[str, Any] | None, now: dict[str, Any], options: ReplayOptions) -> str:

@@ -29,11 +29,11 @@ from ssvif_core.replay.recording import Arrival, Recording
 from ssvif_core.replay.rows import Costs, Rows
 from ssvif_core.replay.sinks import Sinks
 from ssvif_core.replay.stability import Look
-from ssvif_core.replay.truth import FolderLabels, LabelSource, NoLabels, TopicLabels
+from ssvif_core.replay.truth import LabelSource
 from ssvif_core.replay.work import Batch, Done, Job, Work
 
 if TYPE_CHECKING:
-    from ssvif_core.replay.run import Replayed, ReplayOptions
+    from ssvif_core.replay.run import Replayed
 
 __all__ = ["Player", "Progress"]
 
@@ -55,6 +55,7 @@ class Player:
     Args:
         played: fresh.
         recording: open.
+        truth: its true labels.
         earlier: what an earlier run has left in the folder to write to.
         journal: of this run.
         lanes: where pairs are fused.
@@ -63,14 +64,14 @@ class Player:
     """
 
     def __init__(
-        self, played: Replayed, recording: Recording, earlier: Earlier, journal: Journal,
-        lanes: Lanes, workers: int, stack: ExitStack,
+        self, played: Replayed, recording: Recording, truth: LabelSource, earlier: Earlier,
+        journal: Journal, lanes: Lanes, workers: int, stack: ExitStack,
     ) -> None:  # fmt: skip
         options, parts = played.options, played.parts
         self._played, self._recording, self._options = played, recording, options
         self._timed_every = TIMED + UNTIMED * workers if workers > 1 else 1
         self._workers, self._room = workers, 0
-        self._truth = _truth(recording, options)
+        self._truth = truth
         self._pairing = NodePairing(parts.pairing, parts.presence, options.stamps)
         played.modes = self._pairing.modes
         offset_ns = round(options.settings.thermal_offset * 1e9)
@@ -310,11 +311,3 @@ class Player:
 def _alone(job: Job) -> bool:
     """Whether nothing may run beside it."""
     return job.timed and job.known is None
-
-
-def _truth(recording: Recording, options: ReplayOptions) -> LabelSource:
-    if options.labels_folder is not None:
-        return FolderLabels(options.labels_folder, options.label_map)
-    if "labels" in recording.topics:
-        return TopicLabels(recording, options.label_map)
-    return NoLabels()

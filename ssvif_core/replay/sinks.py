@@ -14,12 +14,10 @@ from ssvif_core.models import ModelCard
 from ssvif_core.replay.earlier import Earlier
 from ssvif_core.replay.in_order import Crew
 from ssvif_core.replay.outputs import BAG, VIDEO, OutputBag, Video
-from ssvif_core.replay.rerun_file import RerunFile
+from ssvif_core.replay.rerun_file import RRD, RerunFile
 from ssvif_core.replay.timeline import Timeline
 
-__all__ = ["RRD", "Sinks"]
-
-RRD = "run.rrd"
+__all__ = ["Sinks"]
 
 
 class Sinks:

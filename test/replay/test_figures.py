@@ -13,7 +13,7 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
-from ssvif_core.replay.folder import prepare, write_run  # noqa: E402
+from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.recording import Slice  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
@@ -38,7 +38,6 @@ def record(path, frames):
 
 
 def replayed(path, folder, *, parameters=None, **options):
-    prepare(folder)
     known = {"model": "tiny", "engine": "onnxruntime", "threads": 1, **QUIET}
     settings = NodeSettings(**(known | (parameters or {})))
     options = {"metrics_every": 0, "video": False, "pictures": 0, **options}

@@ -35,7 +35,7 @@ from ssvif_core.inference.engine import EngineOptions, create_engine  # noqa: E4
 from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.pairing import NearestPairing  # noqa: E402
-from ssvif_core.replay.folder import prepare, write_run  # noqa: E402
+from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.recording import Recording, Slice, TopicChoice, recordings_in  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
@@ -50,7 +50,6 @@ def ignore_progress(done_s, total_s, remark):
 
 def replayed(path, folder, **options):
     """Summary and rows of a replay."""
-    prepare(folder)
     options = {"settings": TINY, "metrics_every": 2, "video": False, **options}
     played = replay(path, folder, ReplayOptions(**options), ignore_progress)
     write_run(played, folder)
