@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ssvif_core.cli.options import LabelMap, Params, Stamps, ThermalTopic, VisibleTopic
+from ssvif_core.cli.options import LabelMap, NodeName, Params, Stamps, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.evaluation.evaluation_set import parse_label_map
@@ -33,6 +33,7 @@ def replay_bags(
         "replay"
     ),
     params: Params = None,
+    node: NodeName = None,
     model: Annotated[
         Optional[str],  # noqa: UP045 - see app.py
         typer.Option(help="base, tiny, or the path of an ONNX model."),
@@ -150,7 +151,7 @@ def replay_bags(
     jobs = min(jobs, len(found))
     folder = Path(labels) if labels not in (AUTO, NONE) and Path(labels).is_dir() else None
     options = ReplayOptions(
-        settings=read_settings(params, given),
+        settings=read_settings(params, given, node),
         topics=TopicChoice(visible_topic, thermal_topic, NONE if folder else labels),
         part=Slice(start, duration),
         stamps=stamps,

@@ -64,7 +64,7 @@ class Outcome:
 
     Attributes:
         lines: to be shown, with rich markup.
-        failed: why nothing was made of it, or "".
+        failed: why nothing was made of it, or nothing of it could be fused, or "".
         damaged: what of the recording could not be read, or "".
         interrupted: it was stopped before its end.
     """
@@ -98,7 +98,14 @@ def do_task(task: Task, progress: Progress) -> Outcome:
         return Outcome(tuple(lines), failed=f"{type(error).__name__}: {error}")
     broken = summary["recording"]["broken"].items()
     damaged = "; ".join(f"{name} {why}" for name, why in broken)
-    return Outcome(tuple(lines), damaged=damaged, interrupted=bool(summary["interrupted"]))
+    stopped = bool(summary["interrupted"])
+    nothing = "" if summary["fused"] or stopped else _why_nothing(summary)
+    return Outcome(tuple(lines), failed=nothing, damaged=damaged, interrupted=stopped)
+
+
+def _why_nothing(summary: dict[str, Any]) -> str:
+    why = summary["last_error"] or "there was no pair, see the counts of the pairing and the stamps"
+    return f"nothing was fused: {why}"
 
 
 def _one(

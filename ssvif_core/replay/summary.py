@@ -154,7 +154,7 @@ def _histogram(values: np.ndarray) -> dict[str, list[float]]:
 
 def _real_time(table: FrameTable, seconds: float) -> dict[str, Any]:
     dropped = table.column("dropped")
-    done = int((dropped == 0).sum())
+    done = int(((dropped == 0) & table.fused).sum())
     return {
         "dropped": int((dropped == 1).sum()),
         "fused": done,

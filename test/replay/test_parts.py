@@ -201,6 +201,58 @@ def test_a_parameter_file_that_is_wrong_says_where(tmp_path, text, reason):
         read_settings(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("gain.mode: foo", "gain.mode is 'foo': use one of"),
+        ("gain: {unit: kelvin}", "gain.unit is 'kelvin': use one of"),
+        ("gain.low_percentile: 150.0", "gain.low_percentile is 150.0: use 0 to 49"),
+        ("gain.low_percentile: 99.9", "gain.low_percentile is 99.9"),
+        ("gain.time_constant: -1", "gain.time_constant is -1.0: use 0 to 600"),
+        ("gain.plateau: -3.0", "gain.plateau is -3.0"),
+        ("slop: .nan", "slop is nan"),
+        ("queue_size: 0", "queue_size is 0: use 1 to 1000"),
+        ("on_missing: wait", "on_missing is 'wait': use one of"),
+    ],
+)
+def test_a_value_that_the_node_would_refuse_is_refused(tmp_path, text, reason):
+    path = tmp_path / "params.yaml"
+    path.write_text(f"/fusion:\n  ros__parameters: {{{text}}}\n")
+    with pytest.raises(SsvifError, match=reason):
+        read_settings(path)
+    with pytest.raises(SsvifError, match="gain.mode is 'foo'"):
+        read_settings(None, {"gain__mode": "foo"})
+    with pytest.raises(SsvifError, match="precision is 'fp8'"):
+        dataclasses.replace(NodeSettings(), precision="fp8")
+
+
+TWO_NODES = """
+/**: {ros__parameters: {slop: 0.01, max_wait: 0.2}}
+/front/fusion: {ros__parameters: {slop: 0.02}}
+/rear/fusion: {ros__parameters: {thermal_offset: 0.3}}
+/*/fusion: {ros__parameters: {queue_size: 7}}
+/rear/*: {ros__parameters: {threads: 1}}
+"""
+
+
+def test_of_two_nodes_in_one_file_one_is_to_be_named(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(TWO_NODES)
+    with pytest.raises(SsvifError, match="/front/fusion, /rear/fusion.*--node /front/fusion"):
+        read_settings(path)
+    front, rear, other = (
+        read_settings(path, node=name) for name in ("/front/fusion", "rear/fusion", "/fusion")
+    )
+    assert {s.max_wait for s in (front, rear, other)} == {0.2}
+    assert [s.slop for s in (front, rear, other)] == [0.02, 0.01, 0.01]
+    assert [s.thermal_offset for s in (front, rear, other)] == [0.0, 0.3, 0.0]
+    assert [s.queue_size for s in (front, rear, other)] == [7, 7, 15]
+    assert [s.threads for s in (front, rear, other)] == [2, 1, 2]
+    path.write_text("/front/fusion: {ros__parameters: {slop: 0.02}}")
+    with pytest.raises(SsvifError, match="no parameters for a node named /rear/fusion"):
+        read_settings(path, node="/rear/fusion")
+
+
 # The demo.
 
 

@@ -341,6 +341,17 @@ def test_a_damaged_recording_ends_with_status_1_only_when_strict(record, tmp_pat
     assert "done already" in done.stdout
 
 
+def test_where_nothing_could_be_fused_the_status_is_1(drive, tmp_path):
+    options = ["-o", tmp_path / "run", "--model", "tiny", "--metrics-every", 0, "--no-video"]
+    done = ssvif("replay", drive, *options, "--gain", "none")  # which is for 8-bit frames
+    assert done.returncode == 1
+    assert "nothing was fused: Thermal gain" in done.stderr.replace("\n", "")
+    assert "At real time here: 0 fused" in done.stdout
+    again = ssvif("replay", drive, *options, "--gain", "none", "--resume")
+    assert again.returncode == 1
+    assert "done already" in again.stdout
+
+
 def test_one_recording_that_cannot_be_read_does_not_stop_the_others(drive, tmp_path):
     bags = tmp_path / "bags"
     shutil.copytree(drive, bags / "good")
@@ -567,6 +578,7 @@ def test_an_image_that_cannot_be_decoded_is_a_row_with_the_reason(drive, run, tm
             writer.message(topic, kind, recorded.received_ns, fields)
     summary, rows = replayed(tmp_path / "bag", tmp_path / "run", metrics_every=0)
     assert summary["bad"] == 1
+    assert summary["real_time"]["fused"] == len(rows) - 1
     assert [r["error"] != "" for r in rows].count(True) == 1
     assert "damaged" in summary["last_error"]
     assert stamps_of(rows) == stamps_of(run[2])
