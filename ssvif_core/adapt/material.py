@@ -182,7 +182,7 @@ def _length_s(recording: Recording) -> float:
     last: Arrival | None = None
     for arrival in recording.arrivals():
         last = arrival
-    return 0.0 if last is None else (last.received_ns - recording.start_ns) * 1e-9
+    return 0.0 if last is None else (last.recorded.received_ns - recording.start_ns) * 1e-9
 
 
 class FolderMaterial:

@@ -111,13 +111,12 @@ def _take(found: Earlier, options: ReplayOptions) -> None:
     found.video = set_aside.set_aside(folder / VIDEO) if options.video else None
     frames = sum(1 for _ in found.frames())
     stamps = iter(()) if found.bag is None else set_aside.whole_pairs(found.bag)
-    shape = None
     for entry, end in read_entries(folder):
         if entry.fused:
-            shape = shape or entry.shape
-            if options.video and entry.shape == shape:
-                frames -= 1
-            if frames < 0 or (options.bag and next(stamps, None) != entry.header_ns):
+            frames -= 1
+            if (options.video and frames < 0) or (
+                options.bag and next(stamps, None) != entry.header_ns
+            ):
                 break
         if entry.measured is not None:
             found.look = entry.index

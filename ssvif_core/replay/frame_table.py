@@ -49,7 +49,7 @@ COLUMNS: dict[str, str] = {
     **dict.fromkeys(STAGES, "measured here; with several workers on some pairs"),
     "total_ms": "sum of the stages",
     "dropped": "1: at real time a newer pair would have replaced this one",
-    "latency_ms": "visible header stamp to fused image at real time; empty if dropped",
+    "latency_ms": "visible header stamp to fused image at real time; empty if dropped or unstamped",
     "after_receipt_ms": "receipt of the visible frame to fused image at real time",
     "fused_mean": "mean of the fused luminance, 0..255",
     "fused_deviation": "its standard deviation",

@@ -59,13 +59,14 @@ class Player:
         earlier: what an earlier run has left in the folder to write to.
         journal: of this run.
         lanes: where pairs are fused.
+        size: (height, width) of the visible frames.
         workers: threads.
         stack: closes what is opened.
     """
 
     def __init__(
         self, played: Replayed, recording: Recording, truth: LabelSource, earlier: Earlier,
-        journal: Journal, lanes: Lanes, workers: int, stack: ExitStack,
+        journal: Journal, lanes: Lanes, size: tuple[int, int], workers: int, stack: ExitStack,
     ) -> None:  # fmt: skip
         options, parts = played.options, played.parts
         self._played, self._recording, self._options = played, recording, options
@@ -78,7 +79,7 @@ class Player:
         self._costs, self._timed = Costs(), set[str]()
         self._sinks = stack.enter_context(
             Sinks(
-                earlier, parts.model.card, video=options.video, bag=options.bag,
+                earlier, parts.model.card, size, video=options.video, bag=options.bag,
                 rerun=recording.path.name if options.rerun else None,
                 timeline=played.timeline, start_ns=recording.start_ns, beside=workers > 1,
             )
@@ -139,10 +140,10 @@ class Player:
 
     def _observe(self, arrival: Arrival) -> None:
         if arrival.refused:
-            self._played.timeline.count("bad", arrival.received_ns)
+            self._played.timeline.count("refused", arrival.received_ns)
         elif arrival.role in ("visible", "thermal"):
             watch = self._played.streams[arrival.role]
-            watch.see(arrival.received_ns, arrival.header_ns, arrival.picture)
+            watch.see(arrival.received_ns, arrival.header_ns, arrival.picture, arrival.step_ns)
             self._played.timeline.count(arrival.role, arrival.received_ns)
         elif arrival.role == "labels":
             self._truth.see(arrival)
@@ -297,7 +298,7 @@ class Player:
         if result is not None:
             self._sinks.frame(time_ns, job.row, done.visible, result, job.info)
         elif done.shape is not None:
-            self._sinks.again(job.row, done.shape)
+            self._sinks.again(job.row)
 
     def _entry(self, done: Done, jpeg: bytes) -> Entry:
         job, row = done.job, done.job.row

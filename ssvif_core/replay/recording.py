@@ -32,6 +32,8 @@ INFO = "sensor_msgs/msg/CameraInfo"
 LABELS = re.compile("label|mask|segment")
 #: What `--labels` may be instead of a topic.
 AUTO, NONE = "auto", "none"
+#: A report with each second of a longer one would be of no use, and need memory without bound.
+LONGEST_SILENCE_NS = 3_600_000_000_000
 Role = Literal["visible", "thermal", "labels", "visible_info", "thermal_info"]
 CAMERA_INFOS: dict[str, Role] = {"visible": "visible_info", "thermal": "thermal_info"}
 
@@ -56,6 +58,7 @@ class Slice:
 class Arrival(NamedTuple):
     """One message when it came; times in nanoseconds.
 
+    `step_ns` is what was left out of `received_ns`: the steps of the clock before it.
     `image` has the fields of an image, undecoded, and is None for other messages. Of a camera's,
     `picture` is the `fingerprint`, and `refused` says why the node would not take it, if so.
     """
@@ -67,6 +70,7 @@ class Arrival(NamedTuple):
     image: RecordedImage | RecordedCompressed | None = None
     refused: str = ""
     picture: bytes = b""
+    step_ns: int = 0
 
 
 class Recording:
@@ -83,6 +87,7 @@ class Recording:
         unreadable: messages that are none of their type, by role; no driver has sent them so.
         refused: images that the node would refuse when they come, by role.
         refusal: why the last of them.
+        steps_s: by how much the clock of receipt went on at once, where that is left out.
         start_ns: when the first camera frame of the slice could have come.
         end_ns: when the slice ends, or None where that is not known before it is read.
 
@@ -104,6 +109,7 @@ class Recording:
         self.unreadable: dict[str, int] = {}
         self.refused: dict[str, int] = {}
         self.refusal = ""
+        self.steps_s: list[float] = []
 
     def __enter__(self) -> Recording:
         if not self.path.exists():
@@ -133,13 +139,19 @@ class Recording:
     def arrivals(self) -> Iterator[Arrival]:
         """The messages of all roles in order of receipt; those of no use are counted.
 
-        Images that the node would refuse are among them, and say so.
+        Images that the node would refuse are among them, and say so. A silence of all of them for
+        more than `LONGEST_SILENCE_NS`, be it that the clock was set, is left out of their times.
         """
+        self.steps_s, last_ns, step_ns = [], self.start_ns, 0
         roles = {topic: role for role, topic in self.topics.items()}
         for recorded in self._bag.messages([*roles], self.start_ns, self._stop_ns):
             role = roles[recorded.topic]
+            silence_ns, last_ns = recorded.received_ns - last_ns, recorded.received_ns
+            if silence_ns > LONGEST_SILENCE_NS:
+                self.steps_s.append(silence_ns * 1e-9)
+                step_ns += silence_ns
             try:
-                arrival = self._arrival(role, recorded)
+                arrival = self._arrival(role, recorded, step_ns)
             except SsvifError:
                 self.unreadable[role] = self.unreadable.get(role, 0) + 1
                 continue
@@ -148,19 +160,22 @@ class Recording:
                 self.refusal = arrival.refused
             yield arrival
 
-    def _arrival(self, role: Role, recorded: Recorded) -> Arrival:
-        received_ns = recorded.received_ns
+    def _arrival(self, role: Role, recorded: Recorded, step_ns: int) -> Arrival:
+        received_ns = recorded.received_ns - step_ns
         if recorded.kind not in (RAW, COMPRESSED):
-            return Arrival(role, recorded, received_ns, self._bag.stamp_ns(recorded))
+            stamp_ns = self._bag.stamp_ns(recorded)
+            return Arrival(role, recorded, received_ns, stamp_ns, step_ns=step_ns)
         image, refused = self._bag.image(recorded), ""
         if role not in CAMERAS:
-            return Arrival(role, recorded, received_ns, image.stamp_ns, image)
+            return Arrival(role, recorded, received_ns, image.stamp_ns, image, step_ns=step_ns)
         try:
             check_image(image, role)
         except EncodingError as error:
             refused = f"bad {role} frame: {error}"
         picture = fingerprint(image.data)
-        return Arrival(role, recorded, received_ns, image.stamp_ns, image, refused, picture)
+        return Arrival(
+            role, recorded, received_ns, image.stamp_ns, image, refused, picture, step_ns
+        )
 
     def pixels(self, arrival: Arrival) -> np.ndarray:
         """Decode an image: RGB of the visible camera, counts of the others.

@@ -151,7 +151,7 @@ def replay(
         journal = stack.enter_context(Journal(output, head, earlier.length))
         played = _fresh(recording, output, options, parts, workers, stack)
         played.resumed_from, played.begun_anew = earlier.pairs, earlier.why_anew
-        player = Player(played, recording, truth, earlier, journal, lanes, workers, stack)
+        player = Player(played, recording, truth, earlier, journal, lanes, size, workers, stack)
         try:
             player.play(progress, interrupts)
         except KeyboardInterrupt:
@@ -189,7 +189,10 @@ def _fresh(
         options=options,
         parts=parts,
         table=stack.enter_context(FrameTable(output / FRAMES)),
-        streams={camera: StreamWatch(start_ns) for camera in ("visible", "thermal")},
+        streams={
+            "visible": StreamWatch(start_ns),
+            "thermal": StreamWatch(start_ns, round(options.settings.thermal_offset * 1e9)),
+        },
         timeline=Timeline(start_ns),
         measures=Measures(parts.model.card, _every(options, recording), parts.alignment),
         extremes={

@@ -139,9 +139,33 @@ def watched(times_ms, contents=None):
 
 def test_a_pause_of_more_than_three_periods_is_a_gap():
     watch = watched([0, 100, 200, 300, 700, 800, 900])
-    assert watch.gaps() == [pytest.approx((0.3, 0.4))]
-    assert watch.summary()["receipt_after_stamp_median_s"] == pytest.approx(0.005)
-    assert watched([0, 100, 200, 400, 500]).gaps() == []
+    assert watch.gaps(900 * MS) == [pytest.approx((0.3, 0.4))]
+    assert watch.summary(900 * MS)["receipt_after_stamp_median_s"] == pytest.approx(0.005)
+    assert watched([0, 100, 200, 400, 500]).gaps(500 * MS) == []
+
+
+def test_silence_before_the_first_and_after_the_last_message_is_a_gap_too():
+    assert watched([700, 800, 900]).gaps(1000 * MS) == [pytest.approx((0.0, 0.7))]
+    assert watched([400, 500, 600]).gaps(700 * MS) == []  # the wait for the first frame
+    assert watched([0, 100, 200]).gaps(8000 * MS) == [pytest.approx((0.2, 7.8))]
+    assert watched([0]).gaps(8000 * MS) == [pytest.approx((0.0, 8.0))]
+    assert watched([]).gaps(8000 * MS) == [pytest.approx((0.0, 8.0))]
+    assert watched([]).gaps(0) == watched([0]).gaps(0) == []
+
+
+def test_frames_that_gaps_have_swallowed_are_expected():
+    assert watched([0, 100, 200, 300, 800, 900]).expected(900 * MS) == 10
+    assert watched([0, 100, 200]).expected(1000 * MS) == 10  # from 0 to 900
+    assert watched([0, 100, 200, 400, 500]).expected(500 * MS) == 5  # one was lost: no gap
+    assert watched([0]).expected(8000 * MS) is None
+
+
+def test_lags_of_receipt_are_told_with_the_offset_of_the_stamps():
+    watch = StreamWatch(0, offset_ns=-200 * MS)
+    for time_ms in range(0, 1000, 100):
+        watch.see(time_ms * MS, (time_ms + 195) * MS, bytes([time_ms // 10]))
+    assert watch.lags_s == pytest.approx(np.full(10, 0.005))
+    assert watch.summary(900 * MS)["period_median_s"] == pytest.approx(0.1)
 
 
 def test_the_same_image_for_longer_than_a_quarter_second_is_frozen():

@@ -513,6 +513,8 @@ def test_the_policy_is_the_parameter_s(drive, run, tmp_path):
     summary, rows = replayed(drive, tmp_path, metrics_every=0, settings=hold)
     assert summary["pairing"]["counts"]["reused_thermal"] > 5
     assert len(rows) > 1.5 * len(run[2])
+    pairing = summary["pairing"]
+    assert pairing["possible"] == summary["streams"]["visible"]["frames"] >= pairing["pairs"]
 
 
 def test_stamps_of_another_clock_are_warned_of_and_receipt_pairs_all_the_same(record, tmp_path):
@@ -552,8 +554,8 @@ def test_a_damaged_image_is_refused_when_it_comes_and_takes_no_partner(drive, da
         camera: sum(bool(a.refused) for a in arrivals if a.role == camera)
         for camera in ("visible", "thermal")
     }
-    assert sum(summary["timeline"]["bad"]) == len(bad)
-    assert summary["bad"] == 0
+    assert sum(summary["timeline"]["refused"]) == len(bad)
+    assert sum(summary["timeline"]["bad"]) == summary["bad"] == 0
     assert any("images are refused as in the node" in w for w in summary["warnings"])
 
 

@@ -341,10 +341,11 @@ def test_a_recording_without_its_end_counts_as_far_as_it_goes(left, at_once, par
 def test_a_video_of_odd_size_is_gone_on_with(tmp_path):
     image = np.full((75, 101, 3), 90, np.uint8)
     for name, before in (("one.mp4", None), ("two.mp4", tmp_path / "one.mp4")):
-        video = Video(tmp_path / name, [] if before is None else frames_in(before))
+        kept = [] if before is None else frames_in(before)
+        video = Video(tmp_path / name, (75, 101), kept)
         for number in range(20):
             if before and number < 15:
-                video.again(number / 10, image.shape)
+                video.again(number / 10)
             else:
                 video.append(number / 10, image)
         video.close()
