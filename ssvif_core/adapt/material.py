@@ -20,7 +20,8 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.inference.sized_engine import SizedEngine
 from ssvif_core.models import Model
 from ssvif_core.replay.pairs import NodePairing, Stamps
-from ssvif_core.replay.recording import Arrival, Recording, Slice, TopicChoice
+from ssvif_core.replay.recording import Arrival, Recording, Slice
+from ssvif_core.replay.roles import TopicChoice
 from ssvif_core.replay.settings import NodeSettings, build, engine_for
 
 __all__ = ["FolderMaterial", "Frame", "Material", "RecordedMaterial"]

@@ -23,7 +23,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.inference.sized_engine import SizedEngine
 from ssvif_core.models import Model, in_precision, open_model
 from ssvif_core.replay.pairs import STAMPS
-from ssvif_core.replay.recording import TopicChoice
+from ssvif_core.replay.roles import TopicChoice
 from ssvif_core.replay.settings import NodeSettings, engine_for, read_settings
 
 if TYPE_CHECKING:

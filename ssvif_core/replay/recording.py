@@ -5,54 +5,51 @@ Streams: one message is held at a time, and decoding is left to whoever needs th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from ssvif_core.data.bag_files import Bag, Recorded
-from ssvif_core.data.bag_folders import recordings_in
 from ssvif_core.data.image_fields import COMPRESSED, RAW, RecordedCompressed, RecordedImage
-from ssvif_core.data.image_topics import ImageTopic, choose_topics, image_topics, passed_over
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.camera_model import CAMERAS
 from ssvif_core.imaging.encodings import EncodingError, thermal_of, visible_of
 from ssvif_core.imaging.poses import Pose
 from ssvif_core.imaging.validity import check_image
 from ssvif_core.presence import fingerprint
+from ssvif_core.replay.roles import CAMERA_INFOS, Role, TopicChoice, choose_roles, first_of
 from ssvif_core.replay.transforms import recorded_pose
 
-__all__ = ["Arrival", "Recording", "Slice", "TopicChoice", "recordings_in"]
+__all__ = ["Arrival", "Recording", "Slice"]
 
-INFO = "sensor_msgs/msg/CameraInfo"
-LABELS = re.compile("label|mask|segment")
-#: What `--labels` may be instead of a topic.
-AUTO, NONE = "auto", "none"
+#: Longest time [s] that a slice may begin after, or take: in nanoseconds it is still an int64.
+LONGEST_SLICE_S = 1e9
 #: A report with each second of a longer one would be of no use, and need memory without bound.
 LONGEST_SILENCE_NS = 3_600_000_000_000
-Role = Literal["visible", "thermal", "labels", "visible_info", "thermal_info"]
-CAMERA_INFOS: dict[str, Role] = {"visible": "visible_info", "thermal": "thermal_info"}
-
-
-@dataclass(frozen=True)
-class TopicChoice:
-    """Topics by name; None: to be found. `labels` may also be "auto" or "none"."""
-
-    visible: str | None = None
-    thermal: str | None = None
-    labels: str = AUTO
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of a recording, in seconds after its first camera frame was received."""
+    """A part of a recording, in seconds after its first camera frame was received.
+
+    Raises:
+        SsvifError: a value is no time that a recording could have.
+    """
 
     start_s: float = 0.0
     duration_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("start", self.start_s), ("duration", self.duration_s)):
+            if value is not None and not 0 <= value <= LONGEST_SLICE_S:
+                raise SsvifError(
+                    f"The {name} is {value} s: use 0 to {LONGEST_SLICE_S:g}, or leave it out for "
+                    "the whole recording."
+                )
 
 
 class Arrival(NamedTuple):
@@ -93,7 +90,7 @@ class Recording:
 
     Raises:
         SsvifError: nothing can be read, it is not clear which topics are the cameras', or the
-            slice holds no frame.
+            slice holds no frame. See also `choose_roles`.
     """
 
     def __init__(self, path: Path, topics: TopicChoice | None = None, part: Slice | None = None):
@@ -116,7 +113,8 @@ class Recording:
             raise SsvifError(f"There is no recording {self.path}.")
         self._bag.__enter__()
         try:
-            self._choose()
+            roles = choose_roles(self._bag, self._wanted)
+            self.topics, self.encodings, self.found = roles.topics, roles.encodings, roles.found
             self._cut()
         except BaseException:
             self._bag.__exit__()
@@ -211,77 +209,17 @@ class Recording:
 
     def camera_infos(self) -> dict[str, Any]:
         """The first readable CameraInfo of each camera that has any, by "visible" and "thermal"."""
-        infos = {}
+        infos: dict[str, Any] = {}
         for camera, role in CAMERA_INFOS.items():
             if role not in self.topics:
                 continue
-            for recorded in self._bag.messages([self.topics[role]]):
-                try:
-                    infos[camera] = self._bag.message(recorded)
-                except SsvifError:
-                    continue  # counted when it is its turn
-                break
+            if (info := first_of(self._bag, self.topics[role])) is not None:
+                infos[camera] = info
         return infos
 
     def pose(self, parent: str, child: str) -> tuple[Pose | None, str]:
         """Pose of a frame in another, and where it is from; or None, and why."""
         return recorded_pose(self._bag, parent, child)
-
-    def _choose(self) -> None:
-        images = image_topics(self._bag)
-        if all(topic.empty for topic in images):
-            damage = "; ".join(f"{name} {why}" for name, why in self.broken.items())
-            raise SsvifError(f"{self.path} holds no image that can be read. {damage}".strip())
-        self.encodings = {topic.name: topic.encoding for topic in images}
-        wanted = self._wanted
-        visible, thermal = choose_topics(images, wanted.visible, wanted.thermal, self.path)
-        self.topics = {"visible": visible, "thermal": thermal}
-        labels = self._labels_topic(images)
-        if labels:
-            self.topics["labels"] = labels
-        kinds = self._bag.topics()
-        for camera, role in CAMERA_INFOS.items():
-            topic = self.topics["visible" if camera == "visible" else "thermal"]
-            info = topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
-            if kinds.get(info) == INFO:
-                self.topics[role] = info
-        self.found = self._sentences(images)
-
-    def _sentences(self, images: Sequence[ImageTopic]) -> list[str]:
-        """What was found and not named, and what could have been taken instead."""
-        named = {self._wanted.visible, self._wanted.thermal, self._wanted.labels}
-        sentences = []
-        for role, topic in self.topics.items():
-            if topic in named:
-                continue
-            encoding = self.encodings.get(topic)
-            sentence = f"{role.replace('_', ' ')}: {topic}" + (f" ({encoding})" if encoding else "")
-            if role in CAMERAS:
-                others = passed_over(images, topic, thermal=role == "thermal")
-                others = [name for name in others if name not in self.topics.values()]
-                sentence += f", rather than {', '.join(others)}" if others else ""
-            sentences.append(sentence)
-        return sentences
-
-    def _labels_topic(self, images: Sequence[ImageTopic]) -> str | None:
-        wanted = self._wanted.labels
-        if wanted == NONE:
-            return None
-        names = [topic.name for topic in images]
-        if wanted != AUTO:
-            if wanted not in names:
-                raise SsvifError(f"{self.path} has no image topic {wanted}: it has {names}.")
-            return wanted
-        taken = self.topics.values()
-        # Colours cannot be class ids.
-        found = [
-            t.name
-            for t in images
-            if LABELS.search(t.name.lower())
-            and t.name not in taken
-            and t.encoding.lower().startswith(("mono", "8uc1", "16uc1"))
-        ]
-        return found[0] if len(found) == 1 else None
 
     def _cut(self) -> None:
         cameras = [self.topics["visible"], self.topics["thermal"]]

@@ -19,8 +19,9 @@ from ssvif_core.replay.measures import Measures
 from ssvif_core.replay.pairs import ModeSpan, Stamps
 from ssvif_core.replay.pictures import EXTREMES, Extremes
 from ssvif_core.replay.player import Player, Progress
-from ssvif_core.replay.recording import Recording, Role, Slice, TopicChoice
+from ssvif_core.replay.recording import Recording, Slice
 from ssvif_core.replay.rerun_file import rerun_package
+from ssvif_core.replay.roles import Role, TopicChoice
 from ssvif_core.replay.settings import NodeSettings, Parts, build
 from ssvif_core.replay.streams import StreamWatch
 from ssvif_core.replay.timeline import Timeline

@@ -132,6 +132,8 @@ def label_source(
 
 
 def _mapped(ids: np.ndarray, label_map: Mapping[int, int] | None) -> np.ndarray:
+    if ids.dtype not in (np.uint8, np.uint16) or ids.ndim != 2:
+        raise SsvifError(f"class ids are of 8 or 16 bit and one channel: not {ids.dtype}")
     if ids.dtype == np.uint8 and label_map is None:
         return ids
     table = np.full(65536, UNKNOWN, np.uint8)

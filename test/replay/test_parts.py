@@ -13,8 +13,10 @@ import pytest
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
+from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.replay.demo import DemoCamera, demo_frames  # noqa: E402
+from ssvif_core.replay.frame_table import FRAMES, FrameTable  # noqa: E402
 from ssvif_core.replay.real_time import Mailbox  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings, read_settings  # noqa: E402
 from ssvif_core.replay.stability import Stability  # noqa: E402
@@ -172,6 +174,36 @@ def test_the_same_image_for_longer_than_a_quarter_second_is_frozen():
     watch = watched(range(0, 1000, 100), [0, 1, 2, 2, 2, 2, 3, 4, 4, 5])
     assert watch.frozen == [pytest.approx((0.2, 0.3))]
     assert watch.repeated == 4
+
+
+# A full disk.
+
+
+def test_a_table_on_a_full_disk_is_one_clear_error(tmp_path):
+    (tmp_path / FRAMES).symlink_to("/dev/full")
+    with (
+        pytest.raises(SsvifError, match=r"Cannot write .*frames.csv.gz.*--resume"),
+        FrameTable(tmp_path / FRAMES) as table,
+    ):
+        for number in range(100_000):
+            table.append({"index": number, "time_s": number / 7})
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_recording_on_a_full_disk_is_one_clear_error(tmp_path, storage):
+    resource = pytest.importorskip("resource", reason="limits the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    image = RNG.integers(0, 256, (256, 256), dtype=np.uint8)
+    try:  # a limit stands in for a disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+        with (
+            pytest.raises(SsvifError, match="Cannot write .*bag.*Make room"),
+            BagWriter(tmp_path / "bag", storage) as bag,
+        ):
+            for number in range(50):
+                bag.image("/image", number, number, image, "mono8", "camera")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 # Settings.

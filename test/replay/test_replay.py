@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
+from ssvif_core.data.bag_folders import recordings_in  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.evaluation.fusion_metrics import METRICS, evaluate_fusion  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
@@ -36,7 +37,8 @@ from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.pairing import NearestPairing  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
-from ssvif_core.replay.recording import Recording, Slice, TopicChoice, recordings_in  # noqa: E402
+from ssvif_core.replay.recording import Recording, Slice  # noqa: E402
+from ssvif_core.replay.roles import TopicChoice  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 
