@@ -66,7 +66,7 @@ def bare_engine(bag: Path, model: str) -> tuple[int, float, float]:
 
 def replayed(bag: Path, model: str, workers: int, everything: bool) -> tuple[int, float, float]:
     """Pairs, wall and CPU seconds of a replay, from the first message to the report."""
-    from ssvif_core.replay.folder import prepare, write_run
+    from ssvif_core.replay.folder import write_run
     from ssvif_core.replay.run import ReplayOptions, replay
     from ssvif_core.replay.settings import NodeSettings
 
@@ -75,7 +75,6 @@ def replayed(bag: Path, model: str, workers: int, everything: bool) -> tuple[int
     if not everything:
         options = ReplayOptions(settings=settings, workers=workers, metrics_every=0, video=False)
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder))
         cpu = 0.0
 
         def begun(*_: object) -> None:

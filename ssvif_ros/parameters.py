@@ -1,5 +1,6 @@
 """Every parameter of the fusion node, declared once: default, description, range, live or not.
 
+What replay knows as well may be what `ssvif_core/parameter_limits.py` says, for both.
 A field of `Settings` is a parameter; its ROS name is the field's name with `__` read as a dot.
 Live parameters apply to the next frame. The others shape what `configure` builds, so they can be
 set in any state before it and are refused after it, with the reason.
@@ -21,17 +22,10 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ssvif_core.imaging.stripes import STRIPES
-from ssvif_core.imaging.temperature import ABSOLUTE_ZERO_C, UNITS
-from ssvif_core.imaging.thermal_cleaning import BAD_PIXEL_MODES
-from ssvif_core.imaging.thermal_gain import GAIN_MODES
-from ssvif_core.inference.engine import ENGINES
-from ssvif_core.models import PRECISIONS
-from ssvif_core.sync_policies import SYNC_POLICIES
+from ssvif_core.imaging.temperature import ABSOLUTE_ZERO_C
+from ssvif_core.parameter_limits import LIMITS, ros_name
 
-__all__ = ["ON_MISSING", "ParameterServer", "Settings", "ros_name"]
-
-ON_MISSING = ("fuse_single", "passthrough", "stop")
+__all__ = ["ParameterServer", "Settings", "ros_name"]
 
 
 def _parameter(
@@ -57,14 +51,14 @@ class Settings:
     engine: str = _parameter(
         "auto", "Inference engine; auto takes the fastest that works and needs no building. A new "
         "one is loaded in the background and takes over between two frames.",
-        choices=("auto", *ENGINES), live=True,
+        **LIMITS["engine"], live=True,
     )  # fmt: skip
     precision: str = _parameter(
         "auto", "Precision of the model's file; auto: fp16 on a GPU where there is one, else fp32.",
-        choices=("auto", *PRECISIONS), live=True,
+        **LIMITS["precision"], live=True,
     )  # fmt: skip
     threads: int = _parameter(
-        2, "CPU threads of the engine; 0: one for each core.", low=0, high=256
+        2, "CPU threads of the engine; 0: one for each core.", **LIMITS["threads"]
     )
     warm_up_width: int = _parameter(
         640, "Expected width of the visible image: configure prepares the engine for it, so that "
@@ -78,11 +72,12 @@ class Settings:
     )  # fmt: skip
     tensorrt__workspace_mib: int = _parameter(
         0, "Limit of TensorRT's scratch memory while it builds [MiB]; 0: its own choice.",
-        low=0, high=1048576,
+        **LIMITS["tensorrt__workspace_mib"],
     )  # fmt: skip
     tensorrt__dla_core: int = _parameter(
-        -1, "Core of the deep learning accelerator (Jetson Orin); -1: the GPU.", low=-1, high=7
-    )
+        -1, "Core of the deep learning accelerator (Jetson Orin); -1: the GPU.",
+        **LIMITS["tensorrt__dla_core"],
+    )  # fmt: skip
     tensorrt__cache: str = _parameter(
         "", "Folder of built engines; empty: $SSVIF_ENGINES or ~/.cache/ssvif/engines."
     )
@@ -98,87 +93,88 @@ class Settings:
     sync__policy: str = _parameter(
         "nearest", "How frames are paired: nearest (one to one, nearest stamps), exact (equal "
         "stamps), hold (every visible frame at once, with the thermal frame that is there).",
-        choices=tuple(SYNC_POLICIES),
+        **LIMITS["sync__policy"],
     )  # fmt: skip
     queue_size: int = _parameter(
-        15, "Frames of each camera that wait for a partner at most.", low=1, high=1000
+        15, "Frames of each camera that wait for a partner at most.", **LIMITS["queue_size"]
     )
     slop: float = _parameter(
-        0.05, "Largest time between the two frames of a pair [s].", low=0.0, high=10.0, live=True
+        0.05, "Largest time between the two frames of a pair [s].", **LIMITS["slop"], live=True
     )
     max_wait: float = _parameter(
         0.1, "How long a pair is held back at most for a better match [s].",
-        low=0.0, high=10.0, live=True,
+        **LIMITS["max_wait"], live=True,
     )  # fmt: skip
     thermal_offset: float = _parameter(
         0.0, "Added to thermal stamps before they are compared [s]: negative if the thermal "
-        "camera stamps its frames late.", low=-10.0, high=10.0, live=True,
+        "camera stamps its frames late.", **LIMITS["thermal_offset"], live=True,
     )  # fmt: skip
     max_thermal_age: float = _parameter(
         0.3, "Policy hold: largest time between the two frames of a pair [s].",
-        low=0.0, high=10.0, live=True,
+        **LIMITS["max_thermal_age"], live=True,
     )  # fmt: skip
     on_missing: str = _parameter(
         "fuse_single", "What to publish while one camera is missing: fuse_single (the network with "
         "a black image in its place), passthrough (the other camera's image, no masks), stop.",
-        choices=ON_MISSING, live=True,
+        **LIMITS["on_missing"], live=True,
     )  # fmt: skip
     missing_after: float = _parameter(
         0.5, "A camera that is silent for this long while the other one sends is missing [s]; give "
-        "slow cameras at least three frame periods.", low=0.05, high=60.0, live=True,
+        "slow cameras at least three frame periods.", **LIMITS["missing_after"], live=True,
     )  # fmt: skip
     frozen_after: float = _parameter(
         1.0, "A camera that repeats one picture for this long while the other one's changes is "
-        "taken as missing [s]; 0: never.", low=0.0, high=3600.0, live=True,
+        "taken as missing [s]; 0: never.", **LIMITS["frozen_after"], live=True,
     )  # fmt: skip
     gain__mode: str = _parameter(
         "auto", "Thermal gain: auto (8 bit: none, else percentile), percentile, plateau, fixed, "
-        "none.", choices=GAIN_MODES, live=True,
+        "none.", **LIMITS["gain__mode"], live=True,
     )  # fmt: skip
     gain__low: float = _parameter(
         0.0, "What becomes black in mode fixed, in gain.unit.",
-        low=-300.0, high=65535.0, live=True,
+        **LIMITS["gain__low"], live=True,
     )  # fmt: skip
     gain__high: float = _parameter(
         65535.0, "What becomes white in mode fixed, in gain.unit.",
-        low=-300.0, high=65535.0, live=True,
+        **LIMITS["gain__high"], live=True,
     )  # fmt: skip
     gain__unit: str = _parameter(
         "counts", "Of gain.low and gain.high: counts (the numbers in the image) or celsius, where "
-        "C = gain.celsius_at_zero + gain.kelvin_per_count x count.", choices=UNITS, live=True,
+        "C = gain.celsius_at_zero + gain.kelvin_per_count x count.",
+        **LIMITS["gain__unit"], live=True,
     )  # fmt: skip
     gain__kelvin_per_count: float = _parameter(
         0.01, "Of a radiometric camera (unit celsius): 0.01 for centikelvin (TLinear high "
         "resolution), 0.1 for TLinear low resolution and Optris, 1 for 32FC1 temperatures.",
-        low=1e-5, high=100.0, live=True,
+        **LIMITS["gain__kelvin_per_count"], live=True,
     )  # fmt: skip
     gain__celsius_at_zero: float = _parameter(
         ABSOLUTE_ZERO_C, "Temperature of count 0 (unit celsius): -273.15 for scales in Kelvin, "
-        "-100 for Optris, 0 for 32FC1 in Celsius.", low=-1000.0, high=1000.0, live=True,
+        "-100 for Optris, 0 for 32FC1 in Celsius.", **LIMITS["gain__celsius_at_zero"], live=True,
     )  # fmt: skip
     gain__low_percentile: float = _parameter(
         1.0, "Percentile that becomes black (modes percentile and plateau).",
-        low=0.0, high=49.0, live=True,
+        **LIMITS["gain__low_percentile"], live=True,
     )  # fmt: skip
     gain__high_percentile: float = _parameter(
         99.5, "Percentile that becomes white (modes percentile and plateau).",
-        low=51.0, high=100.0, live=True,
+        **LIMITS["gain__high_percentile"], live=True,
     )  # fmt: skip
     gain__plateau: float = _parameter(
         1.0, "Mode plateau: most that one shade of the scene counts, in units of the mean; 0 is "
-        "linear, 10 is nearly histogram equalisation.", low=0.0, high=100.0, live=True,
+        "linear, 10 is nearly histogram equalisation.", **LIMITS["gain__plateau"], live=True,
     )  # fmt: skip
     gain__time_constant: float = _parameter(
         1.0, "Time in which the gain follows the scene [s]; 0 follows at once and flickers.",
-        low=0.0, high=600.0, live=True,
+        **LIMITS["gain__time_constant"], live=True,
     )  # fmt: skip
     thermal__bad_pixels: str = _parameter(
         "auto", "Dead and hot pixels of the thermal camera: auto finds and replaces them; none.",
-        choices=BAD_PIXEL_MODES, live=True,
+        **LIMITS["thermal__bad_pixels"], live=True,
     )  # fmt: skip
     thermal__stripes: str = _parameter(
         "none", "Stripes of the thermal sensor that stay where they are, taken off before the "
-        "gain: none, columns, rows, both.", choices=STRIPES, live=True,
+        "gain: none, columns, rows, both.", **LIMITS["thermal__stripes"], live=True,
     )  # fmt: skip
     output_encoding: str = _parameter(
         "rgb8", "Encoding of ~/fused (and ~/overlay, which stays in colour): rgb8, bgr8, mono8.",
@@ -195,7 +191,7 @@ class Settings:
     registration__mode: str = _parameter(
         "auto", "How thermal comes onto the visible grid: file, camera_info (intrinsics of both, "
         "pose and depth), none (same field of view); auto: file or camera_info if the parameters "
-        "below say so, else none.", choices=("auto", "none", "file", "camera_info"),
+        "below say so, else none.", **LIMITS["registration__mode"],
     )  # fmt: skip
     registration__file: str = _parameter("", "File of `ssvif calibrate` (mode file).")
     registration__extrinsics: str = _parameter(
@@ -204,10 +200,10 @@ class Settings:
     )  # fmt: skip
     registration__depth: float = _parameter(
         10.0, "Distance at which the two images match [m] (mode camera_info).",
-        low=0.1, high=10000.0, live=True,
+        **LIMITS["registration__depth"], live=True,
     )  # fmt: skip
     overlay_alpha: float = _parameter(
-        0.45, "Opacity of the masks on ~/overlay.", low=0.0, high=1.0, live=True
+        0.45, "Opacity of the masks on ~/overlay.", **LIMITS["overlay_alpha"], live=True
     )
     warn_after: float = _parameter(
         5.0, "A camera that is silent for this long is warned about, again and again [s].",
@@ -225,11 +221,6 @@ class Settings:
         "", "Folder that ~/snapshot writes to; empty: ssvif_snapshots in $ROS_HOME or ~/.ros.",
         live=True,
     )  # fmt: skip
-
-
-def ros_name(field_name: str) -> str:
-    """`gain__mode` -> `gain.mode`."""
-    return field_name.replace("__", ".")
 
 
 _FIELDS = {ros_name(field.name): field for field in dataclasses.fields(Settings)}

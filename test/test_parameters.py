@@ -9,6 +9,8 @@ import yaml
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
+from ssvif_core.parameter_limits import LIMITS  # noqa: E402
+from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 from ssvif_ros.parameter_table import parameter_table  # noqa: E402
 from ssvif_ros.parameters import Settings, ros_name  # noqa: E402
 
@@ -27,6 +29,15 @@ def test_the_shipped_file_has_every_parameter_with_its_default(repository):
     declared = {ros_name(f.name): f.default for f in dataclasses.fields(Settings)}
     assert in_file == declared
     assert {k: type(v) for k, v in in_file.items()} == {k: type(v) for k, v in declared.items()}
+
+
+def test_what_node_and_replay_share_has_one_range_for_both():
+    shared = {f.name for f in dataclasses.fields(NodeSettings)}
+    assert LIMITS.keys() <= shared
+    for field in dataclasses.fields(Settings):
+        if field.name in shared:
+            said = {key: field.metadata[key] for key in ("low", "high", "choices")}
+            assert said == {"low": None, "high": None, "choices": (), **LIMITS.get(field.name, {})}
 
 
 def test_the_table_in_the_docs_is_what_the_declarations_say(repository):

@@ -21,7 +21,8 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.inference.sized_engine import SizedEngine
 from ssvif_core.models import Model
 from ssvif_core.replay.pairs import NodePairing, Stamps
-from ssvif_core.replay.recording import Arrival, Recording, Slice, TopicChoice
+from ssvif_core.replay.recording import Arrival, Recording, Slice
+from ssvif_core.replay.roles import TopicChoice
 from ssvif_core.replay.settings import NodeSettings, build, engine_for
 
 __all__ = ["FolderMaterial", "Frame", "Material", "RecordedMaterial", "lost"]
@@ -206,7 +207,7 @@ def _length_s(recording: Recording) -> float:
     last: Arrival | None = None
     for arrival in recording.arrivals():
         last = arrival
-    return 0.0 if last is None else (last.received_ns - recording.start_ns) * 1e-9
+    return 0.0 if last is None else (last.recorded.received_ns - recording.start_ns) * 1e-9
 
 
 class FolderMaterial:

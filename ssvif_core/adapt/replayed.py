@@ -10,7 +10,8 @@ from ssvif_core.adapt.judge import FIGURES, Judged
 from ssvif_core.adapt.material import RecordedMaterial
 from ssvif_core.models import Model
 from ssvif_core.replay.compare_report import Run, write_comparison
-from ssvif_core.replay.folder import prepare, write_run
+from ssvif_core.replay.folder import write_run
+from ssvif_core.replay.frame_table import FRAMES, read_figures
 from ssvif_core.replay.recording import Slice
 from ssvif_core.replay.run import ReplayOptions, replay
 
@@ -52,7 +53,6 @@ def replay_both(
     for name, model in models.items():
         each = replace(options, settings=replace(options.settings, model=str(model.path)))
         run_folder = folder / name
-        prepare(run_folder)
 
         def remark(done_s: float, total_s: float | None, text: str, name: str = name) -> None:
             progress(name, done_s, total_s)
@@ -61,7 +61,7 @@ def replay_both(
         summary, _ = write_run(played, run_folder)
         if summary["interrupted"]:
             raise KeyboardInterrupt
-        runs.append(Run(name, run_folder, summary, played))
+        runs.append(Run(name, run_folder, summary, read_figures(run_folder / FRAMES)))
     found = write_comparison(folder, runs)[runs[1].name]
     return [
         Judged(d.figure, d.pairs, d.first, d.second, d.mean, d.low, d.high)

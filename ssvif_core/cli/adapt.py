@@ -16,14 +16,14 @@ from ssvif_core.adapt.split import LEAST_PAIRS
 from ssvif_core.adapt.target import digest, files_of, target_path
 from ssvif_core.adapt.training_pairs import write_pairs
 from ssvif_core.adapt.verdict import Verdict, decide
-from ssvif_core.cli.options import Params, Stamps, ThermalTopic, VisibleTopic
+from ssvif_core.cli.options import NodeName, Params, Stamps, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.bag_files import is_bag
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.sized_engine import SizedEngine
 from ssvif_core.models import Model, in_precision, open_model
 from ssvif_core.replay.pairs import STAMPS
-from ssvif_core.replay.recording import TopicChoice
+from ssvif_core.replay.roles import TopicChoice
 from ssvif_core.replay.settings import NodeSettings, engine_for, read_settings
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def adapt(
     ] = 0.5,
     limit: Annotated[int, typer.Option(min=8, help="Pairs to train on at most.")] = 400,
     params: Params = None,
+    node: NodeName = None,
     recipe: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Training file instead of the built-in one, config/training/adapt.yaml."),
@@ -121,7 +122,7 @@ def adapt(
     if stamps not in STAMPS:
         raise SsvifError(f"--stamps is {stamps!r}: use one of {', '.join(STAMPS)}.")
     # fp32: the new model has no other file yet, and like is compared with like.
-    settings = read_settings(params, {"model": model, "precision": "fp32"})
+    settings = read_settings(params, {"model": model, "precision": "fp32"}, node)
     cv2.setNumThreads(1)
     topics = TopicChoice(visible_topic, thermal_topic)
     options = {"holdout": holdout, "every": every, "limit": limit, "stamps": stamps}

@@ -7,12 +7,16 @@ from typing import Annotated, Optional
 
 import typer
 
-__all__ = ["LabelMap", "Labels", "Params", "Stamps", "ThermalTopic", "VisibleTopic"]
+__all__ = ["LabelMap", "Labels", "NodeName", "Params", "Stamps", "ThermalTopic", "VisibleTopic"]
 
 # typer evaluates annotations on Python 3.10 as well, hence Optional (see app.py).
 Params = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(help="Parameter file of the node, as config/fusion.yaml; options win."),
+]
+NodeName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--node", help="Whose parameters, where --params has several: /front/fusion."),
 ]
 VisibleTopic = Annotated[
     Optional[str],  # noqa: UP045

@@ -8,8 +8,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ssvif_core.cli.options import LabelMap, Params, Stamps, ThermalTopic, VisibleTopic
+from ssvif_core.cli.options import LabelMap, NodeName, Params, Stamps, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
+from ssvif_core.data.bag_folders import recordings_in
 from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.evaluation.evaluation_set import parse_label_map
 from ssvif_core.replay.cluster import run_on_cluster
@@ -17,7 +18,8 @@ from ssvif_core.replay.in_order import cores
 from ssvif_core.replay.jobs import run_here, run_in_processes
 from ssvif_core.replay.one import Outcome, Task, Watch
 from ssvif_core.replay.pairs import STAMPS
-from ssvif_core.replay.recording import AUTO, NONE, Slice, TopicChoice, recordings_in
+from ssvif_core.replay.recording import Slice
+from ssvif_core.replay.roles import AUTO, NONE, TopicChoice
 from ssvif_core.replay.run import ReplayOptions
 from ssvif_core.replay.settings import read_settings
 
@@ -33,6 +35,7 @@ def replay_bags(
         "replay"
     ),
     params: Params = None,
+    node: NodeName = None,
     model: Annotated[
         Optional[str],  # noqa: UP045 - see app.py
         typer.Option(help="base, tiny, or the path of an ONNX model."),
@@ -81,7 +84,7 @@ def replay_bags(
         Optional[int],  # noqa: UP045
         typer.Option(
             min=0,
-            help="Fusion metrics on every n-th pair (they are slow); 0: on none. Default 60, on a "
+            help="Fusion metrics on every n-th pair (they are slow); 0: on none. Default 120, on a "
             "short recording more often, and 5 with --compare, whose intervals need many pairs.",
         ),
     ] = None,
@@ -144,9 +147,13 @@ def replay_bags(
         "model": model, "engine": engine, "precision": precision, "threads": threads, "slop": slop,
         "thermal_offset": thermal_offset, "gain__mode": gain,
     }  # fmt: skip
+    found = recordings_in(bags)
+    if len(found) > 1:
+        typer.echo(f"{len(found)} recordings")
+    jobs = min(jobs, len(found))
     folder = Path(labels) if labels not in (AUTO, NONE) and Path(labels).is_dir() else None
     options = ReplayOptions(
-        settings=read_settings(params, given),
+        settings=read_settings(params, given, node),
         topics=TopicChoice(visible_topic, thermal_topic, NONE if folder else labels),
         part=Slice(start, duration),
         stamps=stamps,
@@ -160,9 +167,6 @@ def replay_bags(
         workers=workers or max(1, cores() // jobs) if cluster is None else workers,
         jobs=jobs,
     )
-    found = recordings_in(bags)
-    if len(found) > 1:
-        typer.echo(f"{len(found)} recordings")
     names = _names(found)
     tasks = [
         Task(
@@ -226,7 +230,7 @@ def _outcomes(
 ) -> Iterator[tuple[int, Outcome]]:
     if cluster is not None:
         return run_on_cluster(tasks, cluster, watch)
-    if min(jobs, len(tasks)) > 1:
+    if jobs > 1:
         return run_in_processes(tasks, jobs, watch)
     return run_here(tasks, watch)
 

@@ -25,33 +25,52 @@ def recordings_in(paths: Sequence[Path]) -> list[Path]:
 
     A folder with metadata.yaml is one recording, and so is a folder with files whose names differ
     by a number at the end (drive_0.mcap, drive_1.mcap). Any other folder holds several, in folders
-    of any depth. Folders that `ssvif replay` has written are left out.
+    of any depth. Folders that `ssvif replay` has written are left out, also where they are named.
 
     Raises:
-        SsvifError: there is no recording at a path.
+        SsvifError: there is no recording at a path, nor anything that `ssvif replay` wrote; or
+            nothing else at all of them.
     """
     found: list[Path] = []
+    runs: list[Path] = []
     for path in paths:
-        inside = _inside(path, set())
-        if not inside:
+        known = len(runs)
+        inside = _inside(path, set(), runs)
+        if not inside and len(runs) == known:
             raise SsvifError(f"There is no recording {path} (looked for {sorted(BAG_SUFFIXES)}).")
         found += inside
+    if not found:
+        raise SsvifError(
+            f"There is no recording, only what `ssvif replay` wrote: {', '.join(map(str, runs))}. "
+            "Name the recordings, or the folder bag in one of these."
+        )
     return list(dict.fromkeys(found))
 
 
-def _inside(path: Path, seen: set[Path]) -> list[Path]:
+def _inside(path: Path, seen: set[Path], runs: list[Path]) -> list[Path]:
+    """The recordings at a path; what is a run of replay goes to `runs`."""
     if not path.is_dir():
         return [path] if path.exists() else []
-    run = all((path / name).is_file() for name in RUN_OF_REPLAY)
-    if path.resolve() in seen or run or (path / UNFINISHED_RUN).is_file():
+    if path.resolve() in seen:
         return []
     seen.add(path.resolve())  # links may lead in a circle
+    if (path / METADATA).is_file():  # before a run is looked for: one may have been written into it
+        return [path]
     entries = sorted(path.iterdir())
     files = [p for p in entries if p.is_file() and is_bag_name(p)]
-    if (path / METADATA).is_file():
-        return [path]
-    below = [bag for folder in entries if folder.is_dir() for bag in _inside(folder, seen)]
+    below: list[Path] = []
+    if _is_run(path):
+        runs.append(path)
+    else:
+        below = [
+            bag for folder in entries if folder.is_dir() for bag in _inside(folder, seen, runs)
+        ]
     return [path] if _is_split(files) and not below else files + below
+
+
+def _is_run(path: Path) -> bool:
+    whole = all((path / name).is_file() for name in RUN_OF_REPLAY)
+    return whole or (path / UNFINISHED_RUN).is_file()
 
 
 def _is_split(files: Sequence[Path]) -> bool:

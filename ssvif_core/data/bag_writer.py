@@ -7,6 +7,7 @@ definitions of humble, which later releases, Foxglove and `ros2 bag` read.
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,8 @@ __all__ = ["COMPRESSIONS", "STORAGES", "BagWriter"]
 STORAGES = ("mcap", "sqlite3")
 COMPRESSIONS = ("none", "zstd")
 ROSBAG2_VERSION: Literal[8, 9] = 9
+#: Of the file system, and of SQLite on top of it.
+FAILURES = (OSError, sqlite3.Error)
 
 
 class BagWriter:
@@ -32,7 +35,8 @@ class BagWriter:
             of an sqlite3 one.
 
     Raises:
-        SsvifError: `rosbags` is not installed, or the folder cannot be made.
+        SsvifError: `rosbags` is not installed, or the folder cannot be made or written, here or
+            later.
     """
 
     def __init__(self, path: Path, storage: str = "mcap", compression: str = "none") -> None:
@@ -70,7 +74,11 @@ class BagWriter:
 
     def __exit__(self, *error: object) -> None:
         # What was written before an error or Ctrl-C is a whole recording, too.
-        self._writer.close()
+        try:
+            self._writer.close()
+        except FAILURES as failed:
+            if error[0] is None:  # else what went wrong before says it
+                raise self._failed(failed) from failed
 
     def image(
         self, topic: str, received_ns: int, stamp_ns: int, pixels: np.ndarray, encoding: str,
@@ -157,8 +165,11 @@ class BagWriter:
         *, latched: bool = False,
     ) -> None:  # fmt: skip
         """Write a message of ROS 2 as it was read from another recording (CDR)."""
-        self.add_topic(topic, kind, latched=latched)
-        self._writer.write(self._connections[topic], received_ns, data)
+        try:
+            self.add_topic(topic, kind, latched=latched)
+            self._writer.write(self._connections[topic], received_ns, data)
+        except FAILURES as error:
+            raise self._failed(error) from error
 
     def add_topic(self, topic: str, kind: str, *, latched: bool = False) -> None:
         """Begin a topic before its first message, or without any."""
@@ -166,6 +177,9 @@ class BagWriter:
             self._connections[topic] = self._writer.add_connection(
                 topic, kind, typestore=self._store, offered_qos_profiles=_qos(latched)
             )
+
+    def _failed(self, error: Exception) -> SsvifError:
+        return SsvifError(f"Cannot write {self.path}: {error}. Make room or give permission.")
 
     def _header(self, stamp_ns: int, frame_id: str) -> Any:
         stamp = self._store.types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 1_000_000_000))

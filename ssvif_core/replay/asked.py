@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssvif_core.benchmark.machine import processor
+from ssvif_core.models import open_model, shipped_models
 from ssvif_core.replay.settings import Parts
 from ssvif_core.replay.summary import finite, versions
 
@@ -22,10 +23,13 @@ def asked(path: Path, options: ReplayOptions) -> dict[str, Any]:
     As JSON gives it back.
     """
     parameters = options.settings.parameters()
-    given = [parameters["registration.file"], parameters["model"], options.labels_folder]
+    named = [parameters["registration.file"], parameters["model"], options.labels_folder]
+    given = [Path(name).expanduser() for name in named if name]
+    shipped = options.settings.model in shipped_models()
     content = {
         "files": _as_they_are(path),
-        "given": {str(p): _as_they_are(Path(p)) for p in given if p and Path(p).exists()},
+        "given": {str(p): _as_they_are(p) for p in given if p.exists()},
+        "shipped": open_model(options.settings.model).card.sha256 if shipped else None,
         "parameters": parameters,
         "topics": vars(options.topics),
         "part": vars(options.part),

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ssvif_core.evaluation.fusion_metrics import METRICS
-from ssvif_core.replay.frame_table import FrameTable
+from ssvif_core.replay.frame_table import Figures
 
 __all__ = [
     "FIGURES", "LEAST_PAIRS", "UNITS", "Difference", "block_interval", "differences",
@@ -69,7 +69,7 @@ class Difference:
         return "better" if (self.mean > 0) == FIGURES[self.figure] else "worse"
 
 
-def differences(first: FrameTable, second: FrameTable) -> list[Difference]:
+def differences(first: Figures, second: Figures) -> list[Difference]:
     """All figures that both tables have; rows belong together by their index."""
     found = []
     for figure in FIGURES:
@@ -84,7 +84,7 @@ def differences(first: FrameTable, second: FrameTable) -> list[Difference]:
     return found
 
 
-def _by_index(table: FrameTable, column: str) -> dict[int, float]:
+def _by_index(table: Figures, column: str) -> dict[int, float]:
     """Index of a pair -> its value, in order, where there is one."""
     index, values = table.column("index"), table.column(column)
     known = np.isfinite(values)

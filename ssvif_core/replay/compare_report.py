@@ -15,17 +15,21 @@ import numpy as np
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.replay.compare import Difference, differences, frames_of_both
+from ssvif_core.replay.frame_table import Figures
 from ssvif_core.replay.pictures import Extremes, jpeg_of
 from ssvif_core.replay.report import fill, pictures_of, table_of
 from ssvif_core.replay.report_head import Card, Level, card_grid, file_list, subtitle
 from ssvif_core.replay.report_plots import line
 from ssvif_core.replay.report_video import video_figure
-from ssvif_core.replay.run import Replayed
 from ssvif_core.replay.summary import finite
 from ssvif_core.replay.whiskers import whisker_table
 
-__all__ = ["Run", "comparison_lines", "write_comparison"]
+__all__ = [
+    "FILE", "PAGE", "Run", "comparison_lines", "forget_comparison", "is_compared",
+    "write_comparison",
+]  # fmt: skip
 
+PAGE, FILE = "compare.html", "compare.json"
 PICTURES = 4
 #: The difference is drawn this many times as large, about mid-gray.
 MAGNIFIED = 4.0
@@ -37,12 +41,12 @@ PLOTTED = ("Qabf", "VIF", "SSIM", "iou_objects", "flicker_fused", "flicker_label
 
 
 class Run(NamedTuple):
-    """One replay: its name, its folder, and what it gave."""
+    """One whole replay: its name, its folder, and what it gave."""
 
     name: str
     folder: Path
     summary: dict[str, Any]
-    played: Replayed
+    table: Figures
 
 
 def write_comparison(folder: Path, runs: Sequence[Run]) -> dict[str, list[Difference]]:
@@ -67,7 +71,7 @@ def write_comparison(folder: Path, runs: Sequence[Run]) -> dict[str, list[Differ
             raise SsvifError(
                 f"{first.name} and {run.name} did not get the same pairs: the recording changed."
             )
-        found[run.name] = differences(first.played.table, run.played.table)
+        found[run.name] = differences(first.table, run.table)
         if run.summary["model"]["classes"] != first.summary["model"]["classes"]:
             found[run.name] = [d for d in found[run.name] if d.figure not in OF_CLASSES]
         shown, plot = _images(first, run)
@@ -97,18 +101,36 @@ def write_comparison(folder: Path, runs: Sequence[Run]) -> dict[str, list[Differ
             "CONFIGURATION": "<p>Each has its own report, with its configuration: "
             + ", ".join(_link(folder, run) for run in runs)
             + ".</p>",
-            "FILES": file_list(folder, "compare.json"),
+            "FILES": file_list(folder, FILE),
         },
         plots,
         content,
     )
     try:
-        (folder / "compare.html").write_text(page, encoding="utf-8")
+        (folder / PAGE).write_text(page, encoding="utf-8")
         text = json.dumps(finite(content), indent=2, allow_nan=False) + "\n"
-        (folder / "compare.json").write_text(text, encoding="utf-8")
+        (folder / FILE).write_text(text, encoding="utf-8")
     except OSError as error:
         raise SsvifError(f"Cannot write to {folder}: {error}") from error
     return found
+
+
+def is_compared(folder: Path, names: Sequence[str]) -> bool:
+    """Whether there is a comparison of runs of these names, the first with the others."""
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return [content["first"], *content["differences"]] == [*names]
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def forget_comparison(folder: Path) -> None:
+    """Remove a comparison whose runs are made anew. Raises SsvifError if it cannot be."""
+    try:
+        for name in (PAGE, FILE):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise SsvifError(f"Cannot write to {folder}: {error}") from error
 
 
 def comparison_lines(first: str, found: dict[str, list[Difference]]) -> list[str]:
@@ -177,7 +199,7 @@ def _plots(first: Run, second: Run) -> list[dict[str, Any]]:
     plots = []
     for figure in PLOTTED:
         lines = [
-            line(run.name, run.played.table.column("time_s"), run.played.table.column(figure))
+            line(run.name, run.table.column("time_s"), run.table.column(figure))
             for run in (first, second)
         ]
         if all(drawn["x"] for drawn in lines):
@@ -191,7 +213,7 @@ def _images(first: Run, second: Run) -> tuple[str, list[dict[str, Any]]]:
     videos = [run.folder / "fused.mp4" for run in (first, second)]
     if not all(path.is_file() for path in videos):
         return "", []
-    table = first.played.table
+    table = first.table
     order = np.argsort(table.column("index"))
     fused = table.fused[order]
     times, indices = (table.column(c)[order][fused] for c in ("time_s", "index"))

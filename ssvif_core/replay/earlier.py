@@ -18,13 +18,14 @@ from ssvif_core.data.bag_files import Recorded
 from ssvif_core.errors import SsvifError
 from ssvif_core.replay import set_aside
 from ssvif_core.replay.asked import different
+from ssvif_core.replay.clearing import clear_outputs
 from ssvif_core.replay.journal import JOURNAL, Entry, read_entries, read_head
 from ssvif_core.replay.outputs import BAG, VIDEO
 
 if TYPE_CHECKING:
     from ssvif_core.replay.run import ReplayOptions
 
-__all__ = ["Earlier", "clear_outputs", "look_for_earlier"]
+__all__ = ["Earlier", "look_for_earlier"]
 
 
 @dataclass
@@ -95,15 +96,6 @@ def look_for_earlier(folder: Path, head: dict[str, Any], options: ReplayOptions)
     return found
 
 
-def clear_outputs(folder: Path) -> None:
-    """Remove video and output recording of an earlier run; a folder of another kind is left."""
-    set_aside.remove(folder / VIDEO)
-    if any((folder / BAG / name).is_file() for name in ("metadata.yaml", f"{BAG}.mcap")):
-        set_aside.remove(folder / BAG)
-    for name in (VIDEO, BAG):
-        set_aside.forget(folder / name)
-
-
 def _why_not(was: dict[str, Any] | None, now: dict[str, Any], options: ReplayOptions) -> str:
     if was is None:
         return f"its {JOURNAL} cannot be read"
@@ -119,13 +111,12 @@ def _take(found: Earlier, options: ReplayOptions) -> None:
     found.video = set_aside.set_aside(folder / VIDEO) if options.video else None
     frames = sum(1 for _ in found.frames())
     stamps = iter(()) if found.bag is None else set_aside.whole_pairs(found.bag)
-    shape = None
     for entry, end in read_entries(folder):
         if entry.fused:
-            shape = shape or entry.shape
-            if options.video and entry.shape == shape:
-                frames -= 1
-            if frames < 0 or (options.bag and next(stamps, None) != entry.header_ns):
+            frames -= 1
+            if (options.video and frames < 0) or (
+                options.bag and next(stamps, None) != entry.header_ns
+            ):
                 break
         if entry.measured is not None:
             found.look = entry.index

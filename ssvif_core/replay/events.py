@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Event", "events", "lanes"]
+from ssvif_core.replay.streams import FIRST_WAIT_S
 
-#: No camera for less than this, in seconds, at the start is the wait for the first frame.
-FIRST_WAIT_S = 0.5
+__all__ = ["Event", "events", "lanes"]
 
 
 class Event(NamedTuple):
@@ -71,9 +70,13 @@ def _of_pairs(summary: dict[str, Any]) -> Iterator[Event]:
         elif span["mode"] == "none" and (start > 0 or span["seconds"] > FIRST_WAIT_S):
             yield Event(start, end, "pairs", "no camera", "gone")
     timeline, last = summary["timeline"], summary["recording"]["seconds"]
-    for start, end, count in _runs(timeline["bad"]):
-        what = "1 pair" if count == 1 else f"{count} pairs"
-        yield Event(start, min(end, last), "pairs", f"{what} could not be fused", "gone")
+    for figure, one, several in (
+        ("bad", "1 pair could not be fused", "{} pairs could not be fused"),
+        ("refused", "1 image was refused", "{} images were refused"),
+    ):
+        for start, end, count in _runs(timeline[figure]):
+            what = one if count == 1 else several.format(count)
+            yield Event(start, min(end, last), "pairs", what, "gone")
     for start, end, count in _runs(timeline["dropped"]):
         whole = sum(timeline["paired"][start:end]) + sum(timeline["alone"][start:end])
         what = f"{count} of {whole} pairs would have been dropped"

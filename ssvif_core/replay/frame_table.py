@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import zlib
 from array import array
 from collections.abc import Mapping
 from dataclasses import fields
@@ -22,8 +23,18 @@ from ssvif_core.evaluation.fusion_metrics import METRICS
 from ssvif_core.inference.pipeline import StageTimes
 from ssvif_core.replay.stability import STABILITY
 
-__all__ = ["COLUMNS", "STAGES", "FrameTable", "write_parquet"]
+__all__ = [
+    "COLUMNS",
+    "FRAMES",
+    "PARQUET",
+    "STAGES",
+    "FrameTable",
+    "Figures",
+    "read_figures",
+    "write_parquet",
+]
 
+FRAMES, PARQUET = "frames.csv.gz", "frames.parquet"
 #: What a pair's time goes to, in the order in which it happens.
 STAGES = ("decode_ms", *(field.name for field in fields(StageTimes)))
 #: Name: what it holds. Empty cells were not measured.
@@ -38,7 +49,7 @@ COLUMNS: dict[str, str] = {
     **dict.fromkeys(STAGES, "measured here; with several workers on some pairs"),
     "total_ms": "sum of the stages",
     "dropped": "1: at real time a newer pair would have replaced this one",
-    "latency_ms": "visible header stamp to fused image at real time; empty if dropped",
+    "latency_ms": "visible header stamp to fused image at real time; empty if dropped or unstamped",
     "after_receipt_ms": "receipt of the visible frame to fused image at real time",
     "fused_mean": "mean of the fused luminance, 0..255",
     "fused_deviation": "its standard deviation",
@@ -51,43 +62,22 @@ COLUMNS: dict[str, str] = {
 TEXT = {"cameras", "error"}
 
 
-class FrameTable:
-    """Writes the table; use it as a context manager.
+class Figures:
+    """The columns of numbers of a table, 8 bytes for each cell."""
 
-    Args:
-        path: of frames.csv.gz.
-
-    Raises:
-        SsvifError: it cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = gzip.open(path, "wt", newline="", encoding="utf-8", compresslevel=4)  # noqa: SIM115
-        except OSError as error:
-            raise SsvifError(f"Cannot write {path}: {error}") from error
-        self.path = path
-        self._rows = csv.DictWriter(self._file, [*COLUMNS])
-        self._rows.writeheader()
+    def __init__(self) -> None:
         self._numbers = {name: array("d") for name in COLUMNS if name not in TEXT}
         self._fused = array("b")
 
-    def __enter__(self) -> FrameTable:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
     def __len__(self) -> int:
-        return len(self._numbers["index"])
+        return len(self._fused)
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Write a row; a key that is no column raises ValueError."""
-        self._rows.writerow({key: _cell(value) for key, value in row.items()})
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Keep the numbers of a row; a cell that is not there, None or empty is NaN."""
         self._fused.append(not row.get("error"))
         for name, numbers in self._numbers.items():
             value = row.get(name)
-            numbers.append(math.nan if value is None else float(value))
+            numbers.append(math.nan if value is None or value == "" else float(value))
 
     @property
     def fused(self) -> np.ndarray:
@@ -97,6 +87,63 @@ class FrameTable:
     def column(self, name: str) -> np.ndarray:
         """A column of numbers as float64; NaN where nothing was measured."""
         return np.array(self._numbers[name], np.float64)
+
+
+def read_figures(path: Path) -> Figures:
+    """The figures of a table that was written. Raises SsvifError if it cannot be read."""
+    figures = Figures()
+    try:
+        with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                figures.add(row)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise SsvifError(f"Cannot read {path}: {error}. Replay without --resume.") from error
+    return figures
+
+
+class FrameTable(Figures):
+    """Writes the table; use it as a context manager.
+
+    Args:
+        path: of frames.csv.gz.
+
+    Raises:
+        SsvifError: it cannot be written, here or later.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        try:
+            self._file = gzip.open(path, "wt", newline="", encoding="utf-8", compresslevel=4)  # noqa: SIM115
+        except OSError as error:
+            raise _failed(path, error) from error
+        self.path = path
+        self._rows = csv.DictWriter(self._file, [*COLUMNS])
+        self._rows.writeheader()
+
+    def __enter__(self) -> FrameTable:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._file.close()
+        except OSError as failed:
+            if error[0] is None:  # else what went wrong before says it
+                raise _failed(self.path, failed) from failed
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write a row; a key that is no column raises ValueError."""
+        try:
+            self._rows.writerow({key: _cell(value) for key, value in row.items()})
+        except OSError as error:
+            raise _failed(self.path, error) from error
+        self.add(row)
+
+
+def _failed(path: Path, error: OSError) -> SsvifError:
+    return SsvifError(
+        f"Cannot write {path}: {error}. Make room or give permission, and go on with --resume."
+    )
 
 
 def _cell(value: Any) -> Any:
@@ -113,7 +160,7 @@ def write_parquet(table: Path) -> Path | None:
         import pyarrow.parquet
     except ImportError:
         return None
-    path = table.with_name("frames.parquet")
+    path = table.with_name(PARQUET)
     whole = {"index", "visible_stamp_ns", "thermal_stamp_ns", "dropped"}
     kinds = {
         name: pa.string() if name in TEXT else pa.int64() if name in whole else pa.float64()

@@ -16,10 +16,19 @@ from rich.markup import escape
 from ssvif_core.data.video_writer import why_not_h264
 from ssvif_core.errors import SsvifError
 from ssvif_core.memory import keep_image_buffers
-from ssvif_core.replay.compare_report import Run, comparison_lines, write_comparison
-from ssvif_core.replay.folder import earlier_run, end_journal, prepare, write_run
+from ssvif_core.replay.compare_report import (
+    FILE,
+    PAGE,
+    Run,
+    comparison_lines,
+    forget_comparison,
+    is_compared,
+    write_comparison,
+)
+from ssvif_core.replay.folder import earlier_run, write_run
+from ssvif_core.replay.frame_table import FRAMES, read_figures
 from ssvif_core.replay.player import Progress
-from ssvif_core.replay.run import Replayed, ReplayOptions, replay
+from ssvif_core.replay.run import ReplayOptions, replay
 from ssvif_core.replay.tables import summary_lines
 from ssvif_core.replay.variants import file_name, names_of, variant
 
@@ -55,7 +64,7 @@ class Outcome:
 
     Attributes:
         lines: to be shown, with rich markup.
-        failed: why nothing was made of it, or "".
+        failed: why nothing was made of it, or nothing of it could be fused, or "".
         damaged: what of the recording could not be read, or "".
         interrupted: it was stopped before its end.
     """
@@ -76,14 +85,10 @@ def do_task(task: Task, progress: Progress) -> Outcome:
     """Replay one recording and write its folder. Nothing that goes wrong leaves this function."""
     lines: list[str] = []
     try:
-        earlier = earlier_run(task.folder, task.path, task.options) if task.resume else None
-        if earlier is not None and not task.models:
-            lines.append(escape(f"{task.path.name}: done already, see {task.folder}"))
-            summary = earlier
-        elif task.models:
+        if task.models:
             summary = _compared(task, progress, lines)
         else:
-            summary, _ = _one(task, task.folder, task.options, progress, lines)
+            summary = _one(task, task.path.name, task.folder, task.options, progress, lines)
     except SsvifError as error:
         return Outcome(tuple(lines), failed=str(error))
     except KeyboardInterrupt:
@@ -93,15 +98,29 @@ def do_task(task: Task, progress: Progress) -> Outcome:
         return Outcome(tuple(lines), failed=f"{type(error).__name__}: {error}")
     broken = summary["recording"]["broken"].items()
     damaged = "; ".join(f"{name} {why}" for name, why in broken)
-    return Outcome(tuple(lines), damaged=damaged, interrupted=bool(summary["interrupted"]))
+    stopped = bool(summary["interrupted"])
+    nothing = "" if summary["fused"] or stopped else _why_nothing(summary)
+    return Outcome(tuple(lines), failed=nothing, damaged=damaged, interrupted=stopped)
+
+
+def _why_nothing(summary: dict[str, Any]) -> str:
+    why = summary["last_error"] or "there was no pair, see the counts of the pairing and the stamps"
+    return f"nothing was fused: {why}"
 
 
 def _one(
-    task: Task, folder: Path, options: ReplayOptions, progress: Progress, lines: list[str]
-) -> tuple[dict[str, Any], Replayed]:
-    prepare(folder, resume=task.resume)
+    task: Task, name: str, folder: Path, options: ReplayOptions, progress: Progress,
+    lines: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Replay into a folder, unless that was done already; the summary."""
+    compared = bool(task.models)
+    if task.resume:
+        earlier = earlier_run(folder, task.path, options, made_here=compared)
+        if earlier is not None:
+            lines.append(escape(f"{name}: done already, see {folder}"))
+            return earlier
     played = replay(task.path, folder, options, progress, resume=task.resume)
-    summary, written = write_run(played, folder, keep_journal=bool(task.models))
+    summary, written = write_run(played, folder)
     if played.resumed_from:
         lines.append(f"resumed: {played.resumed_from} pairs were done already")
     if played.begun_anew:
@@ -111,24 +130,32 @@ def _one(
     lines += summary_lines(summary)
     names = ", ".join(path.name for path in written)
     lines.append(escape(f"written to {folder}: {names}"))
-    return summary, played
+    return summary
 
 
 def _compared(task: Task, progress: Progress, lines: list[str]) -> dict[str, Any]:
     """Replay with each model, one after the other, and compare; the first summary."""
     first = task.options.settings
-    variants = [first, *(variant(text, first) for text in task.models)]
+    settings = [first, *(variant(text, first) for text in task.models)]
+    variants = {
+        name: (task.folder / file_name(name), replace(task.options, settings=each))
+        for name, each in zip(names_of(settings), settings, strict=True)
+    }
+    if task.resume and is_compared(task.folder, [*variants]):
+        earlier = [earlier_run(folder, task.path, options) for folder, options in variants.values()]
+        if earlier[0] is not None and None not in earlier:
+            lines.append(escape(f"{task.path.name}: done already, see {task.folder}"))
+            return earlier[0]
+    forget_comparison(task.folder)
     runs: list[Run] = []
-    for name, settings in zip(names_of(variants), variants, strict=True):
-        lines.append(f"{name}: model {settings.model}, {settings.precision}, {settings.engine}")
-        each = replace(task.options, settings=settings)
-        folder = task.folder / file_name(name)
-        runs.append(Run(name, folder, *_one(task, folder, each, progress, lines)))
-        if runs[-1].summary["interrupted"]:
-            return runs[-1].summary
+    for name, (folder, options) in variants.items():
+        model = options.settings
+        lines.append(f"{name}: model {model.model}, {model.precision}, {model.engine}")
+        summary = _one(task, name, folder, options, progress, lines)
+        if summary["interrupted"]:
+            return summary
+        runs.append(Run(name, folder, summary, read_figures(folder / FRAMES)))
     found = write_comparison(task.folder, runs)
-    for run in runs:
-        end_journal(run.folder)
     lines += [escape(line) for line in comparison_lines(runs[0].name, found)]
-    lines.append(escape(f"written to {task.folder}: compare.html, compare.json"))
+    lines.append(escape(f"written to {task.folder}: {PAGE}, {FILE}"))
     return runs[0].summary

@@ -7,10 +7,11 @@ earlier run has done (`earlier.py`), its frames and messages are taken.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ssvif_core.data.bag_files import Recorded
@@ -34,22 +35,22 @@ LOWEST_HZ, HIGHEST_HZ, USUAL_HZ = 1.0, 120.0, 30.0
 
 
 class Video:
-    """fused.mp4 at the median rate of the first pairs; frames of another size are left out.
+    """fused.mp4 at the median rate of the first pairs; frames of another size are resized.
 
     Args:
         path: to write.
+        size: (height, width) of the video. That of the visible frames, although thermal ones alone
+            may come first.
         before: frames of an earlier run, for `again`.
-
-    Attributes:
-        left_out: frames of another size than the first.
     """
 
-    def __init__(self, path: Path, before: Iterable[np.ndarray] = ()) -> None:
-        self.path, self.left_out = path, 0
+    def __init__(
+        self, path: Path, size: tuple[int, int], before: Iterable[np.ndarray] = ()
+    ) -> None:
+        self.path, self._size = path, size
         self._before = iter(before)
         self._first: list[tuple[float, np.ndarray]] = []
         self._writer: VideoWriter | None = None
-        self._shape: tuple[int, ...] | None = None
         why_not_h264()  # loads the coder now, and not beside pairs that are timed
 
     def append(self, stamp_s: float, fused: np.ndarray) -> None:
@@ -58,29 +59,25 @@ class Video:
         Raises:
             SsvifError: the file cannot be written.
         """
-        self._shape = self._shape or fused.shape
-        if fused.shape != self._shape:
-            self.left_out += 1
-        elif self._writer is not None:
+        if fused.shape[:2] != self._size:
+            fused = cv2.resize(fused, self._size[::-1])
+        if self._writer is not None:
             self._writer.append(fused)
         else:
             self._first.append((stamp_s, fused.copy()))
             if len(self._first) >= RATE_FROM:
                 self._begin()
 
-    def again(self, stamp_s: float, shape: Sequence[int]) -> None:
-        """Add a frame of this shape that the earlier run has added; its coding is lossy.
+    def again(self, stamp_s: float) -> None:
+        """Add the next frame that the earlier run has added; its coding is lossy.
 
         Raises:
             SsvifError: it is not there.
         """
-        if self._shape not in (None, tuple(shape)):
-            self.left_out += 1
-            return
         fused = next(self._before, None)
         if fused is not None:
-            fused = fused[: shape[0], : shape[1]]  # without what makes its size even
-        if fused is None or fused.shape != tuple(shape):
+            fused = fused[: self._size[0], : self._size[1]]  # without what makes its size even
+        if fused is None or fused.shape[:2] != self._size:
             raise SsvifError(f"{self.path} cannot be gone on with: replay without --resume.")
         self.append(stamp_s, fused)
 

@@ -107,7 +107,7 @@ class NodePairing:
 
     def _take(self, arrival: Arrival) -> Iterator[DecidedPair]:
         now_ns = arrival.received_ns
-        stamp_ns = arrival.header_ns if self._stamps == "header" else now_ns
+        stamp_ns = arrival.header_ns if self._stamps == "header" else arrival.recorded.received_ns
         self._presence.seen(arrival.role, stamp_ns, now_ns, arrival.picture)
         visible = arrival.role == "visible"
         add = self.pairing.add_visible if visible else self.pairing.add_thermal

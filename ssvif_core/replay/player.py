@@ -29,11 +29,11 @@ from ssvif_core.replay.recording import Arrival, Recording
 from ssvif_core.replay.rows import Costs, Rows
 from ssvif_core.replay.sinks import Sinks
 from ssvif_core.replay.stability import Look
-from ssvif_core.replay.truth import FolderLabels, LabelSource, NoLabels, TopicLabels
+from ssvif_core.replay.truth import LabelSource
 from ssvif_core.replay.work import Batch, Done, Job, Work
 
 if TYPE_CHECKING:
-    from ssvif_core.replay.run import Replayed, ReplayOptions
+    from ssvif_core.replay.run import Replayed
 
 __all__ = ["Player", "Progress"]
 
@@ -55,29 +55,31 @@ class Player:
     Args:
         played: fresh.
         recording: open.
+        truth: its true labels.
         earlier: what an earlier run has left in the folder to write to.
         journal: of this run.
         lanes: where pairs are fused.
+        size: (height, width) of the visible frames.
         workers: threads.
         stack: closes what is opened.
     """
 
     def __init__(
-        self, played: Replayed, recording: Recording, earlier: Earlier, journal: Journal,
-        lanes: Lanes, workers: int, stack: ExitStack,
+        self, played: Replayed, recording: Recording, truth: LabelSource, earlier: Earlier,
+        journal: Journal, lanes: Lanes, size: tuple[int, int], workers: int, stack: ExitStack,
     ) -> None:  # fmt: skip
         options, parts = played.options, played.parts
         self._played, self._recording, self._options = played, recording, options
         self._timed_every = TIMED + UNTIMED * workers if workers > 1 else 1
         self._workers, self._room = workers, 0
-        self._truth = _truth(recording, options)
+        self._truth = truth
         self._pairing = NodePairing(parts.pairing, parts.presence, options.stamps)
         played.modes = self._pairing.modes
         offset_ns = round(options.settings.thermal_offset * 1e9)
         self._costs, self._timed = Costs(), set[str]()
         self._sinks = stack.enter_context(
             Sinks(
-                earlier, parts.model.card, video=options.video, bag=options.bag,
+                earlier, parts.model.card, size, video=options.video, bag=options.bag,
                 rerun=recording.path.name if options.rerun else None,
                 timeline=played.timeline, start_ns=recording.start_ns, beside=workers > 1,
             )
@@ -138,10 +140,10 @@ class Player:
 
     def _observe(self, arrival: Arrival) -> None:
         if arrival.refused:
-            self._played.timeline.count("bad", arrival.received_ns)
+            self._played.timeline.count("refused", arrival.received_ns)
         elif arrival.role in ("visible", "thermal"):
             watch = self._played.streams[arrival.role]
-            watch.see(arrival.received_ns, arrival.header_ns, arrival.picture)
+            watch.see(arrival.received_ns, arrival.header_ns, arrival.picture, arrival.step_ns)
             self._played.timeline.count(arrival.role, arrival.received_ns)
         elif arrival.role == "labels":
             self._truth.see(arrival)
@@ -296,7 +298,7 @@ class Player:
         if result is not None:
             self._sinks.frame(time_ns, job.row, done.visible, result, job.info)
         elif done.shape is not None:
-            self._sinks.again(job.row, done.shape)
+            self._sinks.again(job.row)
 
     def _entry(self, done: Done, jpeg: bytes) -> Entry:
         job, row = done.job, done.job.row
@@ -310,11 +312,3 @@ class Player:
 def _alone(job: Job) -> bool:
     """Whether nothing may run beside it."""
     return job.timed and job.known is None
-
-
-def _truth(recording: Recording, options: ReplayOptions) -> LabelSource:
-    if options.labels_folder is not None:
-        return FolderLabels(options.labels_folder, options.label_map)
-    if "labels" in recording.topics:
-        return TopicLabels(recording, options.label_map)
-    return NoLabels()

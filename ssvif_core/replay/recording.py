@@ -5,57 +5,57 @@ Streams: one message is held at a time, and decoding is left to whoever needs th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from ssvif_core.data.bag_files import Bag, Recorded
-from ssvif_core.data.bag_folders import recordings_in
 from ssvif_core.data.image_fields import COMPRESSED, RAW, RecordedCompressed, RecordedImage
-from ssvif_core.data.image_topics import ImageTopic, choose_topics, image_topics, passed_over
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.camera_model import CAMERAS
 from ssvif_core.imaging.encodings import EncodingError, thermal_of, visible_of
 from ssvif_core.imaging.poses import Pose
 from ssvif_core.imaging.validity import check_image
 from ssvif_core.presence import fingerprint
+from ssvif_core.replay.roles import CAMERA_INFOS, Role, TopicChoice, choose_roles, first_of
 from ssvif_core.replay.transforms import recorded_pose
 
-__all__ = ["Arrival", "Recording", "Slice", "TopicChoice", "recordings_in"]
+__all__ = ["Arrival", "Recording", "Slice"]
 
-INFO = "sensor_msgs/msg/CameraInfo"
-LABELS = re.compile("label|mask|segment")
-#: What `--labels` may be instead of a topic.
-AUTO, NONE = "auto", "none"
-Role = Literal["visible", "thermal", "labels", "visible_info", "thermal_info"]
-CAMERA_INFOS: dict[str, Role] = {"visible": "visible_info", "thermal": "thermal_info"}
-
-
-@dataclass(frozen=True)
-class TopicChoice:
-    """Topics by name; None: to be found. `labels` may also be "auto" or "none"."""
-
-    visible: str | None = None
-    thermal: str | None = None
-    labels: str = AUTO
+#: Longest time [s] that a slice may begin after, or take: in nanoseconds it is still an int64.
+LONGEST_SLICE_S = 1e9
+#: A report with each second of a longer one would be of no use, and need memory without bound.
+LONGEST_SILENCE_NS = 3_600_000_000_000
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of a recording, in seconds after its first camera frame was received."""
+    """A part of a recording, in seconds after its first camera frame was received.
+
+    Raises:
+        SsvifError: a value is no time that a recording could have.
+    """
 
     start_s: float = 0.0
     duration_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("start", self.start_s), ("duration", self.duration_s)):
+            if value is not None and not 0 <= value <= LONGEST_SLICE_S:
+                raise SsvifError(
+                    f"The {name} is {value} s: use 0 to {LONGEST_SLICE_S:g}, or leave it out for "
+                    "the whole recording."
+                )
 
 
 class Arrival(NamedTuple):
     """One message when it came; times in nanoseconds.
 
+    `step_ns` is what was left out of `received_ns`: the steps of the clock before it.
     `image` has the fields of an image, undecoded, and is None for other messages. Of a camera's,
     `picture` is the `fingerprint`, and `refused` says why the node would not take it, if so.
     """
@@ -67,6 +67,7 @@ class Arrival(NamedTuple):
     image: RecordedImage | RecordedCompressed | None = None
     refused: str = ""
     picture: bytes = b""
+    step_ns: int = 0
 
 
 class Recording:
@@ -83,12 +84,13 @@ class Recording:
         unreadable: messages that are none of their type, by role; no driver has sent them so.
         refused: images that the node would refuse when they come, by role.
         refusal: why the last of them.
+        steps_s: by how much the clock of receipt went on at once, where that is left out.
         start_ns: when the first camera frame of the slice could have come.
         end_ns: when the slice ends, or None where that is not known before it is read.
 
     Raises:
         SsvifError: nothing can be read, it is not clear which topics are the cameras', or the
-            slice holds no frame.
+            slice holds no frame. See also `choose_roles`.
     """
 
     def __init__(self, path: Path, topics: TopicChoice | None = None, part: Slice | None = None):
@@ -104,13 +106,15 @@ class Recording:
         self.unreadable: dict[str, int] = {}
         self.refused: dict[str, int] = {}
         self.refusal = ""
+        self.steps_s: list[float] = []
 
     def __enter__(self) -> Recording:
         if not self.path.exists():
             raise SsvifError(f"There is no recording {self.path}.")
         self._bag.__enter__()
         try:
-            self._choose()
+            roles = choose_roles(self._bag, self._wanted)
+            self.topics, self.encodings, self.found = roles.topics, roles.encodings, roles.found
             self._cut()
         except BaseException:
             self._bag.__exit__()
@@ -133,13 +137,19 @@ class Recording:
     def arrivals(self) -> Iterator[Arrival]:
         """The messages of all roles in order of receipt; those of no use are counted.
 
-        Images that the node would refuse are among them, and say so.
+        Images that the node would refuse are among them, and say so. A silence of all of them for
+        more than `LONGEST_SILENCE_NS`, be it that the clock was set, is left out of their times.
         """
+        self.steps_s, last_ns, step_ns = [], self.start_ns, 0
         roles = {topic: role for role, topic in self.topics.items()}
         for recorded in self._bag.messages([*roles], self.start_ns, self._stop_ns):
             role = roles[recorded.topic]
+            silence_ns, last_ns = recorded.received_ns - last_ns, recorded.received_ns
+            if silence_ns > LONGEST_SILENCE_NS:
+                self.steps_s.append(silence_ns * 1e-9)
+                step_ns += silence_ns
             try:
-                arrival = self._arrival(role, recorded)
+                arrival = self._arrival(role, recorded, step_ns)
             except SsvifError:
                 self.unreadable[role] = self.unreadable.get(role, 0) + 1
                 continue
@@ -148,19 +158,22 @@ class Recording:
                 self.refusal = arrival.refused
             yield arrival
 
-    def _arrival(self, role: Role, recorded: Recorded) -> Arrival:
-        received_ns = recorded.received_ns
+    def _arrival(self, role: Role, recorded: Recorded, step_ns: int) -> Arrival:
+        received_ns = recorded.received_ns - step_ns
         if recorded.kind not in (RAW, COMPRESSED):
-            return Arrival(role, recorded, received_ns, self._bag.stamp_ns(recorded))
+            stamp_ns = self._bag.stamp_ns(recorded)
+            return Arrival(role, recorded, received_ns, stamp_ns, step_ns=step_ns)
         image, refused = self._bag.image(recorded), ""
         if role not in CAMERAS:
-            return Arrival(role, recorded, received_ns, image.stamp_ns, image)
+            return Arrival(role, recorded, received_ns, image.stamp_ns, image, step_ns=step_ns)
         try:
             check_image(image, role)
         except EncodingError as error:
             refused = f"bad {role} frame: {error}"
         picture = fingerprint(image.data)
-        return Arrival(role, recorded, received_ns, image.stamp_ns, image, refused, picture)
+        return Arrival(
+            role, recorded, received_ns, image.stamp_ns, image, refused, picture, step_ns
+        )
 
     def pixels(self, arrival: Arrival) -> np.ndarray:
         """Decode an image: RGB of the visible camera, counts of the others.
@@ -196,77 +209,17 @@ class Recording:
 
     def camera_infos(self) -> dict[str, Any]:
         """The first readable CameraInfo of each camera that has any, by "visible" and "thermal"."""
-        infos = {}
+        infos: dict[str, Any] = {}
         for camera, role in CAMERA_INFOS.items():
             if role not in self.topics:
                 continue
-            for recorded in self._bag.messages([self.topics[role]]):
-                try:
-                    infos[camera] = self._bag.message(recorded)
-                except SsvifError:
-                    continue  # counted when it is its turn
-                break
+            if (info := first_of(self._bag, self.topics[role])) is not None:
+                infos[camera] = info
         return infos
 
     def pose(self, parent: str, child: str) -> tuple[Pose | None, str]:
         """Pose of a frame in another, and where it is from; or None, and why."""
         return recorded_pose(self._bag, parent, child)
-
-    def _choose(self) -> None:
-        images = image_topics(self._bag)
-        if all(topic.empty for topic in images):
-            damage = "; ".join(f"{name} {why}" for name, why in self.broken.items())
-            raise SsvifError(f"{self.path} holds no image that can be read. {damage}".strip())
-        self.encodings = {topic.name: topic.encoding for topic in images}
-        wanted = self._wanted
-        visible, thermal = choose_topics(images, wanted.visible, wanted.thermal, self.path)
-        self.topics = {"visible": visible, "thermal": thermal}
-        labels = self._labels_topic(images)
-        if labels:
-            self.topics["labels"] = labels
-        kinds = self._bag.topics()
-        for camera, role in CAMERA_INFOS.items():
-            topic = self.topics["visible" if camera == "visible" else "thermal"]
-            info = topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
-            if kinds.get(info) == INFO:
-                self.topics[role] = info
-        self.found = self._sentences(images)
-
-    def _sentences(self, images: Sequence[ImageTopic]) -> list[str]:
-        """What was found and not named, and what could have been taken instead."""
-        named = {self._wanted.visible, self._wanted.thermal, self._wanted.labels}
-        sentences = []
-        for role, topic in self.topics.items():
-            if topic in named:
-                continue
-            encoding = self.encodings.get(topic)
-            sentence = f"{role.replace('_', ' ')}: {topic}" + (f" ({encoding})" if encoding else "")
-            if role in CAMERAS:
-                others = passed_over(images, topic, thermal=role == "thermal")
-                others = [name for name in others if name not in self.topics.values()]
-                sentence += f", rather than {', '.join(others)}" if others else ""
-            sentences.append(sentence)
-        return sentences
-
-    def _labels_topic(self, images: Sequence[ImageTopic]) -> str | None:
-        wanted = self._wanted.labels
-        if wanted == NONE:
-            return None
-        names = [topic.name for topic in images]
-        if wanted != AUTO:
-            if wanted not in names:
-                raise SsvifError(f"{self.path} has no image topic {wanted}: it has {names}.")
-            return wanted
-        taken = self.topics.values()
-        # Colours cannot be class ids.
-        found = [
-            t.name
-            for t in images
-            if LABELS.search(t.name.lower())
-            and t.name not in taken
-            and t.encoding.lower().startswith(("mono", "8uc1", "16uc1"))
-        ]
-        return found[0] if len(found) == 1 else None
 
     def _cut(self) -> None:
         cameras = [self.topics["visible"], self.topics["thermal"]]

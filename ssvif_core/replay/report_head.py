@@ -65,8 +65,7 @@ def card_grid(shown: Sequence[Card]) -> str:
 
 
 def _paired(summary: dict[str, Any], said: dict[str, str]) -> Card:
-    pairs = summary["pairing"]["pairs"]
-    possible = min(s["frames"] for s in summary["streams"].values())
+    pairs, possible = (summary["pairing"][key] for key in ("pairs", "possible"))
     word, level = _graded(pairs / possible if possible else 0.0)
     percent = f", {100 * pairs / possible:.0f} % of the possible pairs" if possible else ""
     cameras = said["Cameras"][0].upper() + said["Cameras"][1:]

@@ -20,8 +20,9 @@ from ssvif_core.models import ModelCard
 from ssvif_core.replay.frame_table import STAGES
 from ssvif_core.replay.stability import STABILITY
 
-__all__ = ["FIGURES", "RerunFile"]
+__all__ = ["FIGURES", "RRD", "RerunFile", "rerun_package"]
 
+RRD = "run.rrd"
 APPLICATION = "ssvif_replay"
 #: Column of the table -> entity. Those that share a folder are drawn in one plot.
 FIGURES: dict[str, str] = {
@@ -45,6 +46,17 @@ JPEG_QUALITY = 85
 FLUSH_EVERY = 50
 
 
+def rerun_package() -> Any:
+    """The module `rerun`. Raises SsvifError if it is not installed."""
+    try:
+        import rerun
+    except ImportError as error:
+        raise SsvifError(
+            f"--rerun needs the package rerun-sdk: pip install '.[rerun]' ({error})."
+        ) from error
+    return rerun
+
+
 class RerunFile:
     """Writes one rerun recording; use it as a context manager.
 
@@ -61,14 +73,8 @@ class RerunFile:
     """
 
     def __init__(self, path: Path, card: ModelCard, name: str) -> None:
-        try:
-            import rerun
-        except ImportError as error:
-            raise SsvifError(
-                f"--rerun needs the package rerun-sdk: pip install '.[rerun]' ({error})."
-            ) from error
         self.path = path
-        self._rr: Any = rerun
+        self._rr = rerun = rerun_package()
         self._stamps: dict[int, int] = {}
         self._stream = rerun.RecordingStream(APPLICATION)
         try:

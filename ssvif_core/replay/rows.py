@@ -8,6 +8,7 @@ from typing import Any
 from ssvif_core.replay.frame_table import FrameTable
 from ssvif_core.replay.pairs import DecidedPair
 from ssvif_core.replay.real_time import Fate, Mailbox
+from ssvif_core.replay.recording import Arrival
 from ssvif_core.replay.timeline import Timeline
 
 __all__ = ["Costs", "Rows"]
@@ -77,6 +78,7 @@ class Rows:
             # For the fate and the outputs; no columns.
             "_stamp_ns": stamp_ns + offset_ns,
             "_header_ns": first.header_ns + offset_ns,
+            "_lag_ns": _lag_ns(first, offset_ns),
             "_received_ns": first.received_ns,
             "_decided_ns": pair.decided_ns,
         }
@@ -95,14 +97,22 @@ class Rows:
     def _settle(self, fates: list[Fate]) -> None:
         for fate in fates:
             row = self._open.pop(fate.index)
-            header_ns, received_ns = row.pop("_header_ns"), row.pop("_received_ns")
+            received_ns, lag_ns = row.pop("_received_ns"), row.pop("_lag_ns")
             decided_ns = row.pop("_decided_ns")
-            del row["_stamp_ns"]
+            del row["_stamp_ns"], row["_header_ns"]
             row["dropped"] = int(fate.dropped)
             if fate.finished_ns is not None and "error" not in row:
-                row["latency_ms"] = (fate.finished_ns - header_ns) * 1e-6
-                row["after_receipt_ms"] = (fate.finished_ns - received_ns) * 1e-6
+                after_ns = fate.finished_ns - received_ns
+                row["after_receipt_ms"] = after_ns * 1e-6
+                row["latency_ms"] = None if lag_ns is None else (after_ns + lag_ns) * 1e-6
             elif fate.dropped:
                 self._timeline.count("dropped", decided_ns)
             self._table.append(row)
             self._also(row)
+
+
+def _lag_ns(arrival: Arrival, offset_ns: int) -> int | None:
+    """Receipt minus header stamp; None where there is none."""
+    if arrival.header_ns <= 0:
+        return None
+    return arrival.received_ns + arrival.step_ns - arrival.header_ns - offset_ns

@@ -9,8 +9,9 @@ from pathlib import Path
 from ssvif_core.errors import SsvifError
 from ssvif_core.interrupts import Interrupts
 from ssvif_core.replay.asked import asked, ran_with
+from ssvif_core.replay.clearing import prepare, refuse_own_input
 from ssvif_core.replay.earlier import Earlier, look_for_earlier
-from ssvif_core.replay.frame_table import FrameTable
+from ssvif_core.replay.frame_table import FRAMES, FrameTable
 from ssvif_core.replay.in_order import cores
 from ssvif_core.replay.journal import Journal
 from ssvif_core.replay.lanes import Lanes
@@ -18,14 +19,16 @@ from ssvif_core.replay.measures import Measures
 from ssvif_core.replay.pairs import ModeSpan, Stamps
 from ssvif_core.replay.pictures import EXTREMES, Extremes
 from ssvif_core.replay.player import Player, Progress
-from ssvif_core.replay.recording import Recording, Role, Slice, TopicChoice
+from ssvif_core.replay.recording import Recording, Slice
+from ssvif_core.replay.rerun_file import rerun_package
+from ssvif_core.replay.roles import Role, TopicChoice
 from ssvif_core.replay.settings import NodeSettings, Parts, build
 from ssvif_core.replay.streams import StreamWatch
 from ssvif_core.replay.timeline import Timeline
+from ssvif_core.replay.truth import label_source
 
-__all__ = ["FRAMES", "ReplayOptions", "Replayed", "replay"]
+__all__ = ["ReplayOptions", "Replayed", "replay"]
 
-FRAMES = "frames.csv.gz"
 #: About so many pairs of a short recording have fusion metrics, if its cameras are of `USUAL_HZ`,
 #: and of a long one each `LEAST_OFTEN`-th.
 MEASURED, LEAST_OFTEN, USUAL_HZ = 15, 120, 30.0
@@ -112,7 +115,8 @@ def replay(
 
     Args:
         path: the recording.
-        output: existing folder; frames.csv.gz and what else is asked for are written there.
+        output: folder for frames.csv.gz and what else is asked for; it is made, or cleared of an
+            earlier replay when all that can be refused has been opened.
         options: what to do.
         progress: told seconds done, seconds in all where known, and a remark.
         resume: go on from a run that was stopped in the folder, as far as it came.
@@ -121,8 +125,12 @@ def replay(
         What was measured; after Ctrl-C what was measured until then.
 
     Raises:
-        SsvifError: nothing can be read, or a part cannot be made.
+        SsvifError: nothing can be read, a part cannot be made, or the folder cannot be written to
+            without loss of something else.
     """
+    refuse_own_input(path, output)
+    if options.rerun:
+        rerun_package()
     with ExitStack() as stack:
         recording = stack.enter_context(Recording(path, options.topics, options.part))
         size = _size_if_any(recording, "visible") or recording.image_size("thermal")
@@ -137,12 +145,14 @@ def replay(
         lanes = Lanes(parts, options.settings, workers, size)
         stack.callback(lanes.close)
         head = {"asked": asked(path, options), **ran_with(parts)}
+        truth = label_source(recording, options.labels_folder, options.label_map)
+        prepare(output, resume=resume)
         earlier = look_for_earlier(output, head, options) if resume else Earlier(output)
         interrupts = stack.enter_context(Interrupts())
         journal = stack.enter_context(Journal(output, head, earlier.length))
         played = _fresh(recording, output, options, parts, workers, stack)
         played.resumed_from, played.begun_anew = earlier.pairs, earlier.why_anew
-        player = Player(played, recording, earlier, journal, lanes, workers, stack)
+        player = Player(played, recording, truth, earlier, journal, lanes, size, workers, stack)
         try:
             player.play(progress, interrupts)
         except KeyboardInterrupt:
@@ -180,7 +190,10 @@ def _fresh(
         options=options,
         parts=parts,
         table=stack.enter_context(FrameTable(output / FRAMES)),
-        streams={camera: StreamWatch(start_ns) for camera in ("visible", "thermal")},
+        streams={
+            "visible": StreamWatch(start_ns),
+            "thermal": StreamWatch(start_ns, round(options.settings.thermal_offset * 1e9)),
+        },
         timeline=Timeline(start_ns),
         measures=Measures(parts.model.card, _every(options, recording), parts.alignment),
         extremes={

@@ -19,7 +19,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.replay.outputs import CAMERA_INFO, DIAGNOSTICS, FUSED, LABELS
 
 __all__ = [
-    "forget", "frames_in", "let_go", "pairs_in", "remove", "set_aside", "whole_pairs",
+    "aside", "forget", "frames_in", "let_go", "pairs_in", "remove", "set_aside", "whole_pairs",
 ]  # fmt: skip
 
 METADATA = "metadata.yaml"

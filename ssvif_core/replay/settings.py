@@ -7,6 +7,7 @@ the defaults in step. `build` is the one place where they become a pairing and a
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,24 @@ from ssvif_core.inference.engine import Engine, EngineOptions, create_engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model, open_model
 from ssvif_core.pairing_base import Pairing
+from ssvif_core.parameter_limits import check_parameter, ros_name
 from ssvif_core.presence import Presence
 from ssvif_core.replay.registration import PoseBetween, alignment_of
 from ssvif_core.sync_policies import make_pairing
 
 __all__ = ["NodeSettings", "Parts", "build", "engine_for", "read_settings"]
 
-#: Sections of a parameter file that reach a node of the name `fusion` in any namespace.
+#: Name of the node, in whatever namespace.
 NODE = "fusion"
-#: What the node does while one camera is missing.
-ON_MISSING = ("fuse_single", "passthrough", "stop")
 
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """Values of the parameters; a dot in a parameter's name is `__` here. Times are in seconds."""
+    """Values of the parameters; a dot in a parameter's name is `__` here. Times are in seconds.
+
+    Raises:
+        SsvifError: a value that the node would refuse.
+    """
 
     model: str = "base"
     engine: str = "auto"
@@ -72,9 +76,13 @@ class NodeSettings:
     registration__depth: float = 10.0
     overlay_alpha: float = 0.45
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            check_parameter(name, value)
+
     def parameters(self) -> dict[str, Any]:
         """By the node's names."""
-        return {_ros_name(key): value for key, value in vars(self).items()}
+        return {ros_name(key): value for key, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -115,11 +123,9 @@ def build(
         pose_between: looks up poses between two frames, as `Recording.pose`.
 
     Raises:
-        SsvifError: a value is out of its range, or the model or the engine cannot be had.
+        SsvifError: the model, the engine or the registration cannot be had.
     """
     s = settings
-    if s.on_missing not in ON_MISSING:
-        raise SsvifError(f"on_missing is '{s.on_missing}': use one of {list(ON_MISSING)}.")
     pairing = make_pairing(
         s.sync__policy,
         slop_s=s.slop,
@@ -183,18 +189,23 @@ def engine_for(model: Model, settings: NodeSettings, size: tuple[int, int]) -> t
     return engine, why
 
 
-def read_settings(path: Path | None, overrides: dict[str, Any] | None = None) -> NodeSettings:
+def read_settings(
+    path: Path | None, overrides: dict[str, Any] | None = None, node: str | None = None
+) -> NodeSettings:
     """Settings from a parameter file of the node.
 
     Args:
         path: YAML with sections such as `/**` or `/fusion`, and `ros__parameters` in them; later
             and more particular sections win, as in ROS. None: the defaults.
         overrides: values by field name that win over the file; None values are left out.
+        node: the node's name with its namespace, as /front/fusion; None: the only `fusion` that the
+            file names, if any.
 
     Raises:
-        SsvifError: the file cannot be read, or a value has the wrong type; with the name of it.
+        SsvifError: the file cannot be read, is of several nodes, or a value has the wrong type or
+            is one that the node would refuse; with the name of it.
     """
-    values = {} if path is None else _from_file(path)
+    values = {} if path is None else _from_file(path, node)
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
     typed = {}
     for field in dataclasses.fields(NodeSettings):
@@ -203,28 +214,43 @@ def read_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
     return NodeSettings(**typed)
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+def _from_file(path: Path, node: str | None) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SsvifError(f"Cannot read the parameters {path}: {error}") from error
+    sections = {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
+    matched = [section for section in sections if _reaches(section, node)]
+    particular = [section for section in matched if "*" not in section]
+    if len({_full(section) for section in particular}) > 1:
+        raise SsvifError(
+            f"{path} has parameters of several nodes: {', '.join(particular)}. Say which one with "
+            f"--node {_full(particular[0])}."
+        )
     found: dict[str, Any] = {}
-    sections = content.items() if isinstance(content, dict) else ()
-    matched = [(key, part) for key, part in sections if _reaches_the_node(str(key))]
-    for _, part in sorted(matched, key=lambda item: "*" not in str(item[0])):  # stable: /** first
+    for section in sorted(matched, key=lambda name: "*" not in name):  # stable: /** first
+        part = sections[section]
         parameters = part.get("ros__parameters") if isinstance(part, dict) else None
         if isinstance(parameters, dict):
             found |= _flat(parameters)
     if not found:
         raise SsvifError(
-            f"{path} has no parameters for a node named {NODE}: expected a section `/**` or "
-            f"`/{NODE}` with `ros__parameters`, as in config/fusion.yaml."
+            f"{path} has no parameters for a node named {node or NODE}: expected a section `/**` "
+            f"or `{_full(node or NODE)}` with `ros__parameters`, as in config/fusion.yaml."
         )
     return found
 
 
-def _reaches_the_node(section: str) -> bool:
-    return section.rsplit("/", 1)[-1] in ("**", "*", NODE)
+def _reaches(section: str, node: str | None) -> bool:
+    """Whether a section is of a node: `*` is one name, and `**` any number of them."""
+    if node is None:
+        return section.rsplit("/", 1)[-1] in ("**", "*", NODE)
+    pattern = re.escape(_full(section)).replace(r"/\*\*", "(/[^/]+)*").replace(r"\*", "[^/]+")
+    return re.fullmatch(pattern, _full(node)) is not None
+
+
+def _full(name: str) -> str:
+    return "/" + name.lstrip("/")
 
 
 def _flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -241,11 +267,7 @@ def _typed(field: dataclasses.Field[Any], value: Any) -> Any:
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not fits or isinstance(value, bool):
         raise SsvifError(
-            f"The parameter {_ros_name(field.name)} is {value!r}: give a value of type "
+            f"The parameter {ros_name(field.name)} is {value!r}: give a value of type "
             f"{kind.__name__}, such as {field.default!r}."
         )
     return kind(value)
-
-
-def _ros_name(field_name: str) -> str:
-    return field_name.replace("__", ".")

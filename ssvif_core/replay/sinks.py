@@ -4,7 +4,7 @@ where several work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,10 @@ from ssvif_core.models import ModelCard
 from ssvif_core.replay.earlier import Earlier
 from ssvif_core.replay.in_order import Crew
 from ssvif_core.replay.outputs import BAG, VIDEO, OutputBag, Video
-from ssvif_core.replay.rerun_file import RerunFile
+from ssvif_core.replay.rerun_file import RRD, RerunFile
 from ssvif_core.replay.timeline import Timeline
 
-__all__ = ["RRD", "Sinks"]
-
-RRD = "run.rrd"
+__all__ = ["Sinks"]
 
 
 class Sinks:
@@ -28,6 +26,7 @@ class Sinks:
     Args:
         earlier: what an earlier run has left in the folder to write to.
         card: of the model.
+        size: (height, width) of the video.
         video: whether to write the first.
         bag: whether to write the second.
         rerun: the name that the third gets, or None for none.
@@ -37,11 +36,11 @@ class Sinks:
     """
 
     def __init__(
-        self, earlier: Earlier, card: ModelCard, *, video: bool, bag: bool,
+        self, earlier: Earlier, card: ModelCard, size: tuple[int, int], *, video: bool, bag: bool,
         rerun: str | None, timeline: Timeline, start_ns: int, beside: bool,
     ) -> None:  # fmt: skip
         output = earlier.folder
-        self._video = Video(output / VIDEO, earlier.frames()) if video else None
+        self._video = Video(output / VIDEO, size, earlier.frames()) if video else None
         self._bag = OutputBag(output / BAG, card, earlier.messages()) if bag else None
         self._rerun = None if rerun is None else RerunFile(output / RRD, card, rerun)
         self._earlier = earlier
@@ -75,10 +74,10 @@ class Sinks:
         if self._bag:
             self._give(self._bag.frame, time_ns, row["_header_ns"], result, info)
 
-    def again(self, row: Mapping[str, Any], shape: Sequence[int]) -> None:
+    def again(self, row: Mapping[str, Any]) -> None:
         """Write a pair that the earlier run has fused, from what it wrote."""
         if self._video:
-            self._give(self._video.again, row["_stamp_ns"] * 1e-9, shape)
+            self._give(self._video.again, row["_stamp_ns"] * 1e-9)
         if self._bag:
             self._give(self._bag.again)
 

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Span", "StreamWatch", "stamp_warnings"]
+__all__ = ["FIRST_WAIT_S", "Span", "StreamWatch", "stamp_warnings"]
 
 #: A pause of more than this many median periods is a gap, if it is also longer than GAP_S.
 GAP_PERIODS, GAP_S = 3.0, 0.1
+#: Less than this, in seconds, at the start is the wait for the first frame.
+FIRST_WAIT_S = 0.5
 #: The same content for longer than this is a frozen camera. Shorter ones are drivers that send at
 #: 30 Hz what a core gives at 9.
 FROZEN_S = 0.25
@@ -33,25 +35,40 @@ class StreamWatch:
 
     Args:
         start_ns: beginning of the recording.
+        offset_ns: added to header stamps: `thermal_offset` for the thermal camera.
+
+    Attributes:
+        offset_ns: as given.
+        repeated: messages with the image of the one before.
+        frozen: spans of one image, as far as they have ended.
+        unstamped: messages without a header stamp.
     """
 
-    def __init__(self, start_ns: int) -> None:
-        self._start_ns = start_ns
-        self._received, self._stamps = array("q"), array("q")
+    def __init__(self, start_ns: int, offset_ns: int = 0) -> None:
+        self._start_ns, self.offset_ns = start_ns, offset_ns
+        self._received, self._lags = array("q"), array("q")
         self._content: bytes | None = None
         self._same_since_ns = 0
-        self.repeated = 0
+        self.repeated = self.unstamped = 0
         self.frozen: list[Span] = []
 
-    def see(self, received_ns: int, header_ns: int, picture: bytes) -> None:
-        """Take note of a message; `picture` is the fingerprint of its image."""
+    def see(self, received_ns: int, header_ns: int, picture: bytes, step_ns: int = 0) -> None:
+        """Take note of a message.
+
+        Args:
+            received_ns: time of receipt.
+            header_ns: its stamp.
+            picture: the fingerprint of its image.
+            step_ns: what was taken out of the time of receipt, see `Arrival`.
+        """
         if picture == self._content:
             self.repeated += 1
         else:
             self.close()
             self._content, self._same_since_ns = picture, received_ns
         self._received.append(received_ns)
-        self._stamps.append(header_ns)
+        self._lags.append(received_ns + step_ns - header_ns - self.offset_ns)
+        self.unstamped += header_ns <= 0
 
     def close(self) -> None:
         """End a span of the same image; call it once more when the recording has ended."""
@@ -63,29 +80,43 @@ class StreamWatch:
             self.frozen.append(Span(start_s, seconds))
 
     @property
+    def frames(self) -> int:
+        """Messages so far."""
+        return len(self._received)
+
+    @property
     def last_ns(self) -> int | None:
         """When the last message was received."""
         return self._received[-1] if self._received else None
 
     @property
     def lags_s(self) -> np.ndarray:
-        """Receipt minus header stamp of each message, float64."""
-        return (np.array(self._received) - np.array(self._stamps)) * 1e-9
+        """Receipt minus header stamp (with the offset) of each message, float64."""
+        return np.array(self._lags, np.int64) * 1e-9
 
     @property
-    def unstamped(self) -> int:
-        """Messages without a header stamp."""
-        return int((np.array(self._stamps) <= 0).sum())
+    def _period_s(self) -> float:
+        """The usual time from one receipt to the next; 0 where there are not two."""
+        periods = np.diff(np.array(self._received, np.int64)) * 1e-9
+        return float(np.median(periods)) if len(periods) else 0.0
 
-    def gaps(self) -> list[Span]:
-        """Pauses in receipt, beginning at the last message before them."""
-        received = np.array(self._received, np.int64)
-        if len(received) < 3:
-            return []
-        periods = np.diff(received) * 1e-9
-        long = periods > max(GAP_S, GAP_PERIODS * float(np.median(periods)))
-        starts = (received[:-1] - self._start_ns) * 1e-9
-        return [Span(float(s), float(p)) for s, p in zip(starts[long], periods[long], strict=True)]
+    def gaps(self, end_ns: int) -> list[Span]:
+        """Silences from the start to `end_ns`, the end of the recording, also those at both ends.
+
+        A camera that never sent was silent all the time.
+        """
+        times = np.concatenate(([self._start_ns], self._received, [end_ns])).astype(np.int64)
+        starts, silences = (times[:-1] - self._start_ns) * 1e-9, np.diff(times) * 1e-9
+        long = silences > max(GAP_S, GAP_PERIODS * self._period_s)
+        long[0] &= not self.frames or silences[0] > FIRST_WAIT_S
+        return [Span(float(s), float(p)) for s, p in zip(starts[long], silences[long], strict=True)]
+
+    def expected(self, end_ns: int) -> int | None:
+        """Frames that there would be without gaps; None where no period is known."""
+        if not self._period_s:
+            return None
+        lost = (round(gap.seconds / self._period_s) - 1 for gap in self.gaps(end_ns))
+        return self.frames + sum(max(0, count) for count in lost)
 
     def stale(self) -> list[Span]:
         """Runs of frames whose stamps lie further from their receipt than `FAR_S`, by receipt."""
@@ -97,21 +128,21 @@ class StreamWatch:
             for first, behind in edges.reshape(-1, 2)
         ]
 
-    def summary(self) -> dict[str, Any]:
-        """Figures for reports."""
+    def summary(self, end_ns: int) -> dict[str, Any]:
+        """Figures for reports; `end_ns` is the end of the recording."""
         received = np.array(self._received, np.int64)
         lags = self.lags_s
         figures: dict[str, Any] = {"frames": len(received), "repeated": self.repeated}
         if len(received) > 1:
             seconds = (received[-1] - received[0]) * 1e-9
-            periods = np.diff(np.array(self._stamps)) * 1e-9
+            periods = np.diff(received - np.array(self._lags, np.int64)) * 1e-9
             figures["rate_hz"] = (len(received) - 1) / seconds if seconds > 0 else None
             figures["period_median_s"] = float(np.median(periods))
             figures["period_deviation_s"] = float(periods.std())
             figures["receipt_after_stamp_median_s"] = float(np.median(lags))
             figures["receipt_after_stamp_p99_s"] = float(np.percentile(lags, 99))
         figures["unstamped"] = self.unstamped
-        figures["gaps"] = [span._asdict() for span in self.gaps()]
+        figures["gaps"] = [span._asdict() for span in self.gaps(end_ns)]
         figures["stale"] = [span._asdict() for span in self.stale()]
         figures["frozen"] = [span._asdict() for span in self.frozen]
         return figures
@@ -128,7 +159,7 @@ def stamp_warnings(
         slop_s: greatest time between the frames of a pair.
         by: what pairs were made by, "header" or "receive".
     """
-    warnings, medians = [], []
+    warnings, medians, offset = [], [], ""
     by_receipt = "Pairs were made by receipt" if by == "receive" else "Try --stamps receive"
     for camera, watch in (("visible", visible), ("thermal", thermal)):
         if not len(watch.lags_s):
@@ -142,22 +173,25 @@ def stamp_warnings(
             continue
         median = float(np.median(watch.lags_s))
         medians.append(median)
+        offset = ", with thermal_offset," if watch.offset_ns else ""
         if abs(median) <= FAR_S and (stale := watch.stale()):
             longest = max(span.seconds for span in stale)
             warnings.append(
-                f"Stamps of the {camera} camera lay more than {FAR_S:g} s from their receipt "
-                f"{len(stale)} time(s), for {longest:.2f} s at the longest: its frames were late."
+                f"Stamps of the {camera} camera{offset} lay more than {FAR_S:g} s from their "
+                f"receipt {len(stale)} time(s), for {longest:.2f} s at the longest: its frames "
+                "were late."
             )
         if abs(median) > FAR_S or median < 0:
             warnings.append(
-                f"Header stamps of the {camera} camera lie {abs(median):.3f} s "
+                f"Header stamps of the {camera} camera{offset} lie {abs(median):.3f} s "
                 f"{'after' if median < 0 else 'before'} their receipt: another clock, or no stamps "
                 f"of capture. {by_receipt}."
             )
     if len(medians) == 2 and abs(medians[0] - medians[1]) > slop_s:
+        apart = medians[0] - medians[1]
         warnings.append(
-            f"Receipt says that thermal stamps are {medians[0] - medians[1]:+.3f} s off those of "
-            f"the visible camera, more than slop ({slop_s:g} s), unless transport differs so much: "
+            f"Receipt says that thermal stamps{offset} are {apart:+.3f} s off those of the visible "
+            f"camera, more than slop ({slop_s:g} s), unless transport differs so much: "
             f"see thermal_offset. {by_receipt}."
         )
     return warnings

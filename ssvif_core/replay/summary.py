@@ -29,14 +29,14 @@ def summarise(played: Replayed) -> dict[str, Any]:
     """The figures; what is not finite is None, so that it is valid JSON."""
     table, options = played.table, played.options
     fused = int(table.fused.sum())
-    seconds = _length_s(played)
+    seconds, end_ns = _length_s(played), _end_ns(played)
     content = {
         "format": FORMAT,
         "bag": played.recording.path.name,
         "complete": not played.interrupted,
         "interrupted": played.interrupted,
         "recording": _recording(played, seconds),
-        "streams": {camera: watch.summary() for camera, watch in played.streams.items()},
+        "streams": {camera: watch.summary(end_ns) for camera, watch in played.streams.items()},
         "pairing": _pairing(played, seconds),
         "presence": _presence(played, seconds),
         "real_time": _real_time(table, seconds),
@@ -108,11 +108,24 @@ def _recording(played: Replayed, seconds: float) -> dict[str, Any]:
     }
 
 
-def _length_s(played: Replayed) -> float:
-    """From the start of the slice to the last message that was received."""
+def _end_ns(played: Replayed) -> int:
+    """When the last camera message was received."""
     watches = played.streams.values()
     ends = [watch.last_ns for watch in watches if watch.last_ns is not None]
-    return (max(ends) - played.recording.start_ns) * 1e-9 if ends else 0.0
+    return max(ends, default=played.recording.start_ns)
+
+
+def _length_s(played: Replayed) -> float:
+    """From the start of the slice to the last camera message."""
+    return (_end_ns(played) - played.recording.start_ns) * 1e-9
+
+
+def _possible(played: Replayed) -> int:
+    """Pairs, had both cameras sent all the time; of policy hold, one for each visible frame."""
+    hold = played.options.settings.sync__policy == "hold"
+    watches = [watch for name, watch in played.streams.items() if name == "visible" or not hold]
+    expected = [watch.expected(_end_ns(played)) for watch in watches]
+    return min([e for e in expected if e is not None], default=min(w.frames for w in watches))
 
 
 def _pairing(played: Replayed, seconds: float) -> dict[str, Any]:
@@ -120,6 +133,7 @@ def _pairing(played: Replayed, seconds: float) -> dict[str, Any]:
     counts = played.parts.pairing.counts
     return {
         "pairs": counts.paired,
+        "possible": _possible(played),
         "rate_hz": counts.paired / seconds if seconds > 0 else None,
         "delta_ms": _spread(np.abs(delta)),
         "delta_signed_ms": _spread(delta),
@@ -154,7 +168,7 @@ def _histogram(values: np.ndarray) -> dict[str, list[float]]:
 
 def _real_time(table: FrameTable, seconds: float) -> dict[str, Any]:
     dropped = table.column("dropped")
-    done = int((dropped == 0).sum())
+    done = int(((dropped == 0) & table.fused).sum())
     return {
         "dropped": int((dropped == 1).sum()),
         "fused": done,
@@ -196,6 +210,12 @@ def _warnings(played: Replayed) -> list[str]:
         found.append(
             f"{counts} images are refused as in the node. The last: {played.recording.refusal}"
         )
+    if steps := played.recording.steps_s:
+        found.append(
+            f"The clock of receipt goes on by hours between two messages {_times(len(steps))}, "
+            f"{max(steps) / 3600:.1f} at the most: it was set, or nothing was recorded. The times "
+            "here leave that out."
+        )
     streams, options = played.streams, played.options
     found += stamp_warnings(
         streams["visible"], streams["thermal"], options.settings.slop, options.stamps
@@ -207,8 +227,8 @@ def _warnings(played: Replayed) -> list[str]:
                 f"The {camera} image stood still {_times(len(watch.frozen))}, {longest:.2f} s at "
                 "the longest."
             )
-        gaps = watch.gaps()
-        if gaps:
+        gaps = watch.gaps(_end_ns(played))
+        if gaps and watch.frames:
             longest = max(span.seconds for span in gaps)
             found.append(
                 f"The {camera} camera paused {_times(len(gaps))}, {longest:.2f} s at the longest."

@@ -11,12 +11,12 @@ def answers(summary: dict[str, Any]) -> dict[str, str]:
     """Question -> answer in one line each, plain text."""
     pairing, real_time = summary["pairing"], summary["real_time"]
     streams = summary["streams"]
-    slower = min(streams.values(), key=lambda s: s["frames"])["frames"]
+    pairs, possible = pairing["pairs"], pairing["possible"]
     delta, latency = pairing["delta_ms"], real_time["latency_ms"]
     rates = " and ".join(f"{c} {_number(s.get('rate_hz'), 1)} Hz" for c, s in streams.items())
     lines = {
         "Cameras": f"{rates} over {summary['recording']['seconds']:.1f} s",
-        "Pairs": f"{pairing['pairs']} of {slower} possible ({_percent(pairing['pairs'], slower)}), "
+        "Pairs": f"{pairs} of {possible} possible ({_percent(pairs, possible)}), "
         f"{_number(pairing['rate_hz'], 1)} Hz; |dt| median {_number(delta.get('p50'), 1)} ms, "
         f"p95 {_number(delta.get('p95'), 1)} ms",
         "At real time here": f"{real_time['fused']} fused, {real_time['dropped']} dropped; latency "

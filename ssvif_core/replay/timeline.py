@@ -8,7 +8,7 @@ __all__ = ["SECOND_FIGURES", "Timeline"]
 
 #: Messages of each camera, pairs, pairs that real time would have dropped, frames of one camera
 #: that went on alone, images that were refused and pairs that could not be fused.
-SECOND_FIGURES = ("visible", "thermal", "paired", "dropped", "alone", "bad")
+SECOND_FIGURES = ("visible", "thermal", "paired", "dropped", "alone", "refused", "bad")
 
 
 class Timeline:

@@ -17,7 +17,7 @@ from ssvif_core.data.pairs import IMAGE_SUFFIXES, UNKNOWN, read_labels
 from ssvif_core.errors import SsvifError
 from ssvif_core.replay.recording import Arrival, Recording
 
-__all__ = ["FolderLabels", "LabelSource", "NoLabels", "TopicLabels", "Truth"]
+__all__ = ["LabelSource", "Truth", "label_source"]
 
 #: Labels that wait for their frame: three seconds at 30 Hz.
 KEPT = 90
@@ -111,7 +111,29 @@ class FolderLabels(LabelSource):
         return lambda size: _fitted(read_labels(path, self._map), size)
 
 
+def label_source(
+    recording: Recording, folder: Path | None, label_map: Mapping[int, int] | None
+) -> LabelSource:
+    """The true labels of a recording: those of a folder, else of its label topic, else none.
+
+    Args:
+        recording: open.
+        folder: of label images named by stamps, or None.
+        label_map: as of `TopicLabels`.
+
+    Raises:
+        SsvifError: there is no label image in the folder.
+    """
+    if folder is not None:
+        return FolderLabels(folder, label_map)
+    if "labels" in recording.topics:
+        return TopicLabels(recording, label_map)
+    return NoLabels()
+
+
 def _mapped(ids: np.ndarray, label_map: Mapping[int, int] | None) -> np.ndarray:
+    if ids.dtype not in (np.uint8, np.uint16) or ids.ndim != 2:
+        raise SsvifError(f"class ids are of 8 or 16 bit and one channel: not {ids.dtype}")
     if ids.dtype == np.uint8 and label_map is None:
         return ids
     table = np.full(65536, UNKNOWN, np.uint8)

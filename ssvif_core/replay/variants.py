@@ -43,10 +43,11 @@ def variant(text: str, first: NodeSettings) -> NodeSettings:
 
 
 def names_of(variants: Sequence[NodeSettings]) -> list[str]:
-    """A name for each, of the parts in which they differ; equal ones get a number."""
+    """A name for each, of the parts in which they differ; those of one folder get a number."""
     parts = [(Path(v.model).stem, v.precision, v.engine) for v in variants]
     differ = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
     names: list[str] = []
+    folders: set[str] = set()
     for model, precision, engine in parts:
         name = model
         if differ[1] and precision != AUTO:
@@ -54,9 +55,10 @@ def names_of(variants: Sequence[NodeSettings]) -> list[str]:
         if differ[2] and engine != AUTO:
             name += f"@{engine}"
         number, free = 2, name
-        while free in names:
+        while file_name(free).casefold() in folders:
             free, number = f"{name} ({number})", number + 1
         names.append(free)
+        folders.add(file_name(free).casefold())
     return names
 
 

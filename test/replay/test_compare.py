@@ -134,6 +134,10 @@ def test_names_say_in_what_the_compared_differ():
     assert names_of([auto, variant("tiny", auto)]) == ["base", "tiny"]
     assert names_of([auto, variant(":int8", auto)]) == ["base", "base:int8"]
     assert names_of([auto, auto]) == ["base", "base (2)"]
+    alike = [
+        NodeSettings(model=path) for path in ("a/my best.onnx", "b/my-best.onnx", "MY-best.onnx")
+    ]
+    assert len({file_name(name).lower() for name in names_of(alike)}) == 3
     assert file_name("base:fp32@onnxruntime") == "base-fp32-onnxruntime"
     assert file_name("base (2)") == "base--2"
 

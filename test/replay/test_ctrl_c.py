@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
+from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.replay.asked import asked  # noqa: E402
 from ssvif_core.replay.folder import earlier_run  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions  # noqa: E402
@@ -106,3 +107,21 @@ def test_a_replay_with_another_calibration_model_or_labels_is_no_earlier_run(tmp
     assert asked(bag, options) == before
     (labels / "2.png").write_bytes(b"one more")
     assert asked(bag, options) != before
+
+
+def test_a_calibration_in_the_home_folder_is_looked_at_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    bag, rig = tmp_path / "a.mcap", tmp_path / "rig.yaml"
+    for path in (bag, rig):
+        path.write_bytes(b"before")
+    options = ReplayOptions(NodeSettings(model="tiny", registration__file="~/rig.yaml"))
+    before = asked(bag, options)
+    rig.write_bytes(b"afterwards")
+    assert asked(bag, options) != before
+
+
+def test_what_was_asked_tells_which_shipped_model_it_was(tmp_path):
+    bag = tmp_path / "a.mcap"
+    bag.touch()
+    said = asked(bag, ReplayOptions(NodeSettings(model="tiny")))["shipped"]
+    assert said == open_model("tiny").card.sha256

@@ -13,9 +13,12 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
-from ssvif_core.replay.folder import prepare, write_run  # noqa: E402
+from ssvif_core.replay.events import lanes  # noqa: E402
+from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.recording import Slice  # noqa: E402
+from ssvif_core.replay.report_head import cards  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
+from ssvif_core.replay.set_aside import frames_in  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 
 START_NS = 1_700_000_000_000_000_000
@@ -38,7 +41,6 @@ def record(path, frames):
 
 
 def replayed(path, folder, *, parameters=None, **options):
-    prepare(folder)
     known = {"model": "tiny", "engine": "onnxruntime", "threads": 1, **QUIET}
     settings = NodeSettings(**(known | (parameters or {})))
     options = {"metrics_every": 0, "video": False, "pictures": 0, **options}
@@ -296,6 +298,88 @@ def test_what_the_node_would_drop_is_what_a_busy_worker_misses(tmp_path):
     assert latency == pytest.approx(np.array(expected), abs=0.02, nan_ok=True)
     after = numbers(rows, "after_receipt_ms")
     assert after == pytest.approx(np.array(expected) - 0.02, abs=0.02, nan_ok=True)
+
+
+# Cameras that come late or go, and clocks that are set.
+
+
+def two_cameras(visible_ms, thermal_ms, thermal_size=(HEIGHT, WIDTH), late_ms=0, clock=lambda t: t):
+    """Frames of a scene at such times, as `record` takes them; thermal stamps are late."""
+    scene = Scene()
+    rows, columns = thermal_size
+    return [
+        *((clock(t) + 8, "visible", clock(t), scene.visible_image(i))
+          for i, t in enumerate(visible_ms)),
+        *((clock(t) + 9, "thermal", clock(t) + late_ms, scene.thermal_image()[:rows, :columns])
+          for t in thermal_ms),
+    ]  # fmt: skip
+
+
+def test_a_camera_that_dies_is_drawn_as_gone_and_pairing_is_not_called_well(tmp_path):
+    frames = two_cameras(range(0, 8000, 100), range(0, 2000, 100))
+    summary, rows = replayed(record(tmp_path / "bag", frames), tmp_path / "run")
+    assert len(rows) == summary["pairing"]["pairs"] == 20
+    assert summary["pairing"]["possible"] == 79  # up to the last visible frame
+    assert cards(summary)[0].word == "no, 25 % of the possible pairs"
+    assert summary["streams"]["thermal"]["rate_hz"] == pytest.approx(10.0)
+    (lane,) = (lane for lane in lanes(summary) if lane["name"] == "thermal")
+    gone = [(s["from"], s["to"]) for s in lane["spans"] if s["kind"] == "gone"]
+    assert gone == [pytest.approx((1.901, 7.9), abs=1e-6)]
+    assert any("thermal camera paused once, 6.00 s" in w for w in summary["warnings"])
+
+
+def test_the_video_has_the_visible_camera_s_size_although_thermal_came_first(tmp_path):
+    frames = two_cameras(range(2000, 5000, 100), range(0, 5000, 100), thermal_size=(40, 56))
+    bag = record(tmp_path / "bag", frames)
+    known = {"missing_after": 0.5, "frozen_after": 0.0}
+    summary, rows = replayed(bag, tmp_path / "run", parameters=known, video=True)
+    assert {row["cameras"] for row in rows} == {"thermal", "both"}
+    assert cards(summary)[0].level == "poor"  # for two of five seconds there was no pair
+    shapes = [frame.shape for frame in frames_in(tmp_path / "run" / "fused.mp4")]
+    assert shapes == [(HEIGHT, WIDTH, 3)] * summary["fused"]
+    assert summary["fused"] > 40
+
+
+def test_warnings_of_stamps_are_about_those_that_pairs_are_made_by(tmp_path):
+    frames = two_cameras(range(0, 2000, 100), range(0, 2000, 100), late_ms=200)
+    bag = record(tmp_path / "bag", frames)
+    summary, _ = replayed(bag, tmp_path / "right", parameters={"thermal_offset": -0.2})
+    assert summary["pairing"]["pairs"] == 20
+    assert summary["warnings"] == []
+    summary, _ = replayed(bag, tmp_path / "wrong", parameters={"thermal_offset": 0.1})
+    assert any("thermal stamps, with thermal_offset, are +0.2" in w for w in summary["warnings"])
+
+
+def test_a_clock_that_is_set_by_days_is_left_out_of_the_times(tmp_path):
+    days_ms = 20 * 86_400_000
+    at_once = two_cameras(range(0, 4000, 100), range(0, 4000, 100))
+    frames = two_cameras(
+        range(0, 4000, 100), range(0, 4000, 100), clock=lambda t: t + days_ms * (t >= 2000)
+    )
+    whole, expected = replayed(record(tmp_path / "whole", at_once), tmp_path / "at_once")
+    bag = record(tmp_path / "bag", frames)
+    summary, rows = replayed(bag, tmp_path / "run", bag=True)
+    assert any("480.0 at the most" in w for w in summary["warnings"])
+    assert summary["pairing"]["pairs"] == whole["pairing"]["pairs"] == 40
+    assert summary["recording"]["seconds"] == pytest.approx(3.9, abs=0.11)
+    assert [len(counts) for counts in summary["timeline"].values()] == [4] * 7
+    assert numbers(rows, "latency_ms").max() < 2000
+    assert numbers(rows, "time_s") == pytest.approx(numbers(expected, "time_s"), abs=0.11)
+    stamps = numbers(rows, "visible_stamp_ns")
+    assert stamps[-1] - stamps[0] == pytest.approx(days_ms * MS + 3.9e9)
+    for by in ("header", "receive"):
+        summary, rows = replayed(bag, tmp_path / by, stamps=by)
+        assert len(rows) == 40
+        assert summary["streams"]["visible"]["gaps"] == []
+
+
+def test_without_a_header_stamp_there_is_no_latency_since_it(tmp_path):
+    frames = [(t, camera, None, pixels) for t, camera, _, pixels
+              in two_cameras(range(0, 1000, 100), range(0, 1000, 100))]  # fmt: skip
+    summary, rows = replayed(record(tmp_path / "bag", frames), tmp_path / "run", stamps="receive")
+    assert len(rows) == 10
+    assert summary["real_time"]["latency_ms"] == {"measured": 0}
+    assert summary["real_time"]["after_receipt_ms"]["measured"] == 10
 
 
 # Other pixels, other parts.

@@ -15,7 +15,7 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from ssvif_core.data.bag_folders import recordings_in  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
-from ssvif_core.replay.folder import prepare, write_run  # noqa: E402
+from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.recording import Recording  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
@@ -40,7 +40,6 @@ def record(path, visible=5, thermal=5, period_ns=10**8):
 
 
 def replayed(path, folder, **options):
-    prepare(folder)
     settings = NodeSettings(model="tiny", engine="onnxruntime", threads=1)
     options = {"metrics_every": 0, "video": False, "pictures": 0, **options}
     write_run(replay(path, folder, ReplayOptions(settings, **options), lambda *_: None), folder)
@@ -97,6 +96,25 @@ def test_folders_are_searched_to_any_depth_but_not_in_circles_nor_in_what_replay
     assert recordings_in([tmp_path]) == [tmp_path / "deep" / "er", tmp_path / "one"]
     output = tmp_path / "out" / "one" / "bag"
     assert recordings_in([output]) == [output]  # unless it is asked for
+
+
+def test_of_many_paths_those_that_replay_wrote_are_skipped(tmp_path):
+    touch(tmp_path, "one/metadata.yaml", "run/frames.csv.gz", "run/report.html")
+    touch(tmp_path, "compared/compare.json", "compared/tiny/journal.jsonl")
+    touch(tmp_path, "empty/notes.txt")
+    one, run, compared = (tmp_path / name for name in ("one", "run", "compared"))
+    assert recordings_in([compared, one, run]) == [one]
+    with pytest.raises(SsvifError, match="only what `ssvif replay` wrote"):
+        recordings_in([run, compared])
+    with pytest.raises(SsvifError, match="There is no recording .*empty"):
+        recordings_in([one, run, tmp_path / "empty"])
+
+
+@pytest.mark.parametrize("name", ["metadata.yaml", "drive.mcap"])
+def test_a_recording_that_a_run_was_written_into_is_still_one(tmp_path, name):
+    touch(tmp_path, f"drive/{name}", "drive/frames.csv.gz", "drive/report.html")
+    touch(tmp_path, "drive/journal.jsonl", "drive/bag/metadata.yaml")
+    assert recordings_in([tmp_path]) == [tmp_path / "drive"]
 
 
 def test_a_folder_without_a_recording_is_an_error(tmp_path):

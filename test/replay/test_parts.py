@@ -13,8 +13,10 @@ import pytest
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
+from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.replay.demo import DemoCamera, demo_frames  # noqa: E402
+from ssvif_core.replay.frame_table import FRAMES, FrameTable  # noqa: E402
 from ssvif_core.replay.real_time import Mailbox  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings, read_settings  # noqa: E402
 from ssvif_core.replay.stability import Stability  # noqa: E402
@@ -139,15 +141,69 @@ def watched(times_ms, contents=None):
 
 def test_a_pause_of_more_than_three_periods_is_a_gap():
     watch = watched([0, 100, 200, 300, 700, 800, 900])
-    assert watch.gaps() == [pytest.approx((0.3, 0.4))]
-    assert watch.summary()["receipt_after_stamp_median_s"] == pytest.approx(0.005)
-    assert watched([0, 100, 200, 400, 500]).gaps() == []
+    assert watch.gaps(900 * MS) == [pytest.approx((0.3, 0.4))]
+    assert watch.summary(900 * MS)["receipt_after_stamp_median_s"] == pytest.approx(0.005)
+    assert watched([0, 100, 200, 400, 500]).gaps(500 * MS) == []
+
+
+def test_silence_before_the_first_and_after_the_last_message_is_a_gap_too():
+    assert watched([700, 800, 900]).gaps(1000 * MS) == [pytest.approx((0.0, 0.7))]
+    assert watched([400, 500, 600]).gaps(700 * MS) == []  # the wait for the first frame
+    assert watched([0, 100, 200]).gaps(8000 * MS) == [pytest.approx((0.2, 7.8))]
+    assert watched([0]).gaps(8000 * MS) == [pytest.approx((0.0, 8.0))]
+    assert watched([]).gaps(8000 * MS) == [pytest.approx((0.0, 8.0))]
+    assert watched([]).gaps(0) == watched([0]).gaps(0) == []
+
+
+def test_frames_that_gaps_have_swallowed_are_expected():
+    assert watched([0, 100, 200, 300, 800, 900]).expected(900 * MS) == 10
+    assert watched([0, 100, 200]).expected(1000 * MS) == 10  # from 0 to 900
+    assert watched([0, 100, 200, 400, 500]).expected(500 * MS) == 5  # one was lost: no gap
+    assert watched([0]).expected(8000 * MS) is None
+
+
+def test_lags_of_receipt_are_told_with_the_offset_of_the_stamps():
+    watch = StreamWatch(0, offset_ns=-200 * MS)
+    for time_ms in range(0, 1000, 100):
+        watch.see(time_ms * MS, (time_ms + 195) * MS, bytes([time_ms // 10]))
+    assert watch.lags_s == pytest.approx(np.full(10, 0.005))
+    assert watch.summary(900 * MS)["period_median_s"] == pytest.approx(0.1)
 
 
 def test_the_same_image_for_longer_than_a_quarter_second_is_frozen():
     watch = watched(range(0, 1000, 100), [0, 1, 2, 2, 2, 2, 3, 4, 4, 5])
     assert watch.frozen == [pytest.approx((0.2, 0.3))]
     assert watch.repeated == 4
+
+
+# A full disk.
+
+
+def test_a_table_on_a_full_disk_is_one_clear_error(tmp_path):
+    (tmp_path / FRAMES).symlink_to("/dev/full")
+    with (
+        pytest.raises(SsvifError, match=r"Cannot write .*frames.csv.gz.*--resume"),
+        FrameTable(tmp_path / FRAMES) as table,
+    ):
+        for number in range(100_000):
+            table.append({"index": number, "time_s": number / 7})
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_recording_on_a_full_disk_is_one_clear_error(tmp_path, storage):
+    resource = pytest.importorskip("resource", reason="limits the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    image = RNG.integers(0, 256, (256, 256), dtype=np.uint8)
+    try:  # a limit stands in for a disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+        with (
+            pytest.raises(SsvifError, match="Cannot write .*bag.*Make room"),
+            BagWriter(tmp_path / "bag", storage) as bag,
+        ):
+            for number in range(50):
+                bag.image("/image", number, number, image, "mono8", "camera")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 # Settings.
@@ -199,6 +255,58 @@ def test_a_parameter_file_that_is_wrong_says_where(tmp_path, text, reason):
     path.write_text(text)
     with pytest.raises(SsvifError, match=reason):
         read_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("gain.mode: foo", "gain.mode is 'foo': use one of"),
+        ("gain: {unit: kelvin}", "gain.unit is 'kelvin': use one of"),
+        ("gain.low_percentile: 150.0", "gain.low_percentile is 150.0: use 0 to 49"),
+        ("gain.low_percentile: 99.9", "gain.low_percentile is 99.9"),
+        ("gain.time_constant: -1", "gain.time_constant is -1.0: use 0 to 600"),
+        ("gain.plateau: -3.0", "gain.plateau is -3.0"),
+        ("slop: .nan", "slop is nan"),
+        ("queue_size: 0", "queue_size is 0: use 1 to 1000"),
+        ("on_missing: wait", "on_missing is 'wait': use one of"),
+    ],
+)
+def test_a_value_that_the_node_would_refuse_is_refused(tmp_path, text, reason):
+    path = tmp_path / "params.yaml"
+    path.write_text(f"/fusion:\n  ros__parameters: {{{text}}}\n")
+    with pytest.raises(SsvifError, match=reason):
+        read_settings(path)
+    with pytest.raises(SsvifError, match="gain.mode is 'foo'"):
+        read_settings(None, {"gain__mode": "foo"})
+    with pytest.raises(SsvifError, match="precision is 'fp8'"):
+        dataclasses.replace(NodeSettings(), precision="fp8")
+
+
+TWO_NODES = """
+/**: {ros__parameters: {slop: 0.01, max_wait: 0.2}}
+/front/fusion: {ros__parameters: {slop: 0.02}}
+/rear/fusion: {ros__parameters: {thermal_offset: 0.3}}
+/*/fusion: {ros__parameters: {queue_size: 7}}
+/rear/*: {ros__parameters: {threads: 1}}
+"""
+
+
+def test_of_two_nodes_in_one_file_one_is_to_be_named(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(TWO_NODES)
+    with pytest.raises(SsvifError, match="/front/fusion, /rear/fusion.*--node /front/fusion"):
+        read_settings(path)
+    front, rear, other = (
+        read_settings(path, node=name) for name in ("/front/fusion", "rear/fusion", "/fusion")
+    )
+    assert {s.max_wait for s in (front, rear, other)} == {0.2}
+    assert [s.slop for s in (front, rear, other)] == [0.02, 0.01, 0.01]
+    assert [s.thermal_offset for s in (front, rear, other)] == [0.0, 0.3, 0.0]
+    assert [s.queue_size for s in (front, rear, other)] == [7, 7, 15]
+    assert [s.threads for s in (front, rear, other)] == [2, 1, 2]
+    path.write_text("/front/fusion: {ros__parameters: {slop: 0.02}}")
+    with pytest.raises(SsvifError, match="no parameters for a node named /rear/fusion"):
+        read_settings(path, node="/rear/fusion")
 
 
 # The demo.

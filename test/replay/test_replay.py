@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
+from ssvif_core.data.bag_folders import recordings_in  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.evaluation.fusion_metrics import METRICS, evaluate_fusion  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
@@ -35,8 +36,9 @@ from ssvif_core.inference.engine import EngineOptions, create_engine  # noqa: E4
 from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.pairing import NearestPairing  # noqa: E402
-from ssvif_core.replay.folder import prepare, write_run  # noqa: E402
-from ssvif_core.replay.recording import Recording, Slice, TopicChoice, recordings_in  # noqa: E402
+from ssvif_core.replay.folder import write_run  # noqa: E402
+from ssvif_core.replay.recording import Recording, Slice  # noqa: E402
+from ssvif_core.replay.roles import TopicChoice  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 
@@ -50,7 +52,6 @@ def ignore_progress(done_s, total_s, remark):
 
 def replayed(path, folder, **options):
     """Summary and rows of a replay."""
-    prepare(folder)
     options = {"settings": TINY, "metrics_every": 2, "video": False, **options}
     played = replay(path, folder, ReplayOptions(**options), ignore_progress)
     write_run(played, folder)
@@ -342,6 +343,17 @@ def test_a_damaged_recording_ends_with_status_1_only_when_strict(record, tmp_pat
     assert "done already" in done.stdout
 
 
+def test_where_nothing_could_be_fused_the_status_is_1(drive, tmp_path):
+    options = ["-o", tmp_path / "run", "--model", "tiny", "--metrics-every", 0, "--no-video"]
+    done = ssvif("replay", drive, *options, "--gain", "none")  # which is for 8-bit frames
+    assert done.returncode == 1
+    assert "nothing was fused: Thermal gain" in done.stderr.replace("\n", "")
+    assert "At real time here: 0 fused" in done.stdout
+    again = ssvif("replay", drive, *options, "--gain", "none", "--resume")
+    assert again.returncode == 1
+    assert "done already" in again.stdout
+
+
 def test_one_recording_that_cannot_be_read_does_not_stop_the_others(drive, tmp_path):
     bags = tmp_path / "bags"
     shutil.copytree(drive, bags / "good")
@@ -503,6 +515,8 @@ def test_the_policy_is_the_parameter_s(drive, run, tmp_path):
     summary, rows = replayed(drive, tmp_path, metrics_every=0, settings=hold)
     assert summary["pairing"]["counts"]["reused_thermal"] > 5
     assert len(rows) > 1.5 * len(run[2])
+    pairing = summary["pairing"]
+    assert pairing["possible"] == summary["streams"]["visible"]["frames"] >= pairing["pairs"]
 
 
 def test_stamps_of_another_clock_are_warned_of_and_receipt_pairs_all_the_same(record, tmp_path):
@@ -542,8 +556,8 @@ def test_a_damaged_image_is_refused_when_it_comes_and_takes_no_partner(drive, da
         camera: sum(bool(a.refused) for a in arrivals if a.role == camera)
         for camera in ("visible", "thermal")
     }
-    assert sum(summary["timeline"]["bad"]) == len(bad)
-    assert summary["bad"] == 0
+    assert sum(summary["timeline"]["refused"]) == len(bad)
+    assert sum(summary["timeline"]["bad"]) == summary["bad"] == 0
     assert any("images are refused as in the node" in w for w in summary["warnings"])
 
 
@@ -568,6 +582,7 @@ def test_an_image_that_cannot_be_decoded_is_a_row_with_the_reason(drive, run, tm
             writer.message(topic, kind, recorded.received_ns, fields)
     summary, rows = replayed(tmp_path / "bag", tmp_path / "run", metrics_every=0)
     assert summary["bad"] == 1
+    assert summary["real_time"]["fused"] == len(rows) - 1
     assert [r["error"] != "" for r in rows].count(True) == 1
     assert "damaged" in summary["last_error"]
     assert stamps_of(rows) == stamps_of(run[2])

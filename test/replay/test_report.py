@@ -275,7 +275,7 @@ def test_events_are_the_spans_of_the_summary_in_order_of_time():
             {"mode": "thermal", "start_s": 4.0, "seconds": 0.5},
         ],
         "timeline": {
-            "bad": [0, 0, 0, 0, 1], "dropped": [0, 2, 3, 0, 0],
+            "bad": [0, 0, 0, 0, 1], "dropped": [0, 2, 3, 0, 0], "refused": [0, 0, 1, 2, 0],
             "paired": [9, 9, 9, 9, 4], "alone": [0, 0, 0, 0, 4],
         },
         "recording": {"seconds": 4.9, "broken": {"a.mcap": "breaks off"}},
@@ -284,6 +284,7 @@ def test_events_are_the_spans_of_the_summary_in_order_of_time():
     assert events(summary) == [
         Event(1.0, 1.75, "thermal", "the same image for 0.75 s", "frozen"),
         Event(1, 3, "real time", "5 of 18 pairs would have been dropped", "dropped"),
+        Event(2, 4, "pairs", "3 images were refused", "gone"),
         Event(4.0, 4.5, "pairs", "the thermal camera alone", "alone"),
         Event(4.0, 4.5, "visible", "no message for 0.50 s", "gone"),
         Event(4, 4.9, "pairs", "1 pair could not be fused", "gone"),

@@ -341,10 +341,11 @@ def test_a_recording_without_its_end_counts_as_far_as_it_goes(left, at_once, par
 def test_a_video_of_odd_size_is_gone_on_with(tmp_path):
     image = np.full((75, 101, 3), 90, np.uint8)
     for name, before in (("one.mp4", None), ("two.mp4", tmp_path / "one.mp4")):
-        video = Video(tmp_path / name, [] if before is None else frames_in(before))
+        kept = [] if before is None else frames_in(before)
+        video = Video(tmp_path / name, (75, 101), kept)
         for number in range(20):
             if before and number < 15:
-                video.again(number / 10, image.shape)
+                video.again(number / 10)
             else:
                 video.append(number / 10, image)
         video.close()
@@ -464,12 +465,46 @@ def test_a_comparison_goes_on_with_the_run_that_was_stopped_and_keeps_the_one_be
             raise KeyboardInterrupt
 
     assert do_task(task, stop).interrupted
+    kept = (task.folder / "tiny" / "summary.json").stat().st_mtime_ns
     outcome, _ = resumed(task)
-    pairs = len(rows_of(whole.folder / "tiny"))
-    assert f"resumed: {pairs} pairs were done already" in outcome.lines
-    for name in ("tiny", "base"):
-        assert same(task.folder / name, whole.folder / name) >= 20
+    assert f"tiny: done already, see {task.folder / 'tiny'}" in outcome.lines
+    assert (task.folder / "tiny" / "summary.json").stat().st_mtime_ns == kept
+    assert same(task.folder / "tiny", whole.folder / "tiny") == 0
+    assert same(task.folder / "base", whole.folder / "base") >= 20
+    assert differences_of(task.folder) == differences_of(whole.folder)
     assert (task.folder / "compare.html").exists()
+
+
+def differences_of(folder):
+    """Of a comparison, without times."""
+    found = json.loads((folder / "compare.json").read_text())["differences"]["base"]
+    return [d for d in found if not d["figure"].endswith("_ms")]
+
+
+def times_of(folder):
+    """When the files of a comparison were written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+
+
+def test_a_comparison_that_is_whole_is_left_alone_and_else_only_what_lacks_is_made(drive, tmp_path):
+    options = dataclasses.replace(OPTIONS, bag=False, video=False)
+    task = Task(drive, tmp_path / "run", options, models=("base",))
+    do_task(task, lambda *_: None)
+    before = times_of(task.folder)
+    assert resumed(task)[0].lines == (f"drive: done already, see {task.folder}",)
+    assert times_of(task.folder) == before
+    one_more, _ = resumed(dataclasses.replace(task, models=("base", ":int8")))
+    after = times_of(task.folder)
+    changed = {path.relative_to(task.folder).parts[0] for path in after
+               if after[path] != before.get(path)}  # fmt: skip
+    assert changed == {"compare.json", "tiny-int8"}
+    assert sum("done already" in line for line in one_more.lines) == 2
+    summary = summary_of(task.folder / "base")
+    summary["versions"]["ssvif"] = "another"  # its times are not to be compared
+    (task.folder / "base" / "summary.json").write_text(json.dumps(summary))
+    (task.folder / "compare.json").unlink()
+    outcome, _ = resumed(task)
+    assert sum("done already" in line for line in outcome.lines) == 1
 
 
 @pytest.mark.parametrize("where", ["processes", "cluster"])

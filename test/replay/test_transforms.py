@@ -19,7 +19,7 @@ from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_core.imaging.poses import Pose  # noqa: E402
 from ssvif_core.imaging.registration import HomographyAlignment  # noqa: E402
-from ssvif_core.replay.folder import prepare, write_run  # noqa: E402
+from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.recording import Recording  # noqa: E402
 from ssvif_core.replay.registration import alignment_of  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
@@ -183,7 +183,6 @@ def test_the_pose_from_tf_static_registers_as_a_calibration_file_of_the_same_rig
 
 def rows_with(path, folder, **changes):
     settings = NodeSettings(model="tiny", engine="onnxruntime", threads=1, **changes)
-    prepare(folder)
     options = ReplayOptions(settings, metrics_every=0, video=False, pictures=0)
     write_run(replay(path, folder, options, lambda *_: None), folder)
     with gzip.open(folder / "frames.csv.gz", "rt", newline="", encoding="utf-8") as file:

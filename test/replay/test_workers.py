@@ -19,7 +19,7 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
-from ssvif_core.replay.folder import prepare, write_run  # noqa: E402
+from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.frame_table import COLUMNS, STAGES  # noqa: E402
 from ssvif_core.replay.in_order import Crew, Relay  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
@@ -34,7 +34,6 @@ TIMES = {"stages_ms", "real_time", "seconds_taken", "pairs_per_second", "workers
 
 def played(recording, folder, **options):
     """Rows and summary of a replay, without times."""
-    prepare(folder)
     options = {"settings": PLATEAU, "metrics_every": 2, "bag": True, **options}
     write_run(replay(recording, folder, ReplayOptions(**options), lambda *_: None), folder)
     with gzip.open(folder / "frames.csv.gz", "rt", newline="", encoding="utf-8") as file:

@@ -1,0 +1,83 @@
+"""Makes way in the folder to write to: what an earlier replay left there goes, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssvif_core.errors import SsvifError
+from ssvif_core.replay import set_aside
+from ssvif_core.replay.frame_table import FRAMES, PARQUET
+from ssvif_core.replay.journal import JOURNAL
+from ssvif_core.replay.outputs import BAG, VIDEO
+from ssvif_core.replay.rerun_file import RRD
+
+__all__ = ["REPORT", "SUMMARY", "clear_outputs", "prepare", "refuse_own_input"]
+
+SUMMARY, REPORT = "summary.json", "report.html"
+#: What a replay writes whole. The summary goes last, for it says that the folder is a replay's.
+WHOLE = (REPORT, FRAMES, PARQUET, RRD, SUMMARY)
+
+
+def refuse_own_input(recording: Path, folder: Path) -> None:
+    """Refuse a folder in which a replay would write into its own recording, or remove it.
+
+    Args:
+        recording: file or folder that is read.
+        folder: to write to; it need not be there.
+
+    Raises:
+        SsvifError: something that is written or removed is the recording, holds it or is in it.
+    """
+    source = recording.resolve()
+    for name in (*WHOLE, JOURNAL, VIDEO, BAG):
+        for path in (folder / name, set_aside.aside(folder / name)):
+            target = path.resolve()
+            if target == source or target in source.parents or source in target.parents:
+                raise SsvifError(
+                    f"A replay to {folder} would write {path}, and {recording} is what it reads: "
+                    "name another folder."
+                )
+
+
+def prepare(folder: Path, *, resume: bool = False) -> None:
+    """Make the folder, or clear it of an earlier replay; other files there are left alone.
+
+    Args:
+        folder: to write to.
+        resume: leave there what a replay that was stopped can be gone on from.
+
+    Raises:
+        SsvifError: it cannot be made, or holds a video or recording of something else.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (resume and (folder / JOURNAL).exists()):
+            clear_outputs(folder)
+            (folder / JOURNAL).unlink(missing_ok=True)
+        for name in WHOLE:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise SsvifError(f"Cannot write to {folder}: {error}") from error
+
+
+def clear_outputs(folder: Path) -> None:
+    """Remove video and output recording of an earlier replay.
+
+    Raises:
+        SsvifError: there are such, and nothing that shows that a replay wrote them.
+        OSError: they cannot be removed.
+    """
+    there = [folder / name for name in (VIDEO, BAG) if (folder / name).exists()]
+    if there and not _is_of_a_replay(folder):
+        raise SsvifError(
+            f"{there[0]} is there already, and no replay wrote it, for {folder} has neither "
+            f"{SUMMARY} with {FRAMES} nor {JOURNAL}: name another folder."
+        )
+    for name in (VIDEO, BAG):
+        set_aside.remove(folder / name)
+        set_aside.forget(folder / name)
+
+
+def _is_of_a_replay(folder: Path) -> bool:
+    whole = all((folder / name).is_file() for name in (SUMMARY, FRAMES))
+    return whole or (folder / JOURNAL).is_file()
