@@ -16,6 +16,7 @@ from rich.markup import escape
 from ssvif_core.data.video_writer import why_not_h264
 from ssvif_core.errors import SsvifError
 from ssvif_core.memory import keep_image_buffers
+from ssvif_core.models import open_model
 from ssvif_core.replay.compare_report import (
     FILE,
     PAGE,
@@ -141,6 +142,8 @@ def _compared(task: Task, progress: Progress, lines: list[str]) -> dict[str, Any
         name: (task.folder / file_name(name), replace(task.options, settings=each))
         for name, each in zip(names_of(settings), settings, strict=True)
     }
+    for _, options in variants.values():
+        open_model(options.settings.model)  # one that is not there, before hours of the first
     if task.resume and is_compared(task.folder, [*variants]):
         earlier = [earlier_run(folder, task.path, options) for folder, options in variants.values()]
         if earlier[0] is not None and None not in earlier:

@@ -85,6 +85,7 @@ class Replayed:
         seconds_taken: wall time, of earlier runs too.
         resumed_from: pairs that an earlier run had done.
         begun_anew: why there are none although it was to go on from one, or "".
+        none_fit: see `LabelSource`.
         interrupted: why it ended before the recording did, or "".
     """
 
@@ -105,6 +106,7 @@ class Replayed:
     seconds_taken: float = 0.0
     resumed_from: int = 0
     begun_anew: str = ""
+    none_fit: str = ""
     interrupted: str = ""
 
 
@@ -152,6 +154,7 @@ def replay(
         journal = stack.enter_context(Journal(output, head, earlier.length))
         played = _fresh(recording, output, options, parts, workers, stack)
         played.resumed_from, played.begun_anew = earlier.pairs, earlier.why_anew
+        played.none_fit = truth.none_fit
         player = Player(played, recording, truth, earlier, journal, lanes, size, workers, stack)
         try:
             player.play(progress, interrupts)

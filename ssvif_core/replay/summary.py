@@ -197,7 +197,7 @@ def _spread(values: np.ndarray) -> dict[str, float | int | None]:
 def _without_truth(played: Replayed) -> str:
     if played.measures.without_truth:
         return played.measures.without_truth
-    return "" if played.measures.labelled else "no true labels in the recording"
+    return "" if played.measures.labelled else played.none_fit
 
 
 def _warnings(played: Replayed) -> list[str]:

@@ -29,7 +29,13 @@ Truth = Callable[[tuple[int, int]], np.ndarray]
 
 
 class LabelSource(ABC):
-    """Labels by the header stamp of the visible frame."""
+    """Labels by the header stamp of the visible frame.
+
+    Attributes:
+        none_fit: what to say where not one frame had any.
+    """
+
+    none_fit = "no true labels in the recording"
 
     def see(self, arrival: Arrival) -> None:  # noqa: B027 - most sources need no messages
         """Take note of a message of the label topic."""
@@ -57,6 +63,8 @@ class TopicLabels(LabelSource):
         recording: decodes them.
         label_map: ids in the messages -> class ids; others become unknown. None: as they are.
     """
+
+    none_fit = "no label message has the stamp of a frame that was fused"
 
     def __init__(self, recording: Recording, label_map: Mapping[int, int] | None = None) -> None:
         self._recording, self._map = recording, label_map
@@ -103,6 +111,10 @@ class FolderLabels(LabelSource):
                 f"{folder} has no label image that is named by the stamp of its visible frame in "
                 "nanoseconds, such as 1700000000000000000.png."
             )
+        self.none_fit = (
+            f"none of the {len(self._paths)} label images in {folder} is named by the stamp of a "
+            f"frame that was fused, in nanoseconds; the first is {paths[0].name}"
+        )
 
     def take(self, header_ns: int) -> Truth | None:
         path = self._paths.get(header_ns)

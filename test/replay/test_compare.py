@@ -123,6 +123,15 @@ def test_a_comparison_that_means_nothing_is_refused(text, reason):
         variant(text, FIRST)
 
 
+def test_a_model_that_is_not_there_is_named_before_the_first_replay(drive, tmp_path):
+    output = tmp_path / "run"
+    options = ["--model", "tiny", "--compare", "nomodel.onnx", "-o", str(output)]
+    command = [sys.executable, "-m", "ssvif_core.cli", "replay", str(drive), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "There is no model 'nomodel.onnx'" in done.stderr + done.stdout
+    assert not list(output.rglob("*"))
+
+
 def test_names_say_in_what_the_compared_differ():
     made = [FIRST, *(variant(text, FIRST) for text in (":fp16", "@openvino"))]
     assert names_of(made) == [

@@ -411,6 +411,12 @@ def test_true_labels_can_come_from_a_folder(record, run, drive, by_hand, tmp_pat
     assert without["without_truth"] == "no true labels in the recording"
     found, _ = replayed(bag, tmp_path / "run", metrics_every=0, labels_folder=folder)
     assert found["segmentation"] == run[1]["segmentation"]
+    other = tmp_path / "other"
+    other.mkdir()
+    cv2.imwrite(str(other / "000123.png"), output[4])
+    unused, _ = replayed(bag, tmp_path / "unused", metrics_every=0, labels_folder=other)
+    assert "none of the 1 label images" in unused["without_truth"]
+    assert "the first is 000123.png" in unused["without_truth"]
 
 
 def test_a_short_recording_has_fusion_metrics_of_more_than_its_first_pair(record, tmp_path):
