@@ -210,8 +210,8 @@ class Settings:
         0.45, "Opacity of the masks on ~/overlay.", low=0.0, high=1.0, live=True
     )
     warn_after: float = _parameter(
-        5.0, "A camera that is silent for this long is warned about, again and again [s].",
-        low=0.1, high=3600.0, live=True,
+        5.0, "A camera that is silent, or a /clock that stands still, for this long is warned "
+        "about, again and again [s].", low=0.1, high=3600.0, live=True,
     )  # fmt: skip
     expected_rate__visible: float = _parameter(
         0.0, "Rate of the visible camera [Hz]: a shortfall is warned about; 0: any rate. Frames "
