@@ -202,6 +202,11 @@ class Report:
         status = Status("registration", {"registration": source.state}, good=source.state)
         if source.problem:
             status.warn(source.state)
+        if source.useless:
+            status.error(
+                f"Nothing can be fused: {source.state}. Check directions, units and sizes of what "
+                "registers the cameras (docs/registration.md)."
+            )
         return status
 
     def _engine(self) -> Status:

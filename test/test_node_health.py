@@ -305,6 +305,10 @@ def test_a_snapshot_that_cannot_be_written_says_why_leaves_nothing_and_the_node_
     answer = r.snapshot()
     assert not answer.success
     assert "snapshot_folder" in answer.message and str(tmp_path / "file") in answer.message
+    set_parameter(r, "snapshot_folder", "~nobody.of.this.name/shots")
+    answer = r.snapshot()
+    assert not answer.success
+    assert "home folder" in answer.message and "snapshot_folder" in answer.message
     # A disk that takes no more: the process may write no file of more than 8 kB.
     full = tmp_path / "full"
     set_parameter(r, "snapshot_folder", str(full))

@@ -50,6 +50,10 @@ class Camera:
             )
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "distortion", tuple(map(float, self.distortion)))
+        if not np.isfinite(self.distortion).all():
+            raise SsvifError(
+                f"distortion {list(self.distortion)} is not finite: correct D in camera_info"
+            )
         if not any(self.distortion):
             object.__setattr__(self, "model", "")
         elif self.model not in DISTORTION_MODELS:
