@@ -32,7 +32,7 @@ from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
 from ssvif_ros.accounting import FrameAccounts
 from ssvif_ros.clock_watch import ClockWatch
-from ssvif_ros.core_log import forward_core_log
+from ssvif_ros.core_log import forward_core_log, stop_core_log
 from ssvif_ros.diagnostics import diagnostic_array
 from ssvif_ros.ending import undisturbed
 from ssvif_ros.engine_switch import EngineSwitch
@@ -253,6 +253,7 @@ class FusionNode(CarefulLifecycleNode):
     def destroy_node(self) -> None:
         self._stop()
         self._free()
+        stop_core_log(self)
         super().destroy_node()
 
     def _apply_live(self, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -153,11 +154,13 @@ def place_of(output: str | Path) -> Path:
     """Where a calibration file goes, `~` expanded: ask before anybody moves a camera.
 
     Raises:
-        SsvifError: there is no such folder.
+        SsvifError: there is no such folder, or nothing may be written in it.
     """
     path = Path(output).expanduser()
     if not path.parent.is_dir():
         raise SsvifError(f"There is no folder {path.parent} to write {path.name} to.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise SsvifError(f"Nothing may be written in {path.parent}: put {path.name} elsewhere.")
     return path
 
 
