@@ -268,11 +268,16 @@ class FusionNode(CarefulLifecycleNode):
         if self._inputs is not None:
             apply_to_synchronizer(settings, self._inputs.synchronizer)
 
-    def _keep_engine(self, settings: Settings) -> None:
-        """Any thread: have the parameters say which engine goes on."""
-        kept = [Parameter(name, value=getattr(settings, name)) for name in ("engine", "precision")]
+    def _keep_engine(self, kept: Settings, refused: Settings) -> None:
+        """Any thread: have the parameters say which engine goes on, if nobody set them since."""
+        names = ("engine", "precision")
+
+        def go_back() -> None:
+            if all(getattr(self.settings, name) == getattr(refused, name) for name in names):
+                self.set_parameters([Parameter(n, value=getattr(kept, n)) for n in names])
+
         if self.executor is not None:
-            self.executor.create_task(self.set_parameters, kept)
+            self.executor.create_task(go_back)
 
     # -- health --------------------------------------------------------------------------------
 
