@@ -59,6 +59,10 @@ _DEFAULTS: dict[str, tuple[Any, str]] = {
     "timeout": (120.0, "Seconds to wait for all pairs."),
     "undistort": (True, "Undo lens distortion first, where both cameras have camera_info."),
 }
+_RANGES = {
+    "frames": (2, 10000), "candidates": (1, 100), "interval": (0, 3600), "slop": (0, 10),
+    "thermal_offset": (-1e6, 1e6), "timeout": (0, 86400),
+}  # fmt: skip
 
 
 class Collector:
@@ -141,8 +145,9 @@ def _settings(node: Node) -> dict[str, Any]:
         name: node.declare_parameter(name, default, ParameterDescriptor(description=text)).value
         for name, (default, text) in _DEFAULTS.items()
     }
-    if values["frames"] < 2 or values["candidates"] < 1:
-        raise SsvifError("frames must be 2 or more, candidates 1 or more.")
+    for name, (low, high) in _RANGES.items():
+        if not low <= values[name] <= high:
+            raise SsvifError(f"{name} is {values[name]}: use {low:g} to {high:g}.")
     return values
 
 

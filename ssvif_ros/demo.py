@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,6 +27,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import shipped_models
 from ssvif_ros.demo_recorder import DemoRecorder
+from ssvif_ros.ending import undisturbed
 from ssvif_ros.processes import LifecycleClient, RosProcess, private_domain, spin_until
 
 __all__ = ["main"]
@@ -62,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
             f"[bold red]demo failed:[/] {escape(str(error))}", soft_wrap=True, highlight=False
         )
         return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        console.print("stopped before anything was recorded")
+        return 0
     show(summary, options.output, console)
     return 0
 
@@ -95,16 +99,16 @@ def run(options: argparse.Namespace, console: Console) -> dict[str, object]:
             parameters = {**camera, "cameras": name, "epoch": epoch}
             module = "ssvif_ros.simulated_cameras"
             children.append(RosProcess(module, parameters, logs / f"{name}.log"))
-        if not spin_until(executor, lambda: recorder.stamps_ns, 30.0):
-            for child in children:
-                child.check()
+        if not spin_until(executor, lambda: _began(recorder, children), 30.0):
             raise SsvifError(f"Nothing was fused within 30 s: see {logs}.")
         _record(options.duration, executor, children, console)
-        recorder.close()
-        return summarise(recorder, options)
+        with undisturbed():
+            recorder.close()
+            return summarise(recorder, options)
     finally:
-        statuses = {child.module: child.stop() for child in reversed(children)}
-        rclpy.try_shutdown()
+        with undisturbed():
+            statuses = {child.module: child.stop() for child in reversed(children)}
+            rclpy.try_shutdown()
         for module, status in statuses.items():
             if status != 0:
                 console.print(f"[yellow]{module} ended with status {status}[/]")
@@ -117,22 +121,35 @@ def _until_ready(lifecycle: LifecycleClient, fusion: RosProcess) -> None:
             raise SsvifError(f"The node refused to {transition}:\n{fusion.output}")
 
 
+def _began(recorder: DemoRecorder, children: list[RosProcess]) -> bool:
+    """Whether something was fused. Raises SsvifError if a process has ended."""
+    if rclpy.ok():  # else Ctrl-C has ended them all
+        for child in children:
+            child.check()
+    return bool(recorder.stamps_ns)
+
+
 def _record(
     duration_s: float,
     executor: SingleThreadedExecutor,
     children: list[RosProcess],
     console: Console,
 ) -> None:
+    """Record for so long, or until Ctrl-C. Raises SsvifError if a process has ended by itself."""
     start = time.monotonic()
-    with Progress(
-        TextColumn("fusing two live topics"), BarColumn(), TimeRemainingColumn(), console=console
-    ) as bar:
-        task = bar.add_task("", total=duration_s)
-        while (elapsed := time.monotonic() - start) < duration_s:
-            executor.spin_once(timeout_sec=0.1)
-            bar.update(task, completed=elapsed)
-    for child in children:
-        child.check()
+    try:
+        with Progress(
+            *(TextColumn("fusing two live topics"), BarColumn(), TimeRemainingColumn()),
+            console=console,
+        ) as bar:
+            task = bar.add_task("", total=duration_s)
+            while (elapsed := time.monotonic() - start) < duration_s:
+                executor.spin_once(timeout_sec=0.1)
+                bar.update(task, completed=elapsed)
+        for child in children:
+            child.check()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        console.print("stopped: what was recorded until now is kept")
 
 
 def summarise(recorder: DemoRecorder, options: argparse.Namespace) -> dict[str, object]:

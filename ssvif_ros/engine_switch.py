@@ -7,6 +7,7 @@ takes over between two frames. One that cannot be made changes nothing: the para
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 
 from ssvif_core.errors import SsvifError
@@ -29,8 +30,8 @@ class EngineSwitch:
         settings: of the node at configure; the pipeline runs their engine.
         why: that engine, see `create_engine`.
         pipeline: receives engines.
-        go_back: called, in a thread of this object, with the settings whose engine goes on, after
-            another could not be made; sets the parameters to theirs.
+        go_back: called, in a thread of this object, with the settings whose engine goes on and
+            those whose engine could not be made; sets the parameters from these to those.
 
     Attributes:
         why: which engine runs and why, in one sentence; set by who makes one, too.
@@ -42,7 +43,7 @@ class EngineSwitch:
         settings: Settings,
         why: str,
         pipeline: Pipeline,
-        go_back: Callable[[Settings], None],
+        go_back: Callable[[Settings, Settings], None],
     ) -> None:
         self._model, self._pipeline, self._go_back = model, pipeline, go_back
         self._runs = self._asked = self._tried = settings
@@ -50,6 +51,7 @@ class EngineSwitch:
         self._upgrade = begin_upgrade(model, settings, pipeline.engine.name, pipeline, self._built)
         self._worker: LatestWorker[Settings] | None = None  # most nodes never need one
         self._stopped = False
+        self._lock = threading.Lock()  # for what is asked while another is given up
 
     @property
     def state(self) -> str:
@@ -64,10 +66,12 @@ class EngineSwitch:
 
     def configure(self, settings: Settings) -> None:
         """Take live parameters."""
-        if _wanted(settings) != _wanted(self._asked):
+        with self._lock:
+            if _wanted(settings) == _wanted(self._asked):
+                return
             self._asked, self._state = settings, "loading"
-            self._worker = self._worker or LatestWorker(self._make, self._failed)
-            self._worker.offer(settings)
+        self._worker = self._worker or LatestWorker(self._make, self._failed)
+        self._worker.offer(settings)
 
     def _make(self, settings: Settings) -> None:
         self._tried = settings
@@ -102,9 +106,11 @@ class EngineSwitch:
         if self._stopped:  # the parameters are those of another configuration by now
             return
         logger.error("the engine was not changed: %s", error)
-        if self._tried is self._asked:
+        with self._lock:
+            if self._tried is not self._asked:  # another one is tried next
+                return
             self._asked, self._state = self._runs, f"failed: {error}"
-            self._go_back(self._runs)
+        self._go_back(self._runs, self._tried)
 
     def stop(self) -> None:
         """End what is under way; an engine that is being made for longer comes to nothing."""

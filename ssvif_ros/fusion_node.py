@@ -31,7 +31,8 @@ from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
 from ssvif_ros.accounting import FrameAccounts
-from ssvif_ros.core_log import forward_core_log
+from ssvif_ros.clock_watch import ClockWatch
+from ssvif_ros.core_log import forward_core_log, stop_core_log
 from ssvif_ros.diagnostics import diagnostic_array
 from ssvif_ros.ending import undisturbed
 from ssvif_ros.engine_switch import EngineSwitch
@@ -76,6 +77,7 @@ class FusionNode(CarefulLifecycleNode):
         self._model: Model | None = None
         self._timing: TimingPublisher | None = None
         self._host: HostMonitor | None = None
+        self._clock_watch: ClockWatch | None = None
         self._health_report: Report | None = None
         self._registration: RegistrationSource | None = None
         self._report_timer: Any = None
@@ -146,6 +148,7 @@ class FusionNode(CarefulLifecycleNode):
         result = super().on_activate(state)
         s = self.settings
         fuser = self._fuser
+        self._clock_watch = ClockWatch(self.get_clock())
         pairing = make_pairing(s.sync__policy, queue_size=s.queue_size)
         self._worker = LatestWorker(fuser.fuse, fuser.report_bad_frame)
         worker = self._worker
@@ -162,7 +165,8 @@ class FusionNode(CarefulLifecycleNode):
         self._host = HostMonitor()
         self._health_report = Report(
             Rooms(
-                *(self._inputs, fuser.health, self._pipeline, self._model.card, self._switch),
+                *(self._clock_watch, self._inputs, fuser.health, self._pipeline),
+                *(self._model.card, self._switch),
                 registration=self._registration,
                 host=self._host,
                 counts=lambda: self._accounts.values(self._inputs, self._worker),
@@ -177,6 +181,10 @@ class FusionNode(CarefulLifecycleNode):
 
     @logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._rest(state)
+
+    def _rest(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Be inactive, as a whole."""
         self._stop()
         if self._pipeline is not None:  # another program may need the GPU now
             self._pipeline.release()
@@ -214,9 +222,11 @@ class FusionNode(CarefulLifecycleNode):
 
     def undo(self, state: LifecycleState) -> None:
         """After a transition that failed: leave nothing of it behind. `state`: from where."""
-        self._stop()
         if state.state_id == State.PRIMARY_STATE_UNCONFIGURED:
+            self._stop()
             self._free()
+        else:
+            self._rest(state)
 
     def _free(self) -> None:
         """Give back what configure made."""
@@ -243,6 +253,7 @@ class FusionNode(CarefulLifecycleNode):
     def destroy_node(self) -> None:
         self._stop()
         self._free()
+        stop_core_log(self)
         super().destroy_node()
 
     def _apply_live(self, settings: Settings) -> None:
@@ -257,24 +268,33 @@ class FusionNode(CarefulLifecycleNode):
         if self._inputs is not None:
             apply_to_synchronizer(settings, self._inputs.synchronizer)
 
-    def _keep_engine(self, settings: Settings) -> None:
-        """Any thread: have the parameters say which engine goes on."""
-        kept = [Parameter(name, value=getattr(settings, name)) for name in ("engine", "precision")]
+    def _keep_engine(self, kept: Settings, refused: Settings) -> None:
+        """Any thread: have the parameters say which engine goes on, if nobody set them since."""
+        names = ("engine", "precision")
+
+        def go_back() -> None:
+            if all(getattr(self.settings, name) == getattr(refused, name) for name in names):
+                self.set_parameters([Parameter(n, value=getattr(kept, n)) for n in names])
+
         if self.executor is not None:
-            self.executor.create_task(self.set_parameters, kept)
+            self.executor.create_task(go_back)
 
     # -- health --------------------------------------------------------------------------------
 
     def _say_status(self) -> None:
         """Some times a second: say which cameras live, if that has changed."""
         assert self._inputs is not None and self._status is not None
+        assert self._clock_watch is not None
         presence = self._inputs.synchronizer.presence
         if presence is not None:
-            self._status.update(presence, self.settings)
+            clock = self._clock_watch.trouble(self.settings.warn_after)
+            self._status.update(presence, self.settings, clock)
 
     def _report(self) -> None:
         """Once a second: publish /diagnostics, log what it calls wrong."""
         assert self._health_report is not None and self._fuser is not None
+        assert self._inputs is not None
+        self._inputs.look()
         now = self.get_clock().now()
         statuses = self._health_report.statuses(self.settings, now.nanoseconds * 1e-9)
         self._fuser.said = {k: v for status in statuses for k, v in status.values.items()}

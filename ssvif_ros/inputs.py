@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import (
     QoSCompatibility,
@@ -15,6 +17,7 @@ from rclpy.qos import (
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from ssvif_core.errors import SsvifError
 from ssvif_core.pairing_base import Pairing
 from ssvif_core.presence import Presence
 from ssvif_ros.diagnostics import InputRate
@@ -48,6 +51,10 @@ class Inputs:
 
     Attributes:
         valid: what each camera's messages pass through before they count as frames.
+        look: to be called once a second, see `create_poll_timer`.
+
+    Raises:
+        SsvifError: a parameter qos_overrides has a value that cannot be used.
     """
 
     def __init__(
@@ -64,45 +71,58 @@ class Inputs:
         self.rates = {camera: InputRate() for camera in TOPICS}
         self.pairs = InputRate()
         self._incompatible: dict[str, str] = {}
-        self._subscribers = {camera: self._subscribe(camera) for camera in TOPICS}
-        self.valid = {
-            camera: self._validate(camera, subscriber, on_invalid)
-            for camera, subscriber in self._subscribers.items()
-        }
-        self.synchronizer = PairSynchronizer(
-            list(self.valid.values()),
-            pairing,
-            clock=node.get_clock(),
-            presence=Presence(),
-        )
-        self.synchronizer.registerCallback(on_pair)
-        self.synchronizer.registerCallback(self._count_pair)
-        self._poll_timer = create_poll_timer(
-            node, self.synchronizer, self._subscribers.values(), on_look
-        )
         self.info: CameraInfo | None = None
-        self._info_subscription = node.create_subscription(
-            CameraInfo,
-            "visible/camera_info",
-            self._take_info,
-            qos_profile_sensor_data,
-            event_callbacks=UNWATCHED,
-        )
+        with ExitStack() as made:  # where something fails, it takes the rest away again
+            self._subscribers = {camera: self._subscribe(camera, made) for camera in TOPICS}
+            self.valid = {
+                camera: self._validate(camera, subscriber, on_invalid)
+                for camera, subscriber in self._subscribers.items()
+            }
+            self.synchronizer = PairSynchronizer(
+                list(self.valid.values()),
+                pairing,
+                clock=node.get_clock(),
+                presence=Presence(),
+            )
+            self.synchronizer.registerCallback(on_pair)
+            self.synchronizer.registerCallback(self._count_pair)
+            timer, self.look = create_poll_timer(
+                node, self.synchronizer, self._subscribers.values(), on_look
+            )
+            made.callback(node.destroy_timer, timer)
+            info = node.create_subscription(
+                CameraInfo,
+                "visible/camera_info",
+                self._take_info,
+                qos_profile_sensor_data,
+                event_callbacks=UNWATCHED,
+            )
+            made.callback(node.destroy_subscription, info)
+            self._made = made.pop_all()
 
-    def _subscribe(self, camera: str) -> Subscriber:
+    def _subscribe(self, camera: str, made: ExitStack) -> Subscriber:
         def on_incompatible(event) -> None:  # type: ignore[no-untyped-def]
             # Said with what to do by report.py, in /diagnostics and in the log.
             self._incompatible[camera] = qos_policy_name_from_kind(event.last_policy_kind)
 
-        return Subscriber(
-            self._node,
-            CompressedImage if camera in self._compressed else Image,
-            self._name(camera),
-            # rclpy writes overrides into the profile, and this one is everybody's.
-            qos_profile=copy.copy(qos_profile_sensor_data),
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_incompatible),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        try:
+            subscriber = Subscriber(
+                self._node,
+                CompressedImage if camera in self._compressed else Image,
+                self._name(camera),
+                # rclpy writes overrides into the profile, and this one is everybody's.
+                qos_profile=copy.copy(qos_profile_sensor_data),
+                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_incompatible),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+        except (RuntimeError, TypeError, InvalidParameterTypeException) as error:
+            topic = self.topic(camera)
+            raise SsvifError(
+                f"{topic} cannot be subscribed to: {error}. Start the node with other values of "
+                f"qos_overrides.{topic}.subscription.*"
+            ) from error
+        made.callback(self._node.destroy_subscription, subscriber.sub)
+        return subscriber
 
     def _validate(
         self, camera: str, subscriber: Subscriber, on_invalid: Callable[[str], None]
@@ -129,13 +149,13 @@ class Inputs:
 
     def incompatible(self, camera: str) -> str | None:
         """QoS policy in which a publisher of this camera does not match; None if all do by now."""
-        if camera in self._incompatible:
-            ours = self._subscribers[camera].sub.qos_profile
-            found = self._node.get_publishers_info_by_topic(self.topic(camera))
-            matches = [qos_check_compatible(info.qos_profile, ours)[0] for info in found]
-            if found and QoSCompatibility.ERROR not in matches:  # its driver was restarted
-                del self._incompatible[camera]
-        return self._incompatible.get(camera)
+        policy = self._incompatible.get(camera)
+        if policy is None:
+            return None
+        ours = self._subscribers[camera].sub.qos_profile
+        found = self._node.get_publishers_info_by_topic(self.topic(camera))
+        matches = [qos_check_compatible(info.qos_profile, ours)[0] for info in found]
+        return policy if QoSCompatibility.ERROR in matches else None  # its driver was restarted
 
     def silent(self, after_s: float) -> dict[str, str]:
         """Cameras that have been silent for longer than `after_s`, each with what to look at."""
@@ -171,10 +191,7 @@ class Inputs:
         )
 
     def destroy(self) -> None:
-        self._node.destroy_timer(self._poll_timer)
-        for subscriber in self._subscribers.values():
-            self._node.destroy_subscription(subscriber.sub)
-        self._node.destroy_subscription(self._info_subscription)
+        self._made.close()
         self.synchronizer.reset()  # what waited for a partner gets none
 
 

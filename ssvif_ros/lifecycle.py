@@ -30,9 +30,11 @@ def logged(transition: Transition) -> Transition:
         try:
             return transition(node, state)
         except SsvifError as error:
-            node.get_logger().error(f"{transition.__name__}: {error}")
+            reason = str(error)
         except Exception:
-            node.get_logger().error(f"{transition.__name__}: {traceback.format_exc()}")
+            reason = traceback.format_exc()
+        if node.context.ok():  # else a signal took ROS away in the middle of it
+            node.get_logger().error(f"{transition.__name__}: {reason}")
         node.undo(state)
         return TransitionCallbackReturn.FAILURE
 

@@ -3,7 +3,7 @@
 What replay knows as well may be what `ssvif_core/parameter_limits.py` says, for both.
 A field of `Settings` is a parameter; its ROS name is the field's name with `__` read as a dot.
 Live parameters apply to the next frame. The others shape what `configure` builds, so they can be
-set in any state before it and are refused after it, with the reason.
+set in any state before it; another value is refused after it, with the reason.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -206,8 +207,8 @@ class Settings:
         0.45, "Opacity of the masks on ~/overlay.", **LIMITS["overlay_alpha"], live=True
     )
     warn_after: float = _parameter(
-        5.0, "A camera that is silent for this long is warned about, again and again [s].",
-        low=0.1, high=3600.0, live=True,
+        5.0, "A camera that is silent, or a /clock that stands still, for this long is warned "
+        "about, again and again [s].", low=0.1, high=3600.0, live=True,
     )  # fmt: skip
     expected_rate__visible: float = _parameter(
         0.0, "Rate of the visible camera [Hz]: a shortfall is warned about; 0: any rate. Frames "
@@ -251,11 +252,13 @@ class ParameterServer:
         declared = node.declare_parameters(
             "", [(name, field.default, _descriptor(field)) for name, field in _FIELDS.items()]
         )
-        self._take(declared)
+        self.settings = self._with(declared)
         if hasattr(node, "add_post_set_parameters_callback"):
             node.add_post_set_parameters_callback(self._apply)
         else:  # humble knows only the callback that checks
             node.add_on_set_parameters_callback(self._apply_checked)
+        if reason := _crossed_limits(self.settings):  # each was declared alone
+            raise InvalidParameterValueException("gain.low", self.settings.gain__low, reason)
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
@@ -266,10 +269,12 @@ class ParameterServer:
             if choices and parameter.value not in choices:
                 reason = f"{parameter.name} is '{parameter.value}': use one of {list(choices)}"
                 return SetParametersResult(successful=False, reason=reason)
-            if not field.metadata["live"] and self._is_configured():
+            new = parameter.value != getattr(self.settings, field.name)
+            if new and not field.metadata["live"] and self._is_configured():
                 reason = f"{parameter.name} applies at configure: clean the node up, set it, and "
                 return SetParametersResult(successful=False, reason=reason + "configure again")
-        return SetParametersResult(successful=True)
+        reason = _crossed_limits(self._with(parameters))
+        return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_checked(self, parameters: list[Parameter]) -> SetParametersResult:
         result = self._check(parameters)
@@ -278,13 +283,25 @@ class ParameterServer:
         return result
 
     def _apply(self, parameters: list[Parameter]) -> None:
-        if self._take(parameters):
+        if any(parameter.name in _FIELDS for parameter in parameters):
+            self.settings = self._with(parameters)
             self._on_change(self.settings)
 
-    def _take(self, parameters: list[Parameter]) -> bool:
+    def _with(self, parameters: list[Parameter]) -> Settings:
+        """The settings with these values."""
         changes = {_FIELDS[p.name].name: p.value for p in parameters if p.name in _FIELDS}
-        self.settings = dataclasses.replace(self.settings, **changes)
-        return bool(changes)
+        return dataclasses.replace(self.settings, **changes)
+
+
+def _crossed_limits(settings: Settings) -> str:
+    """Why no frame can be fused with these limits of the gain; "" if that is not so."""
+    low, high = settings.gain__low, settings.gain__high
+    if settings.gain__mode != "fixed" or low < high:
+        return ""
+    return (
+        f"gain.mode fixed needs gain.low below gain.high, not {low:g} and {high:g}: set the other "
+        "limit first, or both at once (set_parameters_atomically)"
+    )
 
 
 def _descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:

@@ -27,7 +27,7 @@ def create_poll_timer(
     synchronizer: PairSynchronizer,
     sources: Iterable[Any],
     after: Callable[[], None] = lambda: None,
-) -> Timer:
+) -> tuple[Timer, Callable[[], None]]:
     """A timer of `node` that polls `synchronizer` on time; end it with `node.destroy_timer`.
 
     Args:
@@ -36,6 +36,10 @@ def create_poll_timer(
         sources: the filters that feed it, which it must have been given already: what they bring
             may have to be decided before the next poll.
         after: called after each poll.
+
+    Returns:
+        The timer, and what it does: for others to do once a second on a clock that only goes on,
+        where that of `node` may stand still or be set back.
     """
     idle_ns = int(IDLE_PERIOD_S * 1e9)
     clock = node.get_clock()
@@ -61,4 +65,4 @@ def create_poll_timer(
     timer = node.create_timer(IDLE_PERIOD_S, poll)
     for source in sources:
         source.registerCallback(aim)
-    return timer
+    return timer, poll

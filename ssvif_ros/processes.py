@@ -131,10 +131,12 @@ class RosProcess:
 
 
 def _yaml(value: object) -> str:
-    """A value as ROS parses it; an empty string needs quotes."""
+    """A value as ROS parses it; an empty string needs quotes, which YAML doubles inside."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"'{value}'" if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value).replace("nan", ".nan").replace("inf", ".inf")
 
 
 def spin_until(executor: Executor, condition: Callable[[], object], timeout_s: float) -> bool:

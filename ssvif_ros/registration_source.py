@@ -18,6 +18,7 @@ from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.camera_model import CAMERAS, camera_of, registration_mode
 from ssvif_core.imaging.poses import Pose
 from ssvif_core.imaging.registration import (
+    LEAST_COVERAGE,
     Alignment,
     HomographyAlignment,
     PlaneAlignment,
@@ -62,7 +63,7 @@ class RegistrationSource:
         self._pose: Pose | None = None
         self._tree: StaticTransforms | None = None
         self._waiting = self._failed = ""
-        self._ready = ""
+        self._ready, self._coverage = "", 1.0
         self._worker: LatestWorker[Alignment] | None = None
         if self._mode == "none":
             return
@@ -110,6 +111,11 @@ class RegistrationSource:
         if self.problem:
             return f"thermal is not registered: {self.problem}"
         return self._ready or ("none" if self._mode == "none" else "maps are being made")
+
+    @property
+    def useless(self) -> bool:
+        """Whether thermal covers so little that nothing can be fused."""
+        return self._coverage < LEAST_COVERAGE
 
     # -- what it does --------------------------------------------------------------------------
 
@@ -167,9 +173,9 @@ class RegistrationSource:
     def _swap(self, alignment: Alignment, sizes: tuple[Size, Size]) -> None:
         """Make the maps for images of these sizes, and hand them over when they are there."""
         registration = Registration(alignment)
-        coverage = registration.prepare(*sizes)
+        self._coverage = registration.prepare(*sizes)
         self._pipeline.registration = registration
-        self._ready = f"{alignment.describe()}, thermal covers {100 * coverage:.0f} %"
+        self._ready = f"{alignment.describe()}, thermal covers {100 * self._coverage:.0f} %"
         self._node.get_logger().info(f"registered: {self._ready}")
 
     def _report(self, error: Exception) -> None:
@@ -190,5 +196,5 @@ def _intrinsics(info: CameraInfo) -> tuple[Any, ...]:
     window = (roi.x_offset, roi.y_offset, roi.width, roi.height)
     return (
         info.width, info.height, info.distortion_model, info.header.frame_id, window,
-        info.binning_x, info.binning_y, bytes(memoryview(info.k)), tuple(info.d),
+        info.binning_x, info.binning_y, bytes(memoryview(info.k)), bytes(memoryview(info.d)),
     )  # fmt: skip

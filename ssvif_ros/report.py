@@ -13,7 +13,9 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import ModelCard
+from ssvif_core.presence import CAMERAS
 from ssvif_core.stamp_gaps import stamp_gaps
+from ssvif_ros.clock_watch import ClockWatch
 from ssvif_ros.diagnostics import Health, InputRate, Status
 from ssvif_ros.engine_switch import EngineSwitch
 from ssvif_ros.host import HostMonitor
@@ -49,6 +51,7 @@ TRANSPORT = (
 class Rooms:
     """What is read: the parts of one active node. `counts`: where all frames went, by cause."""
 
+    clock: ClockWatch
     inputs: Inputs
     health: Health
     pipeline: Pipeline
@@ -72,16 +75,19 @@ class Report:
 
         Args:
             settings: of now.
-            now_s: the node's clock; 0 where it takes its time from /clock and none came.
+            now_s: the node's clock.
         """
         if self._began_s is None or now_s < self._began_s:
             self._began_s = now_s
+        clock = self._rooms.clock.trouble(settings.warn_after)
         silent = self._rooms.inputs.silent(settings.warn_after)
+        if clock:
+            silent = dict.fromkeys(CAMERAS, clock)
         return [
-            *(self._camera(c, settings, now_s, silent.get(c)) for c in ("visible", "thermal")),
+            *(self._camera(c, settings, now_s, silent.get(c)) for c in CAMERAS),
             self._pairing(settings, now_s, bool(silent)),
             self._registration(),
-            self._fusion(settings, now_s),
+            self._fusion(settings, now_s, clock),
             self._engine(),
             self._host(),
         ]
@@ -138,7 +144,7 @@ class Report:
         alone = presence is not None and presence.mode != "both"
         few = inputs.pairs.rate_hz(now_s) < PAIRED_SHARE * min(rates)
         if silent or alone:
-            status.follow("A camera is missing: see its own line.")
+            status.follow("A camera or the clock is missing: see the lines of the cameras.")
         elif few and self._waited(settings, now_s):
             status.warn(self._few_pairs(settings))
         if self._new("unstamped", counts["unstamped_visible"] + counts["unstamped_thermal"]):
@@ -161,14 +167,14 @@ class Report:
             "if one camera stamps late."
         )
 
-    def _fusion(self, settings: Settings, now_s: float) -> Status:
+    def _fusion(self, settings: Settings, now_s: float, clock: str) -> Status:
         health, status = self._rooms.health, Status("fusion", good="fusing")
         values = health.values(now_s)
         counts = self._rooms.counts()
         status.values = {**{key: counts[key] for key in FUSION_COUNTS if key in counts}, **values}
         presence = self._rooms.inputs.synchronizer.presence
         if presence is not None:
-            said = status_of(presence, settings)  # as on ~/status, whose publisher logs it
+            said = status_of(presence, settings, clock)  # as on ~/status, whose publisher logs it
             values_of_status = status_values(presence, settings)
             status.values |= {k: values_of_status[k] for k in ("mode", "sync_policy", "on_missing")}
             if said.level != OK:
@@ -196,6 +202,11 @@ class Report:
         status = Status("registration", {"registration": source.state}, good=source.state)
         if source.problem:
             status.warn(source.state)
+        if source.useless:
+            status.error(
+                f"Nothing can be fused: {source.state}. Check directions, units and sizes of what "
+                "registers the cameras (docs/registration.md)."
+            )
         return status
 
     def _engine(self) -> Status:
@@ -225,13 +236,8 @@ class Report:
 def _judge_rate(
     status: Status, rate: InputRate, expected_hz: float, lost: float, now_s: float
 ) -> None:
-    """Frames arrive: as many as they should, and from this clock?"""
-    if now_s == 0:
-        status.error(
-            "use_sim_time is true and no time comes on /clock: start the simulator or the bag "
-            "(ros2 bag play --clock), or set use_sim_time to false."
-        )
-    elif rate.received < FRAMES_NEEDED:
+    """Frames arrive: as many as they should, and stamped by this clock?"""
+    if rate.received < FRAMES_NEEDED:
         status.good = "waiting for frames"
     elif rate.rate_hz(now_s) < RATE_SHARE * expected_hz:
         status.warn(f"{rate.rate_hz(now_s):.1f} of {expected_hz:.1f} Hz arrive: {TRANSPORT}.")
@@ -239,7 +245,7 @@ def _judge_rate(
         status.warn(
             f"{100 * lost:.0f} % of the frames that the camera stamped never arrived: {TRANSPORT}."
         )
-    if now_s and rate.age_s is not None and not -AHEAD_S < rate.age_s < AGE_S:
+    if rate.age_s is not None and not -AHEAD_S < rate.age_s < AGE_S:
         status.warn(
             f"Stamps are {rate.age_s:.1f} s older than this node's clock: synchronise the clocks "
             "(chrony, PTP), or set use_sim_time for a bag or a simulator."

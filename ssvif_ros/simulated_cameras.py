@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import cv2
 import numpy as np
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -72,6 +72,21 @@ _DEFAULTS: dict[str, tuple[Any, str]] = {
         "Time in seconds at which the scene or file begins; 0: when it starts, all cameras alike.",
     ),
 }
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "cameras": ("both", "visible", "thermal"),
+    "scene": SCENES,
+    "thermal_bits": (8, 16),
+    "reliability": ("reliable", "best_effort"),
+}
+_RANGES = {
+    "seed": (0, 2**31), "width": (16, 16384), "height": (16, 16384),
+    "visible_rate": (0.1, 240), "thermal_rate": (0.1, 240), "thermal_scale": (0.1, 10),
+    "thermal_shift_x": (-10, 10), "thermal_shift_y": (-10, 10), "thermal_rotation": (-360, 360),
+    "thermal_width": (0, 16384), "thermal_height": (0, 16384), "jitter": (0, 10),
+    "thermal_offset": (-1e6, 1e6), "drop": (0, 1), "thermal_freeze_every": (0, 1e6),
+    "thermal_freeze_for": (0, 1e6), "thermal_silent_every": (0, 1e6),
+    "thermal_silent_for": (0, 1e6), "epoch": (0, 2**31),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,19 +127,12 @@ class Settings:
             for name, (default, text) in _DEFAULTS.items()
         }
         settings = cls(**values)
-        for name, choices in (
-            ("cameras", ("both", "visible", "thermal")),
-            ("scene", SCENES),
-            ("thermal_bits", (8, 16)),
-            ("reliability", ("reliable", "best_effort")),
-        ):
-            if getattr(settings, name) not in choices:
-                raise SsvifError(f"{name} is {getattr(settings, name)!r}: use one of {choices}.")
-        for name in ("visible_rate", "thermal_rate"):
-            if not 0.1 <= getattr(settings, name) <= 240:
-                raise SsvifError(f"{name} is {getattr(settings, name)}: use 0.1 to 240 Hz.")
-        if not 0.1 <= settings.thermal_scale <= 10:
-            raise SsvifError(f"thermal_scale is {settings.thermal_scale}: use 0.1 to 10.")
+        for name, choices in _CHOICES.items():
+            if values[name] not in choices:
+                raise SsvifError(f"{name} is {values[name]!r}: use one of {choices}.")
+        for name, (low, high) in _RANGES.items():
+            if not low <= values[name] <= high:
+                raise SsvifError(f"{name} is {values[name]}: use {low:g} to {high:g}.")
         if (settings.thermal_width > 0) != (settings.thermal_height > 0):
             raise SsvifError("thermal_width and thermal_height belong together: give both.")
         return settings
@@ -203,7 +211,8 @@ class SimulatedCamera:
         if thermal:
             matrix = s.thermal_view.intrinsics((image.shape[1], image.shape[0]), matrix)
             image = s.thermal_view.apply(image)
-            stamp = Time(nanoseconds=stamp.nanoseconds + int(self._settings.thermal_offset * 1e9))
+            offset_ns = int(self._settings.thermal_offset * 1e9)
+            stamp = Time(nanoseconds=max(0, stamp.nanoseconds + offset_ns))  # simulated: from 0 on
             image, encoding = thermal_as(image, self._settings.thermal_bits)
         header = Header(stamp=stamp.to_msg(), frame_id=f"{self._modality}_optical_frame")
         self._images.publish(to_image(image, encoding, header))
@@ -226,18 +235,19 @@ def _camera_info(header: Header, image: np.ndarray, matrix: np.ndarray) -> Camer
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:
-    """Spin one camera; a source that cannot be read any further ends the whole program."""
+    """Spin one camera; what ends it, as a source that cannot be read, ends the whole program."""
     try:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except SsvifError as error:
-        print(f"simulated_cameras: {error}", file=sys.stderr)
+    except Exception as error:
+        if not rclpy.ok():  # a signal took the context away in the middle of a call
+            return
+        expected = isinstance(error, SsvifError)
+        text = str(error) if expected else f"a bug, please report it: {traceback.format_exc()}"
+        print(f"simulated_cameras: {text}", file=sys.stderr)
         _failed.set()
         rclpy.try_shutdown()
-    except RCLError:
-        if rclpy.ok():  # else a signal took the context away in the middle of a call
-            raise
 
 
 def main(args: list[str] | None = None) -> int:
@@ -251,19 +261,19 @@ def main(args: list[str] | None = None) -> int:
     try:
         settings = Settings.declare(nodes[0])
         wanted = [m for m in MODALITIES if settings.cameras in ("both", m)]
-        cameras = []
+        cameras, executors = [], []
         for modality in wanted:
             node = Node(f"simulated_{modality}_camera")
             nodes.append(node)
             cameras.append(SimulatedCamera(node, modality, settings))
-            executor = SingleThreadedExecutor()
-            executor.add_node(node)
-            threads.append(threading.Thread(target=_spin, args=[executor]))
+            executors.append(SingleThreadedExecutor())
+            executors[-1].add_node(node)
         begin_s = nodes[0].get_clock().now().nanoseconds * 1e-9
         for camera in cameras:  # drawing a scene for the first time takes each a while
             camera.begin(begin_s)
-        for thread in threads:
-            thread.start()
+        for executor in executors:
+            threads.append(threading.Thread(target=_spin, args=[executor]))
+            threads[-1].start()
         rclpy.spin(nodes[0])
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

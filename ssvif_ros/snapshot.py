@@ -103,11 +103,20 @@ class Snapshot:
 
 
 def snapshot_folder(parameter: str) -> Path:
-    """The folder that a parameter asks for; empty: beside ROS's own logs."""
-    if parameter:
-        return Path(parameter).expanduser()
-    home = os.environ.get("ROS_HOME")
-    return (Path(home) if home else Path.home() / ".ros") / "ssvif_snapshots"
+    """The folder that a parameter asks for; empty: beside ROS's own logs.
+
+    Raises:
+        SsvifError: it is in a home folder that cannot be found.
+    """
+    home = os.environ.get("ROS_HOME") or "~/.ros"
+    folder = parameter or f"{home}/ssvif_snapshots"
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise SsvifError(
+            f"The home folder in {folder} cannot be found: set the parameter snapshot_folder to a "
+            "folder that can be written."
+        ) from error
 
 
 def save(folder: Path, snapshot: Snapshot) -> list[Path]:
@@ -176,7 +185,7 @@ def _encoded(image: np.ndarray) -> tuple[str, bytes]:
 class _Job:
     """One request: a thread that waits for a frame, saves it, and calls `ended` in the end."""
 
-    def __init__(self, folder: Path, ended: Callable[[], None]) -> None:
+    def __init__(self, folder: Callable[[], Path], ended: Callable[[], None]) -> None:
         self._folder, self._tell = folder, ended
         self._ended = threading.Event()
         self._frames: queue.SimpleQueue[Snapshot] = queue.SimpleQueue()
@@ -201,23 +210,31 @@ class _Job:
         ):  # on Linux this is of the thread: those who fuse go first
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         try:
-            snapshot = self._frames.get(timeout=WAIT_S)
-            about = {**snapshot.about, "versions": _versions()}
-            files = save(self._folder, replace(snapshot, about=about))
-        except queue.Empty:
-            self.message = f"No pair was fused within {WAIT_S:.0f} s: /diagnostics says why."
-        except OSError as error:
-            self.message = (
-                f"Nothing was saved in {self._folder}: {error.strerror or error}. Make room, or "
-                "set the parameter snapshot_folder to a folder that can be written."
-            )
+            self.message, self.success = self._saved(), True
+        except SsvifError as error:
+            self.message = f"Nothing was saved: {error}"
         except Exception:  # whatever it was: the answer must come, and the node lives on
             self.message = f"Nothing was saved: {traceback.format_exc()}"
-        else:
-            self.success = True
-            self.message = f"saved {files[0]} and {len(files) - 1} more files"
         self._ended.set()
         self._tell()
+
+    def _saved(self) -> str:
+        """Wait for a frame and save it; what to answer."""
+        folder = self._folder()
+        try:
+            snapshot = self._frames.get(timeout=WAIT_S)
+            about = {**snapshot.about, "versions": _versions()}
+            files = save(folder, replace(snapshot, about=about))
+        except queue.Empty:
+            raise SsvifError(
+                f"No pair was fused within {WAIT_S:.0f} s: /diagnostics says why."
+            ) from None
+        except OSError as error:
+            raise SsvifError(
+                f"{error.strerror or error}, in {folder}. Make room, or set the parameter "
+                "snapshot_folder to a folder that can be written."
+            ) from error
+        return f"saved {files[0]} and {len(files) - 1} more files"
 
 
 class _NextSpin:
@@ -263,7 +280,7 @@ class SnapshotService:
         if not self._is_active():
             response.message = "The node is not active, so nothing is being fused: activate it."
             return response
-        self._job = job = _Job(self._folder(), self._wake)
+        self._job = job = _Job(self._folder, self._wake)
         while not job.done:
             # The executor comes back here with everything that happens: the pause leaves the
             # processor to those who fuse and save.

@@ -22,6 +22,8 @@ __all__ = ["Status", "StatusPublisher", "status_of", "status_values"]
 
 #: Frames that come in while none goes out for this long, beyond what makes a camera missing.
 STARVED_AFTER_S = 1.0
+#: Stamps that differ by more, beyond thermal_offset, are of two clocks.
+APART_S = 0.1
 #: A camera that comes and goes may fill this many lines of the log in this time; the topic has all.
 LINES, LINES_WITHIN_S = 10, 60.0
 OTHER = {"visible": "thermal", "thermal": "visible"}
@@ -36,18 +38,22 @@ class Status:
     mode: str
     states: tuple[str, ...]
     on_missing: str
+    thermal_offset: float  # its advice is of this one
+    clock_goes_on: bool
 
 
-def status_of(report: PresenceReport, settings: Settings) -> Status:
+def status_of(report: PresenceReport, settings: Settings, clock: str = "") -> Status:
     """What to say of the cameras.
 
     Args:
         report: of `Presence`.
         settings: of the node.
+        clock: what is wrong with the node's clock, see `ClockWatch`.
     """
     states = tuple(report.cameras[name].state for name in CAMERAS)
-    level, message = _verdict(report, settings)
-    return Status(level, message, report.mode, states, settings.on_missing)
+    level, message = (DiagnosticStatus.ERROR, clock) if clock else _verdict(report, settings)
+    told = settings.on_missing, settings.thermal_offset
+    return Status(level, message, report.mode, states, *told, clock_goes_on=not clock)
 
 
 def _verdict(report: PresenceReport, settings: Settings) -> tuple[bytes, str]:
@@ -61,7 +67,7 @@ def _verdict(report: PresenceReport, settings: Settings) -> tuple[bytes, str]:
         silent = [name for name in CAMERAS if report.cameras[name].state in ("never", "missing")]
         return DiagnosticStatus.ERROR, f"nothing is published: no frames of {' and '.join(silent)}"
     if report.starved_s > settings.missing_after + STARVED_AFTER_S:
-        return DiagnosticStatus.ERROR, _unpaired(report)
+        return DiagnosticStatus.ERROR, _unpaired(report, settings)
     for state, text in (
         ("frozen", "the same picture comes again and again from"),
         ("stale", "stamps are far from now (another clock, or a recording) of"),
@@ -72,12 +78,14 @@ def _verdict(report: PresenceReport, settings: Settings) -> tuple[bytes, str]:
     return DiagnosticStatus.OK, "fusing"
 
 
-def _unpaired(report: PresenceReport) -> str:
+def _unpaired(report: PresenceReport, settings: Settings) -> str:
     behind_s = report.cameras["thermal"].age_s - report.cameras["visible"].age_s
-    if abs(behind_s) >= 0.1:
+    if abs(behind_s - settings.thermal_offset) >= APART_S:
         way = "behind" if behind_s > 0 else "ahead of"
         advice = (
-            f"thermal stamps are about {abs(behind_s):.1f} s {way} visible ones: set thermal_offset"
+            f"thermal stamps are about {abs(behind_s):.1f} s {way} visible ones: set "
+            f"thermal_offset to {behind_s:.2f} (it is {settings.thermal_offset:g}), or synchronise "
+            "the cameras' clocks"
         )
     else:
         advice = "look at the rates and at the unpaired and unstamped frames on /diagnostics"
@@ -129,9 +137,9 @@ class StatusPublisher:
         self._logged_s: deque[float] = deque(maxlen=LINES)
         self._not_logged = 0
 
-    def update(self, report: PresenceReport, settings: Settings) -> None:
-        """Say it if it is new; cheap otherwise."""
-        status = status_of(report, settings)
+    def update(self, report: PresenceReport, settings: Settings, clock: str = "") -> None:
+        """Say it if it is new; cheap otherwise. Arguments are those of `status_of`."""
+        status = status_of(report, settings, clock)
         if status == self._said:
             return
         before, self._said = self._said, status

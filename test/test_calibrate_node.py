@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from two_lenses import (
@@ -26,7 +29,14 @@ from ssvif_core.calibration.geometry import centred_similarity, corner_errors  #
 from ssvif_core.calibration.lenses import Lenses  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
-from ssvif_ros.processes import RosProcess  # noqa: E402
+from ssvif_ros.processes import RosProcess, child_environment  # noqa: E402
+
+AS_NOBODY = """
+import os
+from ssvif_core.calibration.result import place_of
+os.getuid() or os.setuid(65534)
+place_of("/calibration.yaml")
+"""
 
 
 def test_live_cameras_give_a_file(ros_domain, tmp_path):
@@ -102,6 +112,17 @@ def test_lenses_that_camera_info_knows_are_undone_and_go_into_the_file(ros_domai
     assert errors_px(output, lenses, without_margin(true)).max() <= 1.0
 
 
+def test_a_folder_in_which_nothing_may_be_written_is_refused_before_anybody_moves_a_camera():
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Nothing may be written in /: put calibration.yaml elsewhere" in done.stderr
+
+
 def test_without_cameras_it_says_what_to_start(ros_domain, tmp_path):
     process = RosProcess("ssvif_ros.calibrate", {"timeout": 0.5}, tmp_path / "calibrate.log")
     assert process.process.wait(60) == 1
@@ -110,8 +131,18 @@ def test_without_cameras_it_says_what_to_start(ros_domain, tmp_path):
     assert "Traceback" not in process.output
 
 
-def test_a_parameter_of_another_type_is_one_line(ros_domain, tmp_path):
-    process = RosProcess("ssvif_ros.calibrate", {"timeout": 5}, tmp_path / "calibrate.log")
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"timeout": 5}, "expecting type 'DOUBLE'"),
+        ({"timeout": np.nan}, "timeout is nan"),
+        ({"interval": np.nan}, "interval is nan"),
+        ({"interval": -1.0}, "interval is -1.0: use 0 to 3600"),
+        ({"frames": 1}, "frames is 1"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_one_line(ros_domain, tmp_path, parameters, reason):
+    process = RosProcess("ssvif_ros.calibrate", parameters, tmp_path / "calibrate.log")
     assert process.process.wait(60) == 1
-    assert "expecting type 'DOUBLE'" in process.output
+    assert reason in process.output
     assert "Traceback" not in process.output

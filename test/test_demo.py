@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import pytest
@@ -36,6 +39,34 @@ def test_the_demo_fuses_live_and_leaves_pictures_and_numbers(tmp_path):
     capture = cv2.VideoCapture(str(tmp_path / "fused.mp4"))
     assert capture.read()[0]
     assert "latency" in done.stdout
+
+
+def test_ctrl_c_ends_it_with_what_was_recorded_until_then(tmp_path):
+    command = [sys.executable, "-m", "ssvif_ros.demo", "--duration", "600", "--rate", "15"]
+    process = subprocess.Popen(
+        [*command, "--output", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=child_environment(),
+        start_new_session=True,  # a terminal sends Ctrl-C to all of them
+    )
+    video, deadline = tmp_path / "fused.mp4", time.monotonic() + 60
+    while not (video.exists() and video.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said and "ended with status" not in said
+    assert json.loads((tmp_path / "summary.json").read_text())["fused_received"] >= 1
+    assert (tmp_path / "contact_sheet.png").exists()
+    assert cv2.VideoCapture(str(video)).read()[0]
+
+
+def test_a_camera_that_refuses_to_start_is_told_with_its_reason(tmp_path):
+    done = demo("--rate", 1000, "--output", tmp_path)
+    assert done.returncode == 1
+    assert "visible_rate is 1000.0: use 0.1 to 240" in done.stdout
 
 
 def test_files_that_cannot_be_played_end_it_at_once(tmp_path):

@@ -144,7 +144,7 @@ def test_an_engine_that_was_built_meanwhile_takes_over_and_is_said(monkeypatch):
     settings = Settings(engine="auto", tensorrt__build_on_start=True, model="tiny")
     model = open_model("tiny")
     pipeline = Pipeline(made(model, EngineOptions(threads=1)), ThermalGain())
-    switch = EngineSwitch(model, settings, "onnxruntime for now", pipeline, lambda _: None)
+    switch = EngineSwitch(model, settings, "onnxruntime for now", pipeline, lambda *_: None)
     pair = np.full((48, 64, 3), 90, np.uint8), np.full((48, 64), 40, np.uint8)
     deadline = time.monotonic() + 60
     while switch.state != "done" and time.monotonic() < deadline:
@@ -163,7 +163,11 @@ def test_an_engine_that_is_made_for_longer_than_the_configuration_lives_comes_to
     made, gone_back, closed = ENGINES["onnxruntime"], [], []
     model, goes_on = open_model("tiny"), threading.Event()
     pipeline = Pipeline(made(model, EngineOptions(threads=1)), ThermalGain())
-    switch = EngineSwitch(model, Settings(), "the first", pipeline, gone_back.append)
+
+    def told(*kept_and_refused):
+        gone_back.append(kept_and_refused)
+
+    switch = EngineSwitch(model, Settings(), "the first", pipeline, told)
 
     def slow(*_):
         goes_on.wait(60)
@@ -194,12 +198,17 @@ def test_an_engine_that_cannot_warm_up_changes_nothing_though_it_has_a_spare(mon
     model, gone_back = open_model("tiny"), []
     pipeline = Pipeline(ENGINES["onnxruntime"](model, EngineOptions(threads=1)), ThermalGain())
     runs = pipeline.engine
-    switch = EngineSwitch(model, Settings(threads=1), "the first", pipeline, gone_back.append)
+
+    def told(*kept_and_refused):
+        gone_back.append(kept_and_refused)
+
+    switch = EngineSwitch(model, Settings(threads=1), "the first", pipeline, told)
     switch.configure(Settings(threads=1, engine="openvino"))
     deadline = time.monotonic() + 60
     while not gone_back and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert gone_back[0].engine == "auto" and "out of memory" in switch.state
+    assert [settings.engine for settings in gone_back[0]] == ["auto", "openvino"]
+    assert "out of memory" in switch.state
     pipeline.process(np.full((48, 64, 3), 90, np.uint8), np.full((48, 64), 40, np.uint8))
     assert pipeline.engine is runs
     switch.stop()
@@ -219,3 +228,21 @@ def test_an_engine_that_cannot_be_made_changes_nothing_and_the_reason_is_said(ro
     assert robot.frame() == before
     robot.nothing_was_lost()
     assert not robot.fusion.set("engine", "abacus")
+
+
+def test_what_was_set_while_an_engine_was_given_up_stays(ros_domain):
+    from ssvif_ros.fusion_node import FusionNode
+
+    _, executor = ros_domain
+    node = FusionNode()
+    executor.add_node(node)
+    kept, refused = Settings(), Settings(engine="tensorrt")
+    both = [("tensorrt", "auto", "auto"), ("tensorrt", "fp16", "tensorrt")]
+    for engine, precision, stays in both:
+        for name, value in (("engine", engine), ("precision", precision)):
+            node.set_parameters([rclpy.parameter.Parameter(name, value=value)])
+        node._keep_engine(kept, refused)
+        for _ in range(20):
+            executor.spin_once(timeout_sec=0.05)
+        assert node.settings.engine == stays
+    node.destroy_node()

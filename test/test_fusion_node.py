@@ -368,6 +368,7 @@ def test_parameters_are_described_bad_values_refused_and_live_ones_applied(start
     assert "percentile" in unknown.reason
     late = rig.set("model", "base")
     assert "configure" in late.reason
+    assert rig.set("model", "tiny").successful  # as it is, as in a file that is loaded again
     # Stamps are 5 ms apart: a slop of 1 ms leaves every frame alone.
     assert rig.set("slop", 0.001).successful
     paired = int(rig.diagnostics.get("paired", 0))
@@ -406,6 +407,12 @@ def test_the_thermal_gain_is_live_and_diagnostics_say_what_it_does(start):
     for name, value in (("unit", "celsius"), ("low", 15.0), ("high", 35.0), ("mode", "fixed")):
         assert rig.set(f"gain.{name}", value).successful
     assert says(gain_mode="fixed", gain_low="28815.000", gain_high_celsius="35.000")
+    # Both limits moved, one by one: between the two there must be no frame that cannot be fused.
+    crossed = rig.set("gain.low", 40.0)
+    assert not crossed.successful and "set the other limit first" in crossed.reason
+    assert rig.set("gain.high", 60.0).successful
+    assert rig.set("gain.low", 40.0).successful
+    assert says(gain_low_celsius="40.000", gain_high_celsius="60.000")
     assert int(rig.diagnostics["bad_frames"]) == 0
 
 
@@ -443,10 +450,17 @@ def test_the_overlay_comes_only_while_somebody_listens(start):
     assert rig.fuse(2)
 
 
-def test_a_bad_value_at_start_ends_the_process_with_its_reason(start):
-    process, _, _ = start(engine="abacus")
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"engine": "abacus"}, "abacus"),
+        ({"gain.mode": "fixed", "gain.low": 5.0, "gain.high": 2.0}, "gain.low below gain.high"),
+    ],
+)
+def test_a_bad_value_at_start_ends_the_process_with_its_reason(start, parameters, reason):
+    process, _, _ = start(**parameters)
     assert process.process.wait(30) == 1
-    assert "abacus" in process.output
+    assert reason in process.output
     assert "Traceback" not in process.output
 
 

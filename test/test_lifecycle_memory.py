@@ -1,4 +1,4 @@
-"""What a node keeps of entities that were destroyed, and of memory that was freed."""
+"""What a node keeps of entities that were destroyed, and of memory that was freed; its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
-from ssvif_ros.lifecycle import CarefulLifecycleNode  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+
+from ssvif_ros.lifecycle import CarefulLifecycleNode, logged  # noqa: E402
 from ssvif_ros.processes import child_environment  # noqa: E402
 
 ARENAS = """
@@ -42,6 +44,24 @@ def test_a_node_forgets_what_was_destroyed_and_runs_what_was_not(ros_domain):
     while len(called) < 3:
         executor.spin_once(timeout_sec=5.0)
     node.destroy_node()
+
+
+class Interrupted(CarefulLifecycleNode):
+    """Configuring is what it does when a signal takes ROS away."""
+
+    @logged
+    def on_configure(self, state):
+        self.context.shutdown()
+        return self.create_publisher(String, "anything", 1)
+
+
+def test_a_signal_in_the_middle_of_a_transition_is_no_error(capfd):
+    context = rclpy.Context()
+    context.init()
+    node = Interrupted("interrupted", context=context)
+    node.trigger_configure()
+    node.destroy_node()
+    assert "on_configure" not in capfd.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="arenas are of Linux's C library")

@@ -192,7 +192,8 @@ def test_frames_that_are_lost_on_the_way_are_noticed_by_their_stamps(robot):
     assert float(r.value("thermal_lost_percent")) < 10
 
 
-def test_a_publisher_that_cannot_be_heard_is_reported_by_the_policy_that_differs(robot):
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_publisher_that_cannot_be_heard_is_reported_by_the_policy_that_differs(robot, comes_back):
     override = "qos_overrides./thermal/image_raw.subscription.reliability"
     r = robot(**{override: "reliable"}).activate()
     best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -200,8 +201,11 @@ def test_a_publisher_that_cannot_be_heard_is_reported_by_the_policy_that_differs
     assert r.until(lambda: r.value("thermal_incompatible_qos") == "RELIABILITY"), r.parts
     assert override.rpartition(".")[0] in r.parts["thermal camera"].message
     assert r.value("visible_incompatible_qos") == "none"
-    r.node.destroy_publisher(wrong)  # the driver is started again, as it should be
-    assert r.until(lambda: r.value("thermal_incompatible_qos") == "none"), r.parts
+    r.node.destroy_publisher(wrong)  # the driver is started again, as it should be, or not at all
+    if not comes_back:
+        r.node.destroy_publisher(r.publishers["thermal"])
+    gone = {"thermal": comes_back}
+    assert r.until(lambda: r.value("thermal_incompatible_qos") == "none", **gone), r.parts
     assert override.rpartition(".")[0] not in r.parts["thermal camera"].message
 
 
@@ -301,6 +305,10 @@ def test_a_snapshot_that_cannot_be_written_says_why_leaves_nothing_and_the_node_
     answer = r.snapshot()
     assert not answer.success
     assert "snapshot_folder" in answer.message and str(tmp_path / "file") in answer.message
+    set_parameter(r, "snapshot_folder", "~nobody.of.this.name/shots")
+    answer = r.snapshot()
+    assert not answer.success
+    assert "home folder" in answer.message and "snapshot_folder" in answer.message
     # A disk that takes no more: the process may write no file of more than 8 kB.
     full = tmp_path / "full"
     set_parameter(r, "snapshot_folder", str(full))
@@ -376,6 +384,22 @@ def test_a_configure_that_fails_half_way_leaves_nothing_in_the_way_of_the_next(r
     assert process_usage(r.process.process.pid)["threads"] <= threads + 1
     r.activate()
     assert r.until(lambda: r.fused)
+
+
+def test_an_activation_that_fails_half_way_leaves_nothing_of_itself(robot):
+    r = robot(**{"qos_overrides./thermal/image_raw.subscription.reliability": "bogus"})
+    assert r.lifecycle.change("configure")
+    threads = process_usage(r.process.process.pid)["threads"]
+    for _ in range(2):
+        assert not r.lifecycle.change("activate")
+        assert r.lifecycle.state() == "inactive"
+    assert "other values of qos_overrides./thermal/image_raw.subscription" in r.process.output
+    assert "Traceback" not in r.process.output
+    heard = r.node.get_subscriptions_info_by_topic("/visible/image_raw")
+    assert spin_until(r.executor, lambda: not heard, 10.0)
+    assert process_usage(r.process.process.pid)["threads"] <= threads  # no worker, no engine
+    assert "not active" in r.snapshot().message
+    assert r.lifecycle.change("cleanup")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from geometry_msgs.msg import TransformStamped  # noqa: E402
 from rcl_interfaces.msg import Parameter as ParameterMessage  # noqa: E402
 from rcl_interfaces.msg import ParameterType, ParameterValue  # noqa: E402
@@ -62,6 +62,7 @@ class Rig:
         }
         self.fused: list[Image] = []
         self.values: dict[str, str] = {}
+        self.parts: dict[str, DiagnosticStatus] = {}
         node.create_subscription(Image, "fusion/fused", self.fused.append, qos)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, 10)
         rng = np.random.default_rng(3)
@@ -72,17 +73,18 @@ class Rig:
     def _diagnose(self, message):
         for status in message.status:
             self.values.update({v.key: v.value for v in status.values})
+            self.parts[status.name.partition(": ")[2]] = status
 
     @property
     def state(self):
         return self.values.get("registration", "")
 
-    def tell(self, camera, k):
+    def tell(self, camera, k, d=(-0.1, 0.01, 0.0, 0.0, 0.0)):
         """Publish a camera's camera_info with every pair from now on."""
         width, height = VISIBLE if camera == "visible" else THERMAL
         self.sent[camera] = CameraInfo(
             header=Header(frame_id=f"{camera}_optical_frame"), width=width, height=height,
-            distortion_model="plumb_bob", d=[-0.1, 0.01, 0.0, 0.0, 0.0], k=k,
+            distortion_model="plumb_bob", d=d, k=k,
         )  # fmt: skip
 
     def send(self):
@@ -209,8 +211,22 @@ def test_camera_info_registers_when_it_comes_and_follows_depth_and_lens(start, f
     # A driver that forgets its calibration: the last one stays, and the reason is said.
     rig.tell("thermal", [0.0] * 9)
     assert rig.until(lambda: "no focal length" in rig.state)
+    rig.tell("thermal", K_THERMAL, d=[np.nan] * 5)
+    assert rig.until(lambda: "not finite" in rig.state)
     rig.fused.clear()
     assert rig.until(lambda: rig.shows(zoomed)), process.output
+
+
+def test_thermal_that_covers_nothing_is_an_error(start):
+    process, lifecycle, rig = start(**{"registration.extrinsics": "200 0 0 0 0 0"})  # in mm
+    rig.tell("visible", K_VISIBLE)
+    rig.tell("thermal", K_THERMAL)
+    assert lifecycle.change("configure"), process.output
+    assert lifecycle.change("activate"), process.output
+    assert rig.until(lambda: "covers 0 %" in rig.state), process.output
+    said = rig.parts["registration"]
+    assert said.level == DiagnosticStatus.ERROR
+    assert "Nothing can be fused" in said.message and "units" in said.message
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,7 @@ class Cameras:
             node.create_timer(1 / rate_hz, lambda camera=camera: self.send(camera))
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.fused, self.labels, self.said, self.diagnostics = [], [], [], {}
+        self.parts = {}
         node.create_subscription(Image, "fusion/fused", self.fused.append, 20)
         node.create_subscription(Image, "fusion/labels", self.labels.append, 20)
         node.create_subscription(DiagnosticStatus, "fusion/status", self.said.append, latched)
@@ -59,6 +62,7 @@ class Cameras:
 
     def _diagnose(self, message):
         self.diagnostics = {v.key: v.value for s in message.status for v in s.values}
+        self.parts = {s.name.partition(": ")[2]: s for s in message.status}
 
     def until(self, condition, timeout_s=30.0):
         return spin_until(self.executor, condition, timeout_s)
@@ -75,7 +79,11 @@ class Cameras:
         return int(self.diagnostics.get(name, 0))
 
     def set(self, name, value):
-        message = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+        message = (
+            ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+            if isinstance(value, str)
+            else ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
+        )
         client = self.node.create_client(SetParameters, "fusion/set_parameters")
         request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=message)])
         answer = ask(self.executor, client, request, 20.0)
@@ -201,44 +209,77 @@ def test_a_thermal_camera_that_freezes_is_reported_and_left_out_until_it_moves(s
     assert cameras.more_fused()
 
 
-def test_stamps_that_never_meet_are_said_to_be_the_reason_why_nothing_comes_out(start):
-    process, _, cameras = start()
+def test_what_is_said_of_stamps_that_never_meet_makes_them_meet(start):
+    process, _, cameras = start(thermal_offset=-7.0)  # the wrong way
     cameras.stamp_error_ns["thermal"] = -7_000_000_000
     assert cameras.until_said("no two frames belong together", "7.0 s behind"), process.output
     assert not cameras.fused
+    cameras.set("thermal_offset", 6.5)  # not enough
+    assert cameras.until_said("7.0 s behind", "(it is 6.5)"), process.output
+    advice = re.search(r"set thermal_offset to (\S+)", cameras.said[-1].message)
+    cameras.set("thermal_offset", float(advice[1]))
+    assert cameras.more_fused(), process.output
+    assert cameras.until_said("fusing")
+
+
+class SimulatedTime:
+    """A clock that goes on with the frames that are sent."""
+
+    def __init__(self, cameras):
+        self.cameras, self.now_ns = cameras, 100_000_000_000
+        self._clock = cameras.node.create_publisher(Clock, "/clock", 20)
+
+    def say(self):
+        self._clock.publish(Clock(clock=Time(nanoseconds=self.now_ns).to_msg()))
+        self.cameras.executor.spin_once(timeout_sec=0.02)
+
+    def run(self, frames, step_ns=33_000_000):
+        """Let time go on, with a pair of frames at each step, until they are fused."""
+        self.cameras.fused.clear()
+
+        def step():
+            self.now_ns += step_ns
+            for camera in SIZES:
+                self.cameras.send(camera, self.now_ns)
+            self.say()
+            return len(self.cameras.fused) >= frames
+
+        assert self.cameras.until(step), self.cameras.said
 
 
 def test_simulated_time_that_stops_steps_and_jumps_back_makes_no_camera_missing(start):
     process, _, cameras = start(rates_hz={}, use_sim_time=True)
-    clock = cameras.node.create_publisher(Clock, "/clock", 20)
-    now_ns = 100_000_000_000
-
-    def run(frames, step_ns):
-        """Let simulated time go on, with a pair of frames at each step, until they are fused."""
-        nonlocal now_ns
-        cameras.fused.clear()
-
-        def step():
-            nonlocal now_ns
-            now_ns += step_ns
-            clock.publish(Clock(clock=Time(nanoseconds=now_ns).to_msg()))
-            for camera in SIZES:
-                cameras.send(camera, now_ns)
-            cameras.executor.spin_once(timeout_sec=0.02)
-            return len(cameras.fused) >= frames
-
-        assert cameras.until(step), (process.output, cameras.said)
-
-    run(10, 33_000_000)
+    simulated = SimulatedTime(cameras)
+    simulated.run(10)
     assert cameras.until_said("fusing")
     cameras.said.clear()
     for jump_s in (60, -40, 3600, -3600):
         for _ in range(20):  # paused: /clock repeats itself, and nothing else comes
-            clock.publish(Clock(clock=Time(nanoseconds=now_ns).to_msg()))
-            cameras.executor.spin_once(timeout_sec=0.02)
-        now_ns += jump_s * 1_000_000_000
-        run(20, 33_000_000)
+            simulated.say()
+        simulated.now_ns += jump_s * 1_000_000_000
+        simulated.run(20)
     assert {said.message.split(",")[0] for said in cameras.said} <= {"fusing"}, process.output
     cameras.stopped.add("thermal")
-    run(5, 50_000_000)
+    simulated.run(5, 50_000_000)
     assert cameras.until_said("visible alone", "thermal camera is silent")
+
+
+def test_a_clock_that_has_stopped_is_an_error_until_it_goes_on(start):
+    process, _, cameras = start(rates_hz={}, use_sim_time=True, warn_after=0.5)
+    assert cameras.until_said("no time comes on /clock"), process.output
+    simulated = SimulatedTime(cameras)
+    simulated.run(10)
+    assert cameras.until(lambda: (simulated.run(1), cameras.said[-1].message)[1] == "fusing")
+    # The bag has ended: with its frames, the time of which they would be missed ends too.
+    assert cameras.until_said("no new time on /clock"), process.output
+    assert cameras.said[-1].level == DiagnosticStatus.ERROR
+    for part in ("visible camera", "thermal camera", "fusion"):
+        assert cameras.until(lambda part=part: "new time" in cameras.parts[part].message)
+        assert cameras.parts[part].level == DiagnosticStatus.ERROR
+    assert cameras.until(lambda: (simulated.run(1), cameras.said[-1].message)[1] == "fusing")
+
+    def well():
+        simulated.run(1)
+        return cameras.parts["visible camera"].level == DiagnosticStatus.OK
+
+    assert cameras.until(well), cameras.parts

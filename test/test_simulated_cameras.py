@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -12,10 +15,16 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from rclpy.time import Time  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
-from ssvif_ros.processes import RosProcess, spin_until  # noqa: E402
+from ssvif_ros.processes import RosProcess, child_environment, spin_until  # noqa: E402
 
 MODULE = "ssvif_ros.simulated_cameras"
 SMALL = {"width": 160, "height": 120}
+BROKEN = """
+import sys
+from ssvif_ros import simulated_cameras
+simulated_cameras.SimulatedCamera._send = lambda *_: 1 / 0
+sys.exit(simulated_cameras.main())
+"""
 
 
 @pytest.fixture
@@ -130,9 +139,16 @@ def test_the_thermal_camera_may_look_elsewhere_with_another_sensor_and_says_so(p
     ("parameters", "reason"),
     [
         ({"visible_file": "/nowhere.mp4"}, "nowhere.mp4"),
+        ({"thermal_file": "/nowhere.mp4"}, "nowhere.mp4"),  # the other camera is there by then
+        ({"visible_file": "/home/o'brien/nowhere.mp4"}, "o'brien/nowhere.mp4"),
         ({"scene": "underwater"}, "underwater"),
+        ({"seed": -1}, "seed"),
+        ({"jitter": -0.01}, "jitter"),
+        ({"drop": 2.0}, "drop"),
+        ({"thermal_offset": -4e9}, "thermal_offset"),
+        ({"epoch": float("nan")}, "epoch"),
         ({"thermal_bits": 12}, "12"),
-        ({"visible_rate": 0.0}, "visible_rate"),
+        ({"visible_rate": 0.0}, "visible_rate is 0.0: use 0.1 to 240"),
         ({"visible_rate": 30}, "expecting type 'DOUBLE'"),
         ({"thermal_scale": 0.0}, "thermal_scale"),
         ({"thermal_width": 64}, "thermal_height"),
@@ -143,3 +159,15 @@ def test_what_cannot_be_played_is_one_clear_line(ros_domain, tmp_path, parameter
     assert process.process.wait(30) == 1
     assert reason in process.output
     assert "Traceback" not in process.output
+
+
+def test_whatever_a_camera_raises_is_said_and_ends_the_program(ros_domain):
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=child_environment(),
+    )
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr and "report it" in done.stderr

@@ -137,7 +137,7 @@ def test_a_timer_that_polls_ends_the_wait_for_a_better_match(context):
 def test_the_poll_timer_is_aimed_at_the_end_of_a_wait_and_at_rest_otherwise(context, monkeypatch):
     monkeypatch.setattr("ssvif_ros.poll_timer.IDLE_PERIOD_S", 10 * DEADLINE_S)
     rig = Rig(context, pairing=NearestPairing(max_wait_s=0.01))
-    timer = create_poll_timer(rig.node, rig.synchronizer, rig.subscribers)
+    timer, _ = create_poll_timer(rig.node, rig.synchronizer, rig.subscribers)
     executor = SingleThreadedExecutor(context=context)
     rig.start(executor)
     for start_ms in (1000, 2000):  # a visible frame 5 ms later would be better: none comes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -153,7 +154,8 @@ def place_of(output: str | Path) -> Path:
     """Where a calibration file goes, `~` expanded: ask before anybody moves a camera.
 
     Raises:
-        SsvifError: there is no such folder, or something else than a calibration is there.
+        SsvifError: there is no such folder, nothing may be written in it, or something else than a
+            calibration is there.
     """
     path = Path(output).expanduser()
     if not path.parent.is_dir():
@@ -167,6 +169,8 @@ def place_of(output: str | Path) -> Path:
             Calibration.load(path)
         except SsvifError as error:
             raise SsvifError(f"Not written over {path}, name another file: {error}") from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise SsvifError(f"Nothing may be written in {path.parent}: put {path.name} elsewhere.")
     return path
 
 

@@ -56,6 +56,10 @@ class Camera:
             )
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "distortion", tuple(map(float, self.distortion)))
+        if not np.isfinite(self.distortion).all():
+            raise SsvifError(
+                f"distortion {list(self.distortion)} is not finite: correct D in camera_info"
+            )
         if self.model == "equidistant" and not self.distortion:
             object.__setattr__(self, "distortion", (0.0,) * 4)
         if not any(self.distortion) and self.model != "equidistant":

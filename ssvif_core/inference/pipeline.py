@@ -99,6 +99,7 @@ class Pipeline:
         self.released = False
         self._next: Engine | None = None
         self._next_lock = threading.Lock()
+        self._running = threading.Lock()  # for `release`, which comes from another thread
         self._stand_in = StandIn()
         self._sizes_seen: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
@@ -170,7 +171,8 @@ class Pipeline:
         if alone and passthrough:
             fused, labels = self._stand_in.passed_on(visible, thermal)
         else:
-            fused, labels = self.engine.infer(np.ascontiguousarray(shown), thermal)
+            with self._running:
+                fused, labels = self.engine.infer(np.ascontiguousarray(shown), thermal)
         start = _lap(times, "engine_ms", start)
         if registration is not None:
             fused = registration.blend(fused, shown)
@@ -222,9 +224,10 @@ class Pipeline:
         with self._next_lock:
             engines = [] if self.released else [self.engine, self._next]
             self.released, self._next = True, None
-        for engine in engines:
-            if engine is not None:
-                engine.close()
+        with self._running:  # none is closed in the middle of a frame
+            for engine in engines:
+                if engine is not None:
+                    engine.close()
         give_back_freed()
 
     def resume(self, engine: Engine) -> None:

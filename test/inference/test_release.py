@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -60,6 +61,34 @@ def test_an_engine_that_waits_its_turn_is_released_too():
     pipeline.replace_engine(waiting)
     pipeline.release()
     assert closed(waiting)
+
+
+def test_an_engine_is_not_released_in_the_middle_of_a_frame(monkeypatch):
+    """As where the worker's frame takes longer than a deactivation waits for it."""
+    slow, order = engine(), []
+    began, goes_on = threading.Event(), threading.Event()
+    infer, close = slow.infer, slow.close
+
+    def slowly(*frame):
+        began.set()
+        assert goes_on.wait(60)
+        done = infer(*frame)
+        order.append("fused")
+        return done
+
+    monkeypatch.setattr(slow, "infer", slowly)
+    monkeypatch.setattr(slow, "close", lambda: (order.append("closed"), close()))
+    pipeline = Pipeline(slow, ThermalGain())
+    fusing = threading.Thread(target=pipeline.process, args=FRAME)
+    fusing.start()
+    assert began.wait(60)
+    releasing = threading.Thread(target=pipeline.release)
+    releasing.start()
+    releasing.join(0.2)  # so that it comes first
+    goes_on.set()
+    for thread in (fusing, releasing):
+        thread.join(60)
+    assert order == ["fused", "closed"]
 
 
 RELEASED = """
