@@ -18,7 +18,7 @@ from ssvif_core.inference.engine import ENGINES
 from ssvif_core.models import PRECISIONS
 from ssvif_core.sync_policies import SYNC_POLICIES
 
-__all__ = ["LIMITS", "check_parameter", "ros_name"]
+__all__ = ["LIMITS", "check_parameter", "crossed_limits", "ros_name"]
 
 #: What goes out while one camera is missing.
 ON_MISSING = ("fuse_single", "passthrough", "stop")
@@ -65,6 +65,13 @@ def check_parameter(field_name: str, value: Any) -> None:
         raise SsvifError(f"{ros_name(field_name)} is '{value}': use one of {list(choices)}.")
     if low is not None and not low <= value <= high:
         raise SsvifError(f"{ros_name(field_name)} is {value}: use {low:g} to {high:g}.")
+
+
+def crossed_limits(mode: str, low: float, high: float) -> str:
+    """Why no frame can be fused with these limits of the gain; "" if that is not so."""
+    if mode != "fixed" or low < high:
+        return ""
+    return f"gain.mode fixed needs gain.low below gain.high, not {low:g} and {high:g}"
 
 
 def ros_name(field_name: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -32,11 +33,13 @@ from ssvif_core.calibration.result import (
     calibrate_target,
     calibrate_targetless,
     describe_target,
+    known_offset,
     picture_path,
     place_of,
 )
 from ssvif_core.calibration.target import Board
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.pairing import NearestPairing
 from ssvif_ros.ending import undisturbed
@@ -171,6 +174,7 @@ def _collect(node: Node, values: dict[str, Any]) -> tuple[Shots, Lenses | None]:
 
 def _calibrate(node: Node, values: dict[str, Any], shots: Shots, lenses: Lenses | None) -> None:
     output = place_of(values["output"])
+    before = Calibration.load(output) if output.exists() else None
     node.get_logger().info(f"estimating from {len(shots)} pairs; this takes a minute or two")
     if values["pattern"]:
         board = Board.parse(values["pattern"], values["grid"])
@@ -181,6 +185,9 @@ def _calibrate(node: Node, values: dict[str, Any], shots: Shots, lenses: Lenses 
         node.get_logger().info(
             f"corners within {found.error_px:.1f} px, agreement {found.agreement:.2f}"
         )
+    if known := known_offset(values["thermal_offset"], before):
+        calibration = replace(calibration, thermal_offset_s=round(known[0], 4))
+        node.get_logger().info(f"thermal_offset {known[0]:+.4f} s, taken over from {known[1]}")
     calibration.save(output)
     node.get_logger().info(
         f"written: {output}; look at {picture_path(output)}, then: ros2 launch ssvif_ros "

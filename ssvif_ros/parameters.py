@@ -24,7 +24,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ssvif_core.imaging.temperature import ABSOLUTE_ZERO_C
-from ssvif_core.parameter_limits import LIMITS, ros_name
+from ssvif_core.parameter_limits import LIMITS, crossed_limits, ros_name
 
 __all__ = ["ParameterServer", "Settings", "ros_name"]
 
@@ -294,14 +294,10 @@ class ParameterServer:
 
 
 def _crossed_limits(settings: Settings) -> str:
-    """Why no frame can be fused with these limits of the gain; "" if that is not so."""
-    low, high = settings.gain__low, settings.gain__high
-    if settings.gain__mode != "fixed" or low < high:
-        return ""
-    return (
-        f"gain.mode fixed needs gain.low below gain.high, not {low:g} and {high:g}: set the other "
-        "limit first, or both at once (set_parameters_atomically)"
-    )
+    s = settings
+    why = crossed_limits(s.gain__mode, s.gain__low, s.gain__high)
+    both = "set the other limit first, or both at once (set_parameters_atomically)"
+    return why and f"{why}: {both}"
 
 
 def _descriptor(field: dataclasses.Field[Any]) -> ParameterDescriptor:

@@ -22,6 +22,7 @@ __all__ = [
     "calibrate_targetless",
     "check",
     "describe_target",
+    "known_offset",
     "picture_path",
     "place_of",
 ]
@@ -172,6 +173,19 @@ def place_of(output: str | Path) -> Path:
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise SsvifError(f"Nothing may be written in {path.parent}: put {path.name} elsewhere.")
     return path
+
+
+def known_offset(given_s: float, *before: Calibration | None) -> tuple[float, str] | None:
+    """The time offset that a new map keeps, in seconds, and where it is from; None: there is none.
+
+    Args:
+        given_s: what pairs were made with; 0 where nothing was given.
+        before: files of the same cameras, the nearest first. Their map says nothing of time.
+    """
+    if given_s:
+        return given_s, "the offset given"
+    stored_s = [c.thermal_offset_s for c in before if c and c.thermal_offset_s is not None]
+    return (stored_s[0], "the file before") if stored_s else None
 
 
 def picture_path(output: Path) -> Path:

@@ -13,6 +13,7 @@ from ssvif_core.calibration.result import (
     calibrate_target,
     calibrate_targetless,
     describe_target,
+    known_offset,
     picture_path,
     place_of,
 )
@@ -133,8 +134,9 @@ def calibrate(
         return
     before = Calibration.load(output) if output.exists() else None
     calibration = _map(where, frames, board, output, old, lenses)
-    if found_s is None:
-        found_s = _known_s(offset, before, old)
+    if found_s is None and (known := known_offset(offset, before, old)):
+        found_s, why = known
+        typer.echo(f"time: thermal stamps {1e3 * found_s:+.1f} ms, taken over from {why}")
     if found_s is not None:
         calibration = replace(calibration, thermal_offset_s=round(found_s, 4))
     calibration.save(output)
@@ -159,16 +161,6 @@ def _time(source: Source) -> float:
         f"time: thermal stamps {1e3 * offset_s:+.1f} ms (within {1e3 * found.error_s:.1f} "
         f"ms, from parts of the recording; correlation {found.correlation:.2f})"
     )
-    return offset_s
-
-
-def _known_s(given_s: float, *before: Calibration | None) -> float | None:
-    """The offset that is known without --time: a new map of the cameras does not change it."""
-    stored_s = [c.thermal_offset_s for c in before if c and c.thermal_offset_s is not None]
-    if not given_s and not stored_s:
-        return None
-    offset_s, source = (given_s, "--offset") if given_s else (stored_s[0], "the file before")
-    typer.echo(f"time: thermal stamps {1e3 * offset_s:+.1f} ms, taken over from {source}")
     return offset_s
 
 

@@ -26,6 +26,9 @@ __all__ = ["Followed", "FusionResult", "Pipeline", "StageTimes"]
 
 logger = logging.getLogger("ssvif.pipeline")
 
+#: Longer than any frame takes; who deactivates a node whose GPU hangs shall not wait for ever.
+STUCK_S = 10.0
+
 
 @dataclass
 class StageTimes:
@@ -224,10 +227,17 @@ class Pipeline:
         with self._next_lock:
             engines = [] if self.released else [self.engine, self._next]
             self.released, self._next = True, None
-        with self._running:  # none is closed in the middle of a frame
-            for engine in engines:
-                if engine is not None:
-                    engine.close()
+        idle = self._running.acquire(timeout=STUCK_S)  # none is closed in the middle of a frame
+        if not idle:
+            logger.error(
+                "the engine hangs in a frame, its memory is not freed: restart this program"
+            )
+            engines = engines[1:]
+        for engine in engines:
+            if engine is not None:
+                engine.close()
+        if idle:
+            self._running.release()
         give_back_freed()
 
     def resume(self, engine: Engine) -> None:

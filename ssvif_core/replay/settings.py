@@ -23,7 +23,7 @@ from ssvif_core.inference.engine import Engine, EngineOptions, create_engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model, open_model
 from ssvif_core.pairing_base import Pairing
-from ssvif_core.parameter_limits import check_parameter, ros_name
+from ssvif_core.parameter_limits import check_parameter, crossed_limits, ros_name
 from ssvif_core.presence import Presence
 from ssvif_core.replay.registration import PoseBetween, alignment_of
 from ssvif_core.sync_policies import make_pairing
@@ -79,6 +79,8 @@ class NodeSettings:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             check_parameter(name, value)
+        if why := crossed_limits(self.gain__mode, self.gain__low, self.gain__high):
+            raise SsvifError(f"{why}: correct one of them.")
 
     def parameters(self) -> dict[str, Any]:
         """By the node's names."""

@@ -174,8 +174,8 @@ def test_a_recording_that_is_too_short_says_what_would_do(night, recipe, tmp_pat
 
 def test_pairs_that_cannot_be_used_say_why(night, tmp_path):
     params = tmp_path / "robot.yaml"
-    params.write_text("fusion: {ros__parameters: {model: tiny, gain.mode: sharp}}")
-    with pytest.raises(SsvifError, match="could not be used.*Unknown thermal gain 'sharp'"):
+    params.write_text("fusion: {ros__parameters: {model: tiny, gain.mode: none}}")
+    with pytest.raises(SsvifError, match="could not be used.*Thermal gain 'none' is for 8-bit"):
         adapt(night, tmp_path / "out", params=params)
 
 

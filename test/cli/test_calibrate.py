@@ -45,7 +45,7 @@ def test_two_folders_of_different_sizes_give_a_file_and_what_to_do_next(tmp_path
 
     words = (tmp_path / "rgb", "--thermal", tmp_path / "lwir", "-o", output, "--frames", 4)
     said = run(*words, "--offset", -0.05).output
-    assert "thermal stamps -50.0 ms, taken over from --offset" in said
+    assert "thermal stamps -50.0 ms, taken over from the offset given" in said
     assert "thermal_offset:=-0.05" in " ".join(said.split())
     said = run(*words).output
     assert "thermal stamps -50.0 ms, taken over from the file before" in said

@@ -91,6 +91,31 @@ def test_an_engine_is_not_released_in_the_middle_of_a_frame(monkeypatch):
     assert order == ["fused", "closed"]
 
 
+def test_an_engine_that_hangs_does_not_keep_the_node_from_being_deactivated(monkeypatch, caplog):
+    began, goes_on, closed = threading.Event(), threading.Event(), []
+
+    class Hangs:
+        def infer(self, visible, thermal):
+            began.set()
+            goes_on.wait(60)
+            return visible, thermal
+
+        def close(self):
+            closed.append(self)
+
+    monkeypatch.setattr("ssvif_core.inference.pipeline.STUCK_S", 0.1)
+    pipeline = Pipeline(Hangs(), ThermalGain())
+    frames = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8)
+    fusing = threading.Thread(target=pipeline.process, args=frames)
+    fusing.start()
+    assert began.wait(60)
+    pipeline.release()
+    assert pipeline.released and not closed
+    assert "hangs" in caplog.text
+    goes_on.set()
+    fusing.join(60)
+
+
 RELEASED = """
 import resource
 from pathlib import Path

@@ -269,6 +269,7 @@ def test_a_parameter_file_that_is_wrong_says_where(tmp_path, text, reason):
         ("slop: .nan", "slop is nan"),
         ("queue_size: 0", "queue_size is 0: use 1 to 1000"),
         ("on_missing: wait", "on_missing is 'wait': use one of"),
+        ("gain.mode: fixed, gain.low: 9.0, gain.high: 8.0", "below gain.high, not 9 and 8"),
     ],
 )
 def test_a_value_that_the_node_would_refuse_is_refused(tmp_path, text, reason):
