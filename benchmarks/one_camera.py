@@ -64,7 +64,7 @@ def known(options: argparse.Namespace) -> dict[str, Any]:
 def folder_of(options: argparse.Namespace) -> Path:
     """Run folder of a control, where none is named."""
     about = known(options)
-    about["start"] = about["start"][:8]
+    about["start"] = str(about["start"])[:8]
     return Path("runs/one_camera") / "-".join(map(str, about.values()))
 
 

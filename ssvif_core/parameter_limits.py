@@ -15,6 +15,7 @@ from ssvif_core.imaging.temperature import UNITS
 from ssvif_core.imaging.thermal_cleaning import BAD_PIXEL_MODES
 from ssvif_core.imaging.thermal_gain import GAIN_MODES
 from ssvif_core.inference.engine import ENGINES
+from ssvif_core.inference.options import MOST_THREADS
 from ssvif_core.models import PRECISIONS
 from ssvif_core.sync_policies import SYNC_POLICIES
 
@@ -27,7 +28,7 @@ ON_MISSING = ("fuse_single", "passthrough", "stop")
 LIMITS: dict[str, dict[str, Any]] = {
     "engine": {"choices": ("auto", *ENGINES)},
     "precision": {"choices": ("auto", *PRECISIONS)},
-    "threads": {"low": 0, "high": 256},
+    "threads": {"low": 0, "high": MOST_THREADS},
     "tensorrt__workspace_mib": {"low": 0, "high": 1048576},
     "tensorrt__dla_core": {"low": -1, "high": 7},
     "sync__policy": {"choices": tuple(SYNC_POLICIES)},

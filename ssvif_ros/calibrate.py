@@ -174,7 +174,6 @@ def _collect(node: Node, values: dict[str, Any]) -> tuple[Shots, Lenses | None]:
 
 def _calibrate(node: Node, values: dict[str, Any], shots: Shots, lenses: Lenses | None) -> None:
     output = place_of(values["output"])
-    before = Calibration.load(output) if output.exists() else None
     node.get_logger().info(f"estimating from {len(shots)} pairs; this takes a minute or two")
     if values["pattern"]:
         board = Board.parse(values["pattern"], values["grid"])
@@ -185,13 +184,14 @@ def _calibrate(node: Node, values: dict[str, Any], shots: Shots, lenses: Lenses 
         node.get_logger().info(
             f"corners within {found.error_px:.1f} px, agreement {found.agreement:.2f}"
         )
-    if known := known_offset(values["thermal_offset"], before):
-        calibration = replace(calibration, thermal_offset_s=round(known[0], 4))
-        node.get_logger().info(f"thermal_offset {known[0]:+.4f} s, taken over from {known[1]}")
+    more = ""
+    if offset_s := values["thermal_offset"]:
+        calibration = replace(calibration, thermal_offset_s=round(offset_s, 4))
+        more = f" thermal_offset:={offset_s:.4f}"
     calibration.save(output)
     node.get_logger().info(
         f"written: {output}; look at {picture_path(output)}, then: ros2 launch ssvif_ros "
-        f"fusion.launch.py calibration:={output.resolve()}"
+        f"fusion.launch.py calibration:={output.resolve()}{more}"
     )
 
 
@@ -202,7 +202,11 @@ def main(args: list[str] | None = None) -> int:
     node = Node("calibrate")
     try:
         values = _settings(node)
-        place_of(values["output"])  # before anybody moves a camera
+        output = place_of(values["output"])  # before anybody moves a camera
+        before = Calibration.load(output) if output.exists() else None
+        if known := known_offset(values["thermal_offset"], before):
+            values["thermal_offset"], why = known
+            node.get_logger().info(f"thermal_offset {known[0]:+.4f} s, taken over from {why}")
         if values["pattern"]:
             Board.parse(values["pattern"], values["grid"])
         _calibrate(node, values, *_collect(node, values))

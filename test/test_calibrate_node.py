@@ -27,6 +27,7 @@ from std_msgs.msg import Header  # noqa: E402
 
 from ssvif_core.calibration.geometry import centred_similarity, corner_errors  # noqa: E402
 from ssvif_core.calibration.lenses import Lenses  # noqa: E402
+from ssvif_core.calibration.result import picture_path  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
 from ssvif_ros.processes import RosProcess, child_environment  # noqa: E402
@@ -45,7 +46,7 @@ def test_live_cameras_give_a_file(ros_domain, tmp_path):
         "ssvif_ros.simulated_cameras", {**small, "thermal_rate": 10.0}, tmp_path / "cameras.log"
     )
     output = tmp_path / "calibration.yaml"
-    Calibration(np.eye(3), (320, 240), (320, 240), thermal_offset_s=0.12).save(output)
+    Calibration(np.eye(3), (320, 240), (320, 240), thermal_offset_s=0.01).save(output)
     wanted = {"output": str(output), "frames": 4, "candidates": 1, "interval": 0.3}
     calibrate = RosProcess("ssvif_ros.calibrate", wanted, tmp_path / "calibrate.log")
     try:
@@ -56,9 +57,9 @@ def test_live_cameras_give_a_file(ros_domain, tmp_path):
     # The simulated cameras look through one lens.
     found = Calibration.load(output)
     assert corner_errors(found.homography, np.eye(3), (320, 240)).max() <= 2.0
-    assert output.with_suffix(".jpg").exists()
-    assert "fusion.launch.py calibration:=" in calibrate.output
-    assert found.thermal_offset_s == 0.12  # of the file before; a map does not change it
+    assert picture_path(output).exists()
+    assert f"calibration:={output.resolve()} thermal_offset:=0.01" in calibrate.output
+    assert found.thermal_offset_s == 0.01  # of the file before; a map does not change it
     assert found.lenses is None  # camera_info says that they have no distortion
     assert "lens distortion: not undone" in calibrate.output
 

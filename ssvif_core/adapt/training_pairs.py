@@ -74,6 +74,7 @@ def write_pairs(
             )
         content = {"asked": asked, "kept": counts.kept, "alike": counts.alike}
         (partial / ORIGIN).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        shutil.rmtree(output / "training", ignore_errors=True)  # it was of other pairs
         partial.rename(folder)
     except OSError as error:
         raise SsvifError(f"Cannot write to {folder}: {error}") from error

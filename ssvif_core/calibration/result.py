@@ -163,8 +163,6 @@ def place_of(output: str | Path) -> Path:
         raise SsvifError(f"There is no folder {path.parent} to write {path.name} to.")
     if path.is_dir():
         raise SsvifError(f"{path} is a folder: name a file, such as {path / 'calibration.yaml'}.")
-    if path == picture_path(path):
-        raise SsvifError(f"{path} is where the picture goes: name a file that ends in .yaml.")
     if path.exists():
         try:
             Calibration.load(path)
@@ -190,7 +188,7 @@ def known_offset(given_s: float, *before: Calibration | None) -> tuple[float, st
 
 def picture_path(output: Path) -> Path:
     """Where the before/after picture of a calibration file goes."""
-    return output.with_suffix(".jpg")
+    return output.with_name(f"{output.stem}.before_after.jpg")
 
 
 def _save_rows(shots: Shots, homography: np.ndarray, output: Path) -> None:

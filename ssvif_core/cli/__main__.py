@@ -1,5 +1,5 @@
 """`python -m ssvif_core.cli` is the `ssvif` command."""
 
-from ssvif_core.cli.app import main
+from ssvif_core.cli import main
 
 main()

@@ -122,7 +122,9 @@ def calibrate(
     if not (map_ or time):
         raise SsvifError("--no-map leaves nothing to do: add --time.")
     where = Source(source, thermal, visible_topic, thermal_topic, slop, offset)
-    output = place_of(output)
+    output = output.expanduser()
+    if map_ or output.exists():  # else nothing may have to be written
+        output = place_of(output)
     old = None if initial is None else Calibration.load(initial)
     board = None if pattern is None else Board.parse(pattern, grid)
     lenses = _lenses(where, visible_info, thermal_info) if undistort and map_ else None
@@ -133,10 +135,12 @@ def calibrate(
         _add_time(output, found_s)
         return
     before = Calibration.load(output) if output.exists() else None
-    calibration = _map(where, frames, board, output, old, lenses)
     if found_s is None and (known := known_offset(offset, before, old)):
         found_s, why = known
         typer.echo(f"time: thermal stamps {1e3 * found_s:+.1f} ms, taken over from {why}")
+        if thermal is None:  # of two videos it says when one begins, which is another thing
+            where = replace(where, offset_s=found_s)
+    calibration = _map(where, frames, board, output, old, lenses)
     if found_s is not None:
         calibration = replace(calibration, thermal_offset_s=round(found_s, 4))
     calibration.save(output)

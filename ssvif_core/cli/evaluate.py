@@ -310,7 +310,7 @@ def _check_labels(*sets: EvaluationSet) -> None:
     for found in sets:
         if next(found.readable(found.labels), None) is None:
             for name in found.labels:
-                found.read(name)  # raises what is wrong with it
+                found.measurable(name)  # raises what is wrong with it
             raise SsvifError(f"No frame of {found.folder} has labels: give a folder that has them.")
 
 

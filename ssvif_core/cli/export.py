@@ -18,7 +18,7 @@ from ssvif_core.evaluation.evaluation_set import open_evaluation_set, parse_labe
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.models import Model, ModelCard, open_model, shipped_models
 from ssvif_core.simulation.scenes import SCENE_KINDS, Scene
-from ssvif_core.training.card import training_section
+from ssvif_core.training.card import same_runs, training_section
 
 if TYPE_CHECKING:
     from ssvif_core.network.fusion_network import FusionNetwork
@@ -234,8 +234,7 @@ def _check_place(path: Path, origin: _Source) -> None:
         there = ModelCard.read(card).content.get("training") or {}
     except SsvifError:
         there = {}
-    runs = origin.notes.get("training", {}).get("runs")
-    if runs is None or there.get("runs") != runs:
+    if not same_runs(there.get("runs"), origin.notes.get("training", {}).get("runs")):
         raise SsvifError(
             f"{path} exists, and is not of this training: it is not overwritten. Give another name "
             "or, if it is not needed any more, --force."

@@ -124,12 +124,13 @@ def _check_output(output: Path, inputs: tuple[Path, Path], streams: Streams) -> 
             f"{inputs[0]} has more than one image {twice}, and both would become {twice}.png: "
             "rename or remove one."
         )
-    folders = {
-        (path if path.is_dir() else path.parent).resolve().parent
+    homes = {
+        (path if path.is_dir() else path.parent).resolve()
         for path, stream in zip(inputs, streams, strict=True)
         if isinstance(stream, ImageStream)
     }
-    if output.resolve() in folders:
+    apart = len(homes) > 1  # as visible/ and thermal/ are, which have labels/ beside them
+    if apart and output.resolve() in {home.parent for home in homes}:
         raise SsvifError(
             f"Masks in {output / 'labels'}, beside the images that are fused, would be taken for "
             "the truth, or written over it: choose another folder with -o."

@@ -84,8 +84,10 @@ def _run(trainer: "Trainer", quiet: bool) -> None:
         if not quiet:
             typer.echo(about + begun + skipped)
             if trainer.mask_mode is None:
-                typer.echo("no stage trains the masks, and it starts with none of these classes: a "
-                           "start for other runs, not for `ssvif export`")  # fmt: skip
+                typer.echo(
+                    "nothing teaches the masks these classes, or the trunk changes below them: a "
+                    "start for other runs, not for `ssvif export`"
+                )
         task = bar.add_task(
             "training", total=config.steps, completed=trainer.step, stage="", loss=""
         )
@@ -101,7 +103,7 @@ def _run(trainer: "Trainer", quiet: bool) -> None:
             typer.echo(f"stopped and saved at step {trainer.step}; run the same command to go on")
             raise typer.Exit(130) from None
     if not quiet:
-        typer.echo(
-            f"done, see {trainer.folder / 'report.html'}; next: "
-            f"ssvif export {trainer.checkpoint_path} MODEL.onnx --frames FOLDER"
-        )
+        after = f"ssvif export {trainer.checkpoint_path} MODEL.onnx --frames FOLDER"
+        if trainer.mask_mode is None:
+            after = f"a run with initialise_from: {trainer.checkpoint_path}"
+        typer.echo(f"done, see {trainer.folder / 'report.html'}; next: {after}")

@@ -144,6 +144,10 @@ def _palette_indices(path: Path) -> np.ndarray | None:
     try:
         from PIL import Image
     except ImportError as error:
+        with path.open("rb") as file:
+            head = file.read(26)
+        if (head[:8] == b"\x89PNG\r\n\x1a\n" and head[25] != 3) or head[:2] == b"\xff\xd8":
+            return None  # a PNG says whether it has a palette, a JPEG never has
         raise SsvifError(
             f"{path} has colours or a palette; which of both needs `pip install pillow`."
         ) from error

@@ -169,7 +169,17 @@ class SalvagedMcap(SalvageReader):
         if why and not cut:
             self._note(f"the chunk at byte {position} is damaged and left out: {why}")
             return b""
+        if not cut and (lost := len(data) - _readable(data)):
+            self._note(
+                f"the chunk at byte {position} is damaged: {lost} of its {len(data)} bytes are "
+                "left out"
+            )
         return data
+
+
+def _readable(data: bytes) -> int:
+    """Where the records end that `_records` gives."""
+    return sum(HEADER.size + len(content) for _, content in _records(data))
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes]]:

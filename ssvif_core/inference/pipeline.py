@@ -157,7 +157,8 @@ class Pipeline:
         Raises:
             SsvifError: the engine cannot take the frame.
         """
-        self._take_next_engine()
+        with self._running:
+            self._take_next_engine()
         registration = self.registration  # one and the same for the whole frame
         visible, thermal, size = followed.visible, followed.thermal, followed.size
         times = followed.times
@@ -175,6 +176,8 @@ class Pipeline:
             fused, labels = self._stand_in.passed_on(visible, thermal)
         else:
             with self._running:
+                if self.released:
+                    raise SsvifError("The engine is closed: make another one, see `resume`.")
                 fused, labels = self.engine.infer(np.ascontiguousarray(shown), thermal)
         start = _lap(times, "engine_ms", start)
         if registration is not None:
@@ -225,25 +228,26 @@ class Pipeline:
         What is known of frames, such as the limits of the gain, stays.
         """
         with self._next_lock:
-            engines = [] if self.released else [self.engine, self._next]
-            self.released, self._next = True, None
-        idle = self._running.acquire(timeout=STUCK_S)  # none is closed in the middle of a frame
-        if not idle:
+            if self.released:
+                return
+            self.released, waiting, self._next = True, self._next, None
+        if waiting is not None:
+            waiting.close()
+        running = self._running
+        if running.acquire(timeout=STUCK_S):  # no engine is closed in the middle of a frame
+            self.engine.close()
+            running.release()
+        else:
             logger.error(
                 "the engine hangs in a frame, its memory is not freed: restart this program"
             )
-            engines = engines[1:]
-        for engine in engines:
-            if engine is not None:
-                engine.close()
-        if idle:
-            self._running.release()
         give_back_freed()
 
     def resume(self, engine: Engine) -> None:
         """Go on after `release`, with this engine."""
         with self._next_lock:
             self.engine, self.released = engine, False
+            self._running = threading.Lock()  # an engine that hangs keeps the one before
 
     def close(self) -> None:
         """Free the engine, and one that waits to take over; the pipeline is used no more."""

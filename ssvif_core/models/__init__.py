@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger("ssvif.models")
+_said: set[str] = set()
 
 FOLDER = Path(__file__).resolve().parent
 CARD_FORMAT = 1
@@ -204,7 +205,10 @@ def in_precision(model: Model, precision: str, or_given: bool = False) -> Model:
         except SsvifError as error:
             if not or_given:
                 raise
-            logger.warning("%s goes on without its %s file: %s", model.path.name, precision, error)
+            if str(error) not in _said:  # each engine that is tried asks
+                _said.add(str(error))
+                text = "%s goes on without its %s file: %s"
+                logger.warning(text, model.path.name, precision, error)
     if or_given:
         return model
     raise SsvifError(

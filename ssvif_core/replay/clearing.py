@@ -26,13 +26,14 @@ def refuse_own_input(recording: Path, folder: Path) -> None:
         folder: to write to; it need not be there.
 
     Raises:
-        SsvifError: something that is written or removed is the recording, holds it or is in it.
+        SsvifError: something that is written or removed is the recording, holds it, or lies among
+            its files. A folder of its own below them is no part of the recording.
     """
     source = recording.resolve()
     for name in (*WHOLE, JOURNAL, VIDEO, BAG):
         for path in (folder / name, set_aside.aside(folder / name)):
             target = path.resolve()
-            if target == source or target in source.parents or source in target.parents:
+            if target in (source, *source.parents) or target.parent == source:
                 raise SsvifError(
                     f"A replay to {folder} would write {path}, and {recording} is what it reads: "
                     "name another folder."
@@ -47,10 +48,11 @@ def prepare(folder: Path, *, resume: bool = False) -> None:
         resume: leave there what a replay that was stopped can be gone on from.
 
     Raises:
-        SsvifError: it cannot be made, or holds a video or recording of something else.
+        SsvifError: it cannot be made, or holds what a replay would write, of something else.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _refuse_others(folder)
         if not (resume and (folder / JOURNAL).exists()):
             clear_outputs(folder)
             (folder / JOURNAL).unlink(missing_ok=True)
@@ -67,15 +69,22 @@ def clear_outputs(folder: Path) -> None:
         SsvifError: there are such, and nothing that shows that a replay wrote them.
         OSError: they cannot be removed.
     """
-    there = [folder / name for name in (VIDEO, BAG) if (folder / name).exists()]
+    _refuse_others(folder)
+    for name in (VIDEO, BAG):
+        set_aside.remove(folder / name)
+        set_aside.forget(folder / name)
+
+
+def _refuse_others(folder: Path) -> None:
+    bag = folder / BAG
+    if bag.is_dir() and any(bag.iterdir()) and not (bag / f"{BAG}.mcap").is_file():
+        raise SsvifError(f"{bag} is a recording that no replay wrote: name another folder.")
+    there = [folder / name for name in (VIDEO, BAG, *WHOLE) if (folder / name).exists()]
     if there and not _is_of_a_replay(folder):
         raise SsvifError(
             f"{there[0]} is there already, and no replay wrote it, for {folder} has neither "
             f"{SUMMARY} with {FRAMES} nor {JOURNAL}: name another folder."
         )
-    for name in (VIDEO, BAG):
-        set_aside.remove(folder / name)
-        set_aside.forget(folder / name)
 
 
 def _is_of_a_replay(folder: Path) -> bool:

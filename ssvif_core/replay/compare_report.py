@@ -26,10 +26,11 @@ from ssvif_core.replay.whiskers import whisker_table
 
 __all__ = [
     "FILE", "PAGE", "Run", "comparison_lines", "forget_comparison", "is_compared",
-    "write_comparison",
+    "refuse_other_files", "write_comparison",
 ]  # fmt: skip
 
 PAGE, FILE = "compare.html", "compare.json"
+SHOWN = "Fused images, and the pairs that differ most"
 PICTURES = 4
 #: The difference is drawn this many times as large, about mid-gray.
 MAGNIFIED = 4.0
@@ -94,7 +95,7 @@ def write_comparison(folder: Path, runs: Sequence[Run]) -> dict[str, list[Differ
             + "".join(whisker_table(first.name, name, list_) for name, list_ in found.items()),
             "EVENTS_TITLE": "How to read it",
             "WARNINGS": _notes(runs),
-            "PICTURES_TITLE": "Fused images, and the pairs that differ most",
+            "PICTURES_TITLE": SHOWN,
             "PICTURES": _videos(folder, runs) + pictures
             or "<p>None: the replays wrote no video.</p>",
             "TABLES": _engines(runs),
@@ -122,6 +123,14 @@ def is_compared(folder: Path, names: Sequence[str]) -> bool:
         return [content["first"], *content["differences"]] == [*names]
     except (OSError, ValueError, TypeError, KeyError):
         return False
+
+
+def refuse_other_files(folder: Path) -> None:
+    """Raise SsvifError where files of a comparison's names are something else."""
+    for name, sign in ((FILE, '"differences":'), (PAGE, SHOWN)):
+        path = folder / name
+        if path.exists() and sign not in path.read_text(encoding="utf-8", errors="replace"):
+            raise SsvifError(f"{path} is there, and no comparison wrote it: name another folder.")
 
 
 def forget_comparison(folder: Path) -> None:

@@ -24,6 +24,7 @@ from ssvif_core.replay.compare_report import (
     comparison_lines,
     forget_comparison,
     is_compared,
+    refuse_other_files,
     write_comparison,
 )
 from ssvif_core.replay.folder import earlier_run, write_run
@@ -89,7 +90,7 @@ def do_task(task: Task, progress: Progress) -> Outcome:
         if task.models:
             summary = _compared(task, progress, lines)
         else:
-            summary = _one(task, task.path.name, task.folder, task.options, progress, lines)
+            summary, _ = _one(task, task.path.name, task.folder, task.options, progress, lines)
     except SsvifError as error:
         return Outcome(tuple(lines), failed=str(error))
     except KeyboardInterrupt:
@@ -112,14 +113,14 @@ def _why_nothing(summary: dict[str, Any]) -> str:
 def _one(
     task: Task, name: str, folder: Path, options: ReplayOptions, progress: Progress,
     lines: list[str],
-) -> dict[str, Any]:  # fmt: skip
-    """Replay into a folder, unless that was done already; the summary."""
+) -> tuple[dict[str, Any], bool]:  # fmt: skip
+    """Replay into a folder, unless that was done already; the summary, and whether it is new."""
     compared = bool(task.models)
     if task.resume:
         earlier = earlier_run(folder, task.path, options, made_here=compared)
         if earlier is not None:
             lines.append(escape(f"{name}: done already, see {folder}"))
-            return earlier
+            return earlier, False
     played = replay(task.path, folder, options, progress, resume=task.resume)
     summary, written = write_run(played, folder)
     if played.resumed_from:
@@ -131,7 +132,7 @@ def _one(
     lines += summary_lines(summary)
     names = ", ".join(path.name for path in written)
     lines.append(escape(f"written to {folder}: {names}"))
-    return summary
+    return summary, True
 
 
 def _compared(task: Task, progress: Progress, lines: list[str]) -> dict[str, Any]:
@@ -149,12 +150,14 @@ def _compared(task: Task, progress: Progress, lines: list[str]) -> dict[str, Any
         if earlier[0] is not None and None not in earlier:
             lines.append(escape(f"{task.path.name}: done already, see {task.folder}"))
             return earlier[0]
-    forget_comparison(task.folder)
+    refuse_other_files(task.folder)
     runs: list[Run] = []
     for name, (folder, options) in variants.items():
         model = options.settings
         lines.append(f"{name}: model {model.model}, {model.precision}, {model.engine}")
-        summary = _one(task, name, folder, options, progress, lines)
+        summary, anew = _one(task, name, folder, options, progress, lines)
+        if anew:
+            forget_comparison(task.folder)  # it was of other runs
         if summary["interrupted"]:
             return summary
         runs.append(Run(name, folder, summary, read_figures(folder / FRAMES)))

@@ -142,12 +142,18 @@ class Recording:
         """
         self.steps_s, last_ns, step_ns = [], self.start_ns, 0
         roles = {topic: role for role, topic in self.topics.items()}
-        for recorded in self._bag.messages([*roles], self.start_ns, self._stop_ns):
+        # Of a whole recording all is read, so that the bag can say what is missing in it.
+        begin_ns = self.start_ns if self._slice.start_s else None
+        for recorded in self._bag.messages([*roles], begin_ns):
+            if recorded.received_ns < self.start_ns:
+                continue
             role = roles[recorded.topic]
             silence_ns, last_ns = recorded.received_ns - last_ns, recorded.received_ns
             if silence_ns > LONGEST_SILENCE_NS:
                 self.steps_s.append(silence_ns * 1e-9)
                 step_ns += silence_ns
+            if self._stop_ns is not None and recorded.received_ns - step_ns >= self._stop_ns:
+                return
             try:
                 arrival = self._arrival(role, recorded, step_ns)
             except SsvifError:
@@ -198,7 +204,7 @@ class Recording:
             SsvifError: there is none.
         """
         reason = "there is none"
-        for recorded in self._bag.messages([self.topics[role]], self.start_ns, self._stop_ns):
+        for recorded in self._bag.messages([self.topics[role]], self.start_ns):
             try:
                 image = self.pixels(Arrival(role, recorded, recorded.received_ns, 0))
             except SsvifError as error:

@@ -112,11 +112,23 @@ class StreamWatch:
         return [Span(float(s), float(p)) for s, p in zip(starts[long], silences[long], strict=True)]
 
     def expected(self, end_ns: int) -> int | None:
-        """Frames that there would be without gaps; None where no period is known."""
-        if not self._period_s:
+        """Frames that there would be without gaps; None where no period is known.
+
+        A silence counts as far as both receipt and stamps show it: transport may hand on in bursts
+        what a camera took evenly.
+        """
+        received = np.array(self._received, np.int64)
+        if len(received) < 2:
             return None
-        lost = (round(gap.seconds / self._period_s) - 1 for gap in self.gaps(end_ns))
-        return self.frames + sum(max(0, count) for count in lost)
+        stamps = received if self.unstamped else received - np.array(self._lags, np.int64)
+        period = max(float(np.median(np.diff(times))) for times in (received, stamps)) * 1e-9
+        if not period > 0:
+            return None
+        inner = np.minimum(np.diff(received), np.diff(stamps)) * 1e-9
+        first, last = (received[0] - self._start_ns) * 1e-9, (end_ns - received[-1]) * 1e-9
+        silences = [*inner, last, *([first] if first > FIRST_WAIT_S else [])]
+        least = max(GAP_S, GAP_PERIODS * period)
+        return self.frames + sum(max(0, round(s / period) - 1) for s in silences if s > least)
 
     def stale(self) -> list[Span]:
         """Runs of frames whose stamps lie further from their receipt than `FAR_S`, by receipt."""

@@ -90,9 +90,10 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
         SsvifError: there is no such device, or it is one GPU for several processes.
     """
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
-    if world > 1 and device.startswith("cuda:"):
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if here > 1 and device.startswith("cuda:"):
         raise SsvifError(
-            f"{world} processes cannot share {device}, each needs a GPU of its own: give --device "
+            f"{here} processes cannot share {device}, each needs a GPU of its own: give --device "
             "cuda, and choose GPUs with CUDA_VISIBLE_DEVICES."
         )
     if world > 1 and (device == "cuda" or (device == "auto" and torch.cuda.is_available())):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.models import open_model, sha256_of, shipped_models
+from ssvif_core.models import FOLDER, open_model, sha256_of, shipped_models
 from ssvif_core.training.checkpoint import load_checkpoint
 from ssvif_core.training.reopen import reopen
 from ssvif_core.training.stages import Models
@@ -46,7 +46,7 @@ def initialise(
     Raises:
         SsvifError: there is no such file or model, or it cannot be used.
     """
-    if _is_model(source):
+    if source in shipped_models() or Path(source).suffix == ".onnx":
         model = open_model(source)
         _same_variant(models, source, model.card.content.get("variant", models.network.variant))
         _fill(models.network, reopen(model, frames()).state_dict())
@@ -68,18 +68,14 @@ def sha256_of_start(source: str) -> str | None:
     Raises:
         SsvifError: it cannot be read.
     """
-    if source not in shipped_models() and not Path(source).expanduser().exists():
+    shipped = source in shipped_models()
+    path = FOLDER / f"{source}.onnx" if shipped else Path(source).expanduser()
+    if not path.exists():
         return None
-    if _is_model(source):
-        return open_model(source).card.sha256
     try:
-        return sha256_of(Path(source))
+        return sha256_of(path)
     except OSError as error:
         raise SsvifError(f"Cannot read {source}, whose weights to start from: {error}") from error
-
-
-def _is_model(source: str) -> bool:
-    return source in shipped_models() or Path(source).suffix == ".onnx"
 
 
 def _same_variant(models: Models, source: str, variant: str) -> None:

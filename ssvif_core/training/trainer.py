@@ -24,7 +24,7 @@ from ssvif_core.data.batches import Batch, BatchMaker, prefetched
 from ssvif_core.data.degrade import drop_modality
 from ssvif_core.errors import SsvifError
 from ssvif_core.interrupts import Interrupts
-from ssvif_core.network.fusion_network import SEGMENTATION_HEAD
+from ssvif_core.network.fusion_network import SEGMENTATION_HEAD, TRUNK
 from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
@@ -111,7 +111,7 @@ class Trainer:
             make_weighting(config.weighting),
             class_weights,
             self.averaged,
-            config.mask_mode if trained & set(SEGMENTATION_HEAD) else start.mask_mode,
+            _mask_mode(trained, config.mask_mode, start.mask_mode),
         )
         self.alarm = CollapseAlarm(config.collapse)
         self.step = 0
@@ -129,8 +129,9 @@ class Trainer:
     def mask_mode(self) -> str | None:
         """What the masks of this run are, one of `ssvif_core.models.MODES`.
 
-        Where no stage trains the segmentation head, they are what they were where the run started;
-        None if it started with none of the same classes.
+        Where no stage trains the segmentation head or the trunk below it, they are what they were
+        where the run started. None if it started with none of the same classes, or if the trunk is
+        trained without the head, which then reads features that it never saw.
         """
         return self.context.mask_mode
 
@@ -343,3 +344,10 @@ def _parameter_groups(
         {"params": kernels, "weight_decay": decay},
         {"params": others, "weight_decay": 0.0},
     ]
+
+
+def _mask_mode(trained: set[str], taught: str, of_start: str | None) -> str | None:
+    """See `Trainer.mask_mode`. `trained`: parts of the network that some stage trains."""
+    if trained & set(SEGMENTATION_HEAD):
+        return taught
+    return None if trained & set(TRUNK) else of_start

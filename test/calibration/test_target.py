@@ -71,7 +71,7 @@ def test_a_faint_inverted_board_gives_the_map(board, image, tmp_path):
     assert len(fit.frame_errors_px) >= 3
     assert corner_errors(calibration.homography, TRUE, VISIBLE).max() <= 2.0
     assert calibration.error_px < 1.0
-    assert (tmp_path / "c.jpg").exists()
+    assert (tmp_path / "c.before_after.jpg").exists()
 
 
 def test_a_frame_in_which_the_board_moved_is_named_and_left_out(tmp_path):

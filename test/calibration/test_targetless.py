@@ -16,7 +16,7 @@ from ssvif_core.calibration.frames import (
     shots_of,
 )
 from ssvif_core.calibration.geometry import centred_similarity, corner_errors, translation
-from ssvif_core.calibration.result import calibrate_targetless, check
+from ssvif_core.calibration.result import calibrate_targetless, check, picture_path
 from ssvif_core.calibration.structure import structure_map
 from ssvif_core.calibration.targetless import estimate
 from ssvif_core.errors import SsvifError
@@ -58,7 +58,7 @@ def test_the_map_of_two_small_cameras_is_found_and_written_with_a_picture(small_
     assert loaded.thermal_size == SMALL_THERMAL
     assert found.agreement > 0.7
     assert corner_errors(loaded.homography, true, SMALL).max() <= loaded.error_px
-    picture = cv2.imread(str(output.with_suffix(".jpg")))
+    picture = cv2.imread(str(picture_path(output)))
     assert picture.shape[1] == 3 * SMALL[0]
     assert picture.shape[0] == 3 * SMALL[1]
 
@@ -86,7 +86,7 @@ def test_unrelated_scenes_are_refused_and_drawn(tmp_path, small_street):
     with pytest.raises(SsvifError, match="Not written"):
         calibrate_targetless(shots(visible[:3], other), 3, tmp_path / "other.yaml")
     assert not (tmp_path / "other.yaml").exists()
-    assert (tmp_path / "other.jpg").exists()
+    assert (tmp_path / "other.before_after.jpg").exists()
 
 
 def test_black_frames_are_not_chosen(small_street):

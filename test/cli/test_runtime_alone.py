@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -74,6 +75,22 @@ def ssvif(hidden, tmp_path):
 
 def test_what_is_hidden_cannot_be_imported(hidden):
     assert {"torch", "onnx", "PIL", "rosbags", "matplotlib"} <= set(hidden.split(","))
+
+
+def test_a_package_that_is_broken_is_one_line_and_not_called_missing(tmp_path):
+    """As apt's OpenCV is, when something has brought numpy 2."""
+    broken = "raise ImportError('numpy.core.multiarray failed to import')"
+    (tmp_path / "cv2.py").write_text(broken)
+    done = subprocess.run(
+        [sys.executable, "-m", "ssvif_core.cli", "doctor"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "multiarray failed to import" in done.stderr and "'numpy<2'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_doctor_says_what_is_missing_and_how_to_get_it(ssvif):

@@ -112,6 +112,9 @@ def test_an_engine_that_hangs_does_not_keep_the_node_from_being_deactivated(monk
     pipeline.release()
     assert pipeline.released and not closed
     assert "hangs" in caplog.text
+    pipeline.release()  # at once: there is nothing left to close
+    pipeline.resume(engine())
+    assert pipeline.process(*FRAME).fused.shape == FRAME[0].shape  # though the other hangs still
     goes_on.set()
     fusing.join(60)
 

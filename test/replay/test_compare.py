@@ -16,6 +16,10 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.replay.compare import LEAST_PAIRS, Difference, block_interval  # noqa: E402
+from ssvif_core.replay.compare_report import SHOWN  # noqa: E402
+from ssvif_core.replay.one import Task, do_task  # noqa: E402
+from ssvif_core.replay.roles import TopicChoice  # noqa: E402
+from ssvif_core.replay.run import ReplayOptions  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 from ssvif_core.replay.variants import file_name, names_of, variant  # noqa: E402
 
@@ -130,6 +134,19 @@ def test_a_model_that_is_not_there_is_named_before_the_first_replay(drive, tmp_p
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "There is no model 'nomodel.onnx'" in done.stderr + done.stdout
     assert not list(output.rglob("*"))
+
+
+def test_a_comparison_stays_while_something_can_be_refused(drive, tmp_path):
+    ours = {"first": "base", "differences": {}}
+    (tmp_path / "compare.json").write_text(json.dumps(ours))
+    (tmp_path / "compare.html").write_text(SHOWN)
+    options = ReplayOptions(NodeSettings(model="tiny"), TopicChoice("/typo"))
+    outcome = do_task(Task(drive, tmp_path, options, ("base",)), lambda *_: None)
+    assert "/typo" in outcome.failed
+    assert (tmp_path / "compare.html").read_text() == SHOWN
+    (tmp_path / "compare.json").write_text("[]")
+    outcome = do_task(Task(drive, tmp_path, options, ("base",)), lambda *_: None)
+    assert "no comparison wrote it: name another folder" in outcome.failed
 
 
 def test_names_say_in_what_the_compared_differ():

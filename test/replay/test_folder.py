@@ -36,7 +36,7 @@ def session(drive, tmp_path):
     return tmp_path / "session"
 
 
-@pytest.mark.parametrize("output", [".", "bag", "bag/run", "link", "../link"])
+@pytest.mark.parametrize("output", [".", "bag", "link", "../link"])
 def test_a_replay_that_would_write_to_its_recording_is_refused(session, output):
     (session / "link").symlink_to(".")
     (session.parent / "link").symlink_to("session/bag")
@@ -55,7 +55,23 @@ def test_a_recording_below_what_would_be_removed_is_not_lost(drive, tmp_path):
     assert (tmp_path / "bag" / "day" / "drive" / "metadata.yaml").is_file()
 
 
-@pytest.mark.parametrize("name", ["bag", "fused.mp4"])
+def test_a_folder_below_the_recording_is_no_part_of_it(session):
+    before = contents(session / "bag")
+    replayed(session / "bag", session / "bag" / "replay", video=False, bag=False)
+    assert (session / "bag" / "replay" / "report.html").is_file()
+    assert before.items() <= contents(session / "bag").items()
+
+
+def test_a_recording_that_came_into_the_folder_of_a_replay_stays(drive, tmp_path):
+    replayed(drive, tmp_path, video=False, bag=False)
+    shutil.copytree(drive, tmp_path / "bag")
+    before = contents(tmp_path)
+    with pytest.raises(SsvifError, match="a recording that no replay wrote"):
+        replayed(drive, tmp_path, video=False, bag=False)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["bag", "fused.mp4", "report.html", "run.rrd"])
 def test_what_no_replay_wrote_is_not_removed(drive, tmp_path, name):
     if name == "bag":
         shutil.copytree(drive, tmp_path / name)
@@ -63,7 +79,7 @@ def test_what_no_replay_wrote_is_not_removed(drive, tmp_path, name):
         (tmp_path / name).write_bytes(b"mine")
     (tmp_path / "summary.json").write_text("{}")  # anybody may call a file so
     before = contents(tmp_path)
-    with pytest.raises(SsvifError, match="no replay wrote it.*name another folder"):
+    with pytest.raises(SsvifError, match="no replay wrote.*name another folder"):
         replayed(drive, tmp_path, video=False, bag=False)
     assert contents(tmp_path) == before
 

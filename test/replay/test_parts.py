@@ -160,6 +160,11 @@ def test_frames_that_gaps_have_swallowed_are_expected():
     assert watched([0, 100, 200]).expected(1000 * MS) == 10  # from 0 to 900
     assert watched([0, 100, 200, 400, 500]).expected(500 * MS) == 5  # one was lost: no gap
     assert watched([0]).expected(8000 * MS) is None
+    bursts = StreamWatch(0)  # a transport that hands on six frames at a time
+    for number in range(60):
+        received_ns = (number // 6 * 200 + 200 + number % 6) * MS
+        bursts.see(received_ns, (number + 1) * 100 * MS // 3, bytes([number]))
+    assert bursts.expected(2100 * MS) == 60
 
 
 def test_lags_of_receipt_are_told_with_the_offset_of_the_stamps():

@@ -12,6 +12,7 @@ from ssvif_core.cli.export import export, training_section  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.network.fusion_network import FUSION_PATH  # noqa: E402
+from ssvif_core.training.card import same_runs  # noqa: E402
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from ssvif_core.training.config import TrainingConfig  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
@@ -67,7 +68,7 @@ def two_branches(root, mode, **changes):
 def test_masks_that_no_stage_trains_stay_what_they_were(paired_folder, tmp_path, mode):
     Trainer(two_branches(paired_folder, mode), tmp_path / "first").run()
     start = {"initialise_from": str(tmp_path / "first" / "checkpoint.pt")}
-    fusion = [{"kind": "fusion", "steps": 2}]
+    fusion = [{"kind": "fusion", "steps": 2, "train_only": list(FUSION_PATH)}]
     picture = [{"kind": "joint", "steps": 2, "train_only": HEAD}]
     for number, stages in enumerate((fusion, picture)):
         folder = tmp_path / str(number)
@@ -89,8 +90,22 @@ def test_masks_that_nothing_taught_are_said_and_not_exported(paired_folder, tmp_
         assert trainer.mask_mode is None
         with pytest.raises(SsvifError, match="Nothing has taught the masks"):
             export(str(folder / "checkpoint.pt"), tmp_path / "m.onnx", paired_folder / "frames")
+    moved = configuration(paired_folder, stages=fusion, initialise_from="tiny")
+    assert Trainer(moved, tmp_path / "moved").mask_mode is None  # the head reads other features now
+    fusion[0]["train_only"] = list(FUSION_PATH)
     kept = configuration(paired_folder, stages=fusion, initialise_from="tiny")
     assert Trainer(kept, tmp_path / "kept").mask_mode == open_model("tiny").card.mode
+
+
+def test_a_training_that_went_on_is_the_same_and_another_is_not():
+    run = {"name": "mine", "seed": 0, "steps": 200, "data": [{"folder": "a"}]}
+    later = run | {"steps": 400, "weight_decay": 0.1, "data": [{"folder": "a", "share": 1}]}
+    assert same_runs([run], [later])
+    assert same_runs([run, run], [run, later])
+    assert not same_runs([run, run], [later, run])  # it started from other weights
+    assert not same_runs([run], [run, run])
+    assert not same_runs([run], [run | {"seed": 1}])
+    assert not same_runs([], []) and not same_runs(None, [run])
 
 
 def test_a_run_goes_on_without_the_file_that_it_started_from(paired_folder, tmp_path):
