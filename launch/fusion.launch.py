@@ -155,26 +155,34 @@ def change_state(node: LifecycleNode, transition_id: int) -> EmitEvent:
     )
 
 
-def bring_up(node: LifecycleNode, respawns: bool) -> list[RegisterEventHandler]:
+def bring_up(node: LifecycleNode, required: bool) -> list[RegisterEventHandler]:
     """Configure as soon as the process runs, activate as soon as it is configured.
 
-    `respawns`: a process that ends is started again, whatever became of it.
+    `required`: all ends if the process ends before that.
     """
-    answered: list[bool] = []
+    asking = [True]  # whether launch_ros waits for an answer of the node, or is about to ask
+
+    def answered(context: LaunchContext) -> None:
+        asking.clear()
 
     def ended(event: ProcessExited, context: LaunchContext) -> None:
-        """Without this launch_ros waits for the node's services for ever, and nothing ends."""
-        if not (answered or context.is_shutdown or respawns):
+        """Without this launch_ros waits for the answer for ever, and nothing ends."""
+        if asking and required and not context.is_shutdown:
             raise RuntimeError("the fusion node has not come up; the lines above say why")
 
+    last = (("configuring", "unconfigured"), ("activating", None), (None, "errorprocessing"))
     return [
         RegisterEventHandler(OnProcessExit(target_action=node, on_exit=ended)),
-        RegisterEventHandler(
-            OnStateTransition(
-                target_lifecycle_node=node,
-                goal_state="configuring",
-                entities=[OpaqueFunction(function=lambda _: answered.append(True))],
+        *(
+            RegisterEventHandler(
+                OnStateTransition(
+                    target_lifecycle_node=node,
+                    start_state=start,
+                    goal_state=goal,
+                    entities=[OpaqueFunction(function=answered)],
+                )
             )
+            for start, goal in last
         ),
         RegisterEventHandler(
             OnProcessStart(
@@ -245,7 +253,8 @@ def start(context: LaunchContext) -> list[Any]:
         output="screen",
     )
     # The handlers come first, so that they are there when the process starts.
-    handlers = bring_up(node, respawns) if read(context, "autostart", boolean) else []
+    required = not respawns and bool(read(context, "required", boolean))
+    handlers = bring_up(node, required) if read(context, "autostart", boolean) else []
     return [*transport(context), *handlers, node]
 
 
@@ -359,6 +368,12 @@ def generate_launch_description() -> LaunchDescription:
                 "respawn",
                 default_value="false",
                 description="Start the node again, up to active, 25 s after its process ended.",
+            ),
+            DeclareLaunchArgument(
+                "required",
+                default_value="true",
+                description="End everything, with status 1, if the node ends before it is active; "
+                "false where a launch file includes this one beside what must go on.",
             ),
             DeclareLaunchArgument(
                 "cpus",

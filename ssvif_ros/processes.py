@@ -50,7 +50,7 @@ def private_domain(log_folder: Path) -> dict[str, str]:
         variables["AMENT_PREFIX_PATH"] = sys.prefix
     # A discovery server of the user's would know nothing of this domain.
     variables |= {name: "" for name in DISCOVERY if name in os.environ}
-    if TRANSPORTS_VARIABLE in os.environ:
+    if os.environ.get(TRANSPORTS_VARIABLE, "").startswith("UDP"):  # shared memory may not work
         variables[TRANSPORTS_VARIABLE] = os.environ[TRANSPORTS_VARIABLE]
     use_shared_memory_profile(variables)
     return variables

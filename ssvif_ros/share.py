@@ -41,9 +41,10 @@ def use_shared_memory_profile(environment: MutableMapping[str, str]) -> None:
     """Point Fast DDS at the shipped profile, unless the user has chosen something already.
 
     The profile would win over `FASTDDS_BUILTIN_TRANSPORTS` (such as UDPv4, where shared memory does
-    not work: in some containers, between users).
+    not work: in some containers, between users). SHM alone is what the profile does better.
     """
-    chosen = environment.get(TRANSPORTS_VARIABLE, "DEFAULT") != "DEFAULT"
+    transports = environment.get(TRANSPORTS_VARIABLE, "DEFAULT").partition("?")[0]
+    chosen = transports not in ("DEFAULT", "SHM")
     if not chosen and not any(variable in environment for variable in PROFILE_VARIABLES):
         older = _fast_dds_is_older_than_kilteds()
         environment[PROFILE_VARIABLES[older]] = str(share_file("config/fastdds_shm.xml"))

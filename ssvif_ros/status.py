@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from ssvif_core.parameter_limits import LIMITS
 from ssvif_core.presence import CAMERAS, CameraReport, PresenceReport
 from ssvif_ros.parameters import Settings
 from ssvif_ros.wait_set import NO_EVENTS
@@ -82,11 +83,12 @@ def _unpaired(report: PresenceReport, settings: Settings) -> str:
     behind_s = report.cameras["thermal"].age_s - report.cameras["visible"].age_s
     if abs(behind_s - settings.thermal_offset) >= APART_S:
         way = "behind" if behind_s > 0 else "ahead of"
-        advice = (
-            f"thermal stamps are about {abs(behind_s):.1f} s {way} visible ones: set "
-            f"thermal_offset to {behind_s:.2f} (it is {settings.thermal_offset:g}), or synchronise "
-            "the cameras' clocks"
-        )
+        advice = f"thermal stamps are about {abs(behind_s):.1f} s {way} visible ones: "
+        if abs(behind_s) <= LIMITS["thermal_offset"]["high"]:
+            advice += (
+                f"set thermal_offset to {behind_s:.2f} (it is {settings.thermal_offset:g}), or "
+            )
+        advice += "synchronise the cameras' clocks"
     else:
         advice = "look at the rates and at the unpaired and unstamped frames on /diagnostics"
     return f"nothing is published: both cameras send, but no two frames belong together; {advice}"

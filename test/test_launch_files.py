@@ -216,7 +216,7 @@ def test_only_autostart_asks_the_node_for_transitions(context: Any, autostart: s
 
     context.launch_configurations["autostart"] = autostart
     handlers = [a for a in module.start(context) if isinstance(a, RegisterEventHandler)]
-    assert len(handlers) == (5 if autostart == "true" else 0)
+    assert len(handlers) == (7 if autostart == "true" else 0)
 
 
 def test_building_only_starts_the_build_and_asks_for_no_transition(context: Any) -> None:

@@ -395,8 +395,8 @@ def test_an_activation_that_fails_half_way_leaves_nothing_of_itself(robot):
         assert r.lifecycle.state() == "inactive"
     assert "other values of qos_overrides./thermal/image_raw.subscription" in r.process.output
     assert "Traceback" not in r.process.output
-    heard = r.node.get_subscriptions_info_by_topic("/visible/image_raw")
-    assert spin_until(r.executor, lambda: not heard, 10.0)
+    heard = r.node.get_subscriptions_info_by_topic
+    assert spin_until(r.executor, lambda: not heard("/visible/image_raw"), 10.0)
     assert process_usage(r.process.process.pid)["threads"] <= threads  # no worker, no engine
     assert "not active" in r.snapshot().message
     assert r.lifecycle.change("cleanup")
