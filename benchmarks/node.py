@@ -8,9 +8,9 @@ A visible and a thermal camera, each a process of its own (`camera_sender.py`), 
 a mono16 image at the same time of day and at some rate; this process subscribes to the fused image.
 Latency is from the visible image's stamp to the pixels in the subscriber, so it holds two trips
 through the middleware; a camera copies an image as often as a driver in C++ does, the subscriber
-once more than a node in C++, not as often as rclpy. In each round the bare engine runs first, alone and at the same rate (back
-to back it finds its caches warm and is some milliseconds faster), then the pass-through node
-(`passthrough_node.py`), then the fusion node, then the bare engine once more.
+once more than a node in C++, not as often as rclpy. In each round the bare engine runs first, alone
+and at the same rate (back to back it finds its caches warm and is some milliseconds faster), then
+the pass-through node (`passthrough_node.py`), then the fusion node, then the bare engine once more.
 """
 
 from __future__ import annotations
