@@ -28,7 +28,7 @@ from ssvif_core.models import open_model
 from ssvif_core.network.fusion_network import luminance
 from ssvif_core.training.config import StageConfig, TrainingConfig, load_config
 from ssvif_core.training.reopen import reopen
-from ssvif_core.training.stages import Inputs
+from ssvif_core.training.stage import Inputs
 from ssvif_core.training.trainer import Trainer
 
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "training" / "fusion_path.yaml"

@@ -27,7 +27,7 @@ from ssvif_core.training.validation import as_tensors
 from ssvif_core.training.views import Window, without_border
 
 if TYPE_CHECKING:
-    from ssvif_core.training.stages import Inputs
+    from ssvif_core.training.stage import Inputs
 
 __all__ = ["Anchor", "LabelAnchor", "PrototypeAnchor"]
 

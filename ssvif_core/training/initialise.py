@@ -12,7 +12,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.models import FOLDER, open_model, sha256_of, shipped_models
 from ssvif_core.training.checkpoint import load_checkpoint
 from ssvif_core.training.reopen import reopen
-from ssvif_core.training.stages import Models
+from ssvif_core.training.stage import Models
 
 __all__ = ["Start", "initialise", "sha256_of_start"]
 

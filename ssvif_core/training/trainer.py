@@ -33,14 +33,8 @@ from ssvif_core.training.distributed import Processes
 from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
-from ssvif_core.training.stages import (
-    STAGES,
-    Inputs,
-    Models,
-    Stage,
-    StageContext,
-    trained_parts,
-)
+from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
+from ssvif_core.training.stages import STAGES, trained_parts
 from ssvif_core.training.weighting import make_weighting
 
 __all__ = ["Trainer"]

@@ -18,7 +18,7 @@ from ssvif_core.training.collapse import (  # noqa: E402
     measure,
 )
 from ssvif_core.training.config import CollapseConfig, ConsistencyConfig  # noqa: E402
-from ssvif_core.training.stages import cross_segmentation  # noqa: E402
+from ssvif_core.training.cross_segmentation import cross_segmentation  # noqa: E402
 from ssvif_core.training.views import BORDER, draw_window, without_border  # noqa: E402
 
 
