@@ -63,13 +63,11 @@ def prepare(folder: Path, *, resume: bool = False) -> None:
 
 
 def clear_outputs(folder: Path) -> None:
-    """Remove video and output recording of an earlier replay.
+    """Remove video and output recording of an earlier replay, in a folder that `prepare` has seen.
 
     Raises:
-        SsvifError: there are such, and nothing that shows that a replay wrote them.
         OSError: they cannot be removed.
     """
-    _refuse_others(folder)
     for name in (VIDEO, BAG):
         set_aside.remove(folder / name)
         set_aside.forget(folder / name)
