@@ -5,12 +5,14 @@
     python benchmarks/node.py --cameras 1280x1024+640x512@30 --rounds 1 --result node_overload
 
 A visible and a thermal camera, each a process of its own (`camera_sender.py`), publish an rgb8 and
-a mono16 image at the same time of day and at some rate; this process subscribes to the fused image.
-Latency is from the visible image's stamp to the pixels in the subscriber, so it holds two trips
-through the middleware; a camera copies an image as often as a driver in C++ does, the subscriber
-once more than a node in C++, not as often as rclpy. In each round the bare engine runs first, alone
-and at the same rate (back to back it finds its caches warm and is some milliseconds faster), then
-the pass-through node (`passthrough_node.py`), then the fusion node, then the bare engine once more.
+a mono16 image at the same time of day and at some rate; this process subscribes to the fused image
+and to the labels. Latency is from the visible image's stamp to the pixels in the subscriber, so it
+holds two trips through the middleware: that of the fused image, and with `labels_` before it that
+of the labels. A camera and the subscriber copy an image once more than a driver and a node in C++
+do, and not as often as messages in Python are copied. In each round the bare engine runs first,
+alone and at the same rate (back to back it finds its caches warm and is some milliseconds faster),
+then the pass-through node (`passthrough_node.py`), then the fusion node, then the bare engine once
+more.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +61,10 @@ STAGES = ("decode", "gain", "warp", "engine", "publish")
 BARS = {"added_ms_p50": 6.0, "p99_in_periods": 1.5, "cpu_of_engine": 1.15}
 
 #: What is printed of a round.
-SHOWN = ("engine_p50_ms", "added_ms_p50", "p99_in_periods", "cpu_of_engine", "dropped_by_worker")
+SHOWN = (
+    *("engine_p50_ms", "added_ms_p50", "labels_added_ms_p50"),
+    *("p99_in_periods", "cpu_of_engine", "dropped_by_worker"),
+)
 #: A round is disturbed if the bare engine is that much slower or faster after it than before it.
 DISTURBED = 1.1
 
@@ -75,43 +81,48 @@ def callback_seconds(pid: int) -> float:
 
 
 class Listener:
-    """Takes the fused images of the node under test, and what it says of itself."""
+    """Takes the images of the node under test, and what it says of itself."""
 
     def __init__(self) -> None:
         self.node = rclpy.create_node("benchmark")
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
-        self.latencies: list[float] = []
+        self.latencies: dict[str, list[float]] = {"fused": [], "labels": []}
         self.said: dict[str, str] = {}
         self.said_before: dict[str, str] = {}
-        self.node.create_subscription(Image, "fusion/fused", self._take, RELIABLE, raw=True)
+        for name, latencies in self.latencies.items():
+            take = partial(self._take, latencies)
+            self.node.create_subscription(Image, f"fusion/{name}", take, RELIABLE, raw=True)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, 10)
 
-    def _take(self, packet: bytes) -> None:
+    def _take(self, latencies: list[float], packet: bytes) -> None:
         np.frombuffer(packet, np.uint8)
         seconds, nanoseconds = struct.unpack("<iI", packet[STAMP])
         now = self.node.get_clock().now().nanoseconds
-        self.latencies.append((now - seconds * 10**9 - nanoseconds) * 1e-6)
+        latencies.append((now - seconds * 10**9 - nanoseconds) * 1e-6)
 
     def _hear(self, message: DiagnosticArray) -> None:
         self.said.update({v.key: v.value for status in message.status for v in status.values})
 
     def measure(self, pid: int, seconds: float, rate_hz: float) -> dict[str, float]:
         """Latency, rate and CPU of the process that fuses, in its steady state."""
-        spin_until(self.executor, lambda: len(self.latencies) > 60, 30.0)
-        self.latencies.clear()
+        spin_until(self.executor, lambda: len(self.latencies["labels"]) > 60, 30.0)
+        for latencies in self.latencies.values():
+            latencies.clear()
         self.said_before = dict(self.said)
         cpu, callbacks, start = cpu_seconds(pid), callback_seconds(pid), time.monotonic()
         spin_until(self.executor, lambda: time.monotonic() - start > seconds, seconds + 1)
         cpu, elapsed = cpu_seconds(pid) - cpu, time.monotonic() - start
         callbacks = callback_seconds(pid) - callbacks
-        p50, p99 = np.percentile(self.latencies, (50, 99))
+        frames = len(self.latencies["fused"])
+        p50, p99 = np.percentile(self.latencies["fused"], (50, 99))
         return {
             "ms_p50": float(p50),
             "ms_p99": float(p99),
-            "cpu_ms": cpu / max(len(self.latencies), 1) * 1e3,
+            "labels_ms_p50": float(np.median(self.latencies["labels"])),
+            "cpu_ms": cpu / max(frames, 1) * 1e3,
             "callbacks_cpu_ms": callbacks / (elapsed * rate_hz) * 1e3,  # of a frame that came
-            "rate_hz": len(self.latencies) / elapsed,
+            "rate_hz": frames / elapsed,
         }
 
 
@@ -167,6 +178,7 @@ def round_of(model: str, cameras: str, seconds: float, logs: Path) -> dict[str, 
         **{f"{stage}_in_node_ms_p50": float(said[f"{stage}_ms_p50"]) for stage in STAGES},
         **{key: int(said[key]) - int(before_it[key]) for key in lost},  # to a second
         "added_ms_p50": fusion["ms_p50"] - bare["p50_ms"],
+        "labels_added_ms_p50": fusion["labels_ms_p50"] - bare["p50_ms"],
         "added_to_passthrough_and_engine_ms_p50": (
             fusion["ms_p50"] - bare["p50_ms"] - passed["ms_p50"]
         ),

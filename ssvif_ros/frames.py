@@ -88,14 +88,24 @@ class FrameFuser:
         visible_ns = thermal_ns = Time.from_msg(header.stamp).nanoseconds
         if thermal_message is not None:
             thermal_ns = Time.from_msg(thermal_message.header.stamp).nanoseconds
+        publishing_s = 0.0
+
+        def publish_fused(fused: np.ndarray) -> None:
+            nonlocal publishing_s
+            began = time.perf_counter()
+            self._outputs.publish_fused(fused, header, self._camera_info(), settings)
+            publishing_s = time.perf_counter() - began
+
         result = self._pipeline.process(
             visible,
             thermal,
             thermal_ns * 1e-9,
             passthrough=settings.on_missing == "passthrough",
+            on_fused=publish_fused,
         )
         processed = time.perf_counter()
-        self._outputs.publish(result, header, self._camera_info(), settings)
+        self._outputs.publish_rest(result, header, settings)
+        publishing_s += time.perf_counter() - processed
         now_ns = self._node.get_clock().now().nanoseconds
         both = visible is not None and thermal is not None
         delta_ns = thermal_ns + settings.thermal_offset * 1e9 - visible_ns
@@ -103,7 +113,7 @@ class FrameFuser:
             latency_ms=(now_ns - visible_ns) * 1e-6,
             delta_ms=delta_ns * 1e-6 if both else None,
             decode_ms=(decoded - start) * 1e3,
-            publish_ms=(time.perf_counter() - processed) * 1e3,
+            publish_ms=publishing_s * 1e3,
             times=result.times,
         )
         self.health.frame(now_ns * 1e-9, record)

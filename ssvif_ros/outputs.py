@@ -78,37 +78,45 @@ class Outputs:
         message.class_map = [VisionClass(class_id=c.id, class_name=c.name) for c in card.classes]
         self._vision_info.publish(message)
 
-    def publish(
-        self, result: FusionResult, header: Header, info: CameraInfo | None, settings: Settings
+    def publish_fused(
+        self, fused: np.ndarray, header: Header, info: CameraInfo | None, settings: Settings
     ) -> None:
-        """Publish one fused frame where somebody listens; compressed images last, they take time.
+        """Publish the fused image, and its camera_info, though the labels may not be there yet.
+
+        Args:
+            fused: (H, W, 3) uint8 RGB.
+            header: of the visible image.
+            info: of the visible camera, if it is known.
+            settings: `output_scale` and `output_encoding` apply.
+        """
+        self._fused = _resized(fused, settings.output_scale, cv2.INTER_AREA)
+        self.fused.publish_raw(self._fused, settings.output_encoding, header)
+        if info is not None and self.camera_info.get_subscription_count():
+            scaled = self._scaled_info.of(info, *self._fused.shape[:2])
+            scaled.header = header
+            self.camera_info.publish(scaled)
+
+    def publish_rest(self, result: FusionResult, header: Header, settings: Settings) -> None:
+        """Publish the rest of a frame whose fused image is out; compressed images last.
 
         Args:
             result: what was fused.
             header: of the visible image.
-            info: of the visible camera, if it is known.
-            settings: `output_scale`, `output_encoding`, `overlay_alpha`, `compressed__*` apply.
+            settings: those of `publish_fused`; `overlay_alpha` and `compressed__*` apply, too.
         """
-        encoding = settings.output_encoding
-        images: list[tuple[ImageTopic, np.ndarray, str]] = []
+        encoding, fused = settings.output_encoding, self._fused
+        images = [(self.fused, fused, encoding)]
 
         def send(topic: ImageTopic, pixels: np.ndarray, name: str) -> None:
             topic.publish_raw(pixels, name, header)
             images.append((topic, pixels, name))
 
-        # One after the other: who waits for the fused image need not wait for the rest.
-        fused = _resized(result.fused, settings.output_scale, cv2.INTER_AREA)
-        send(self.fused, fused, encoding)
         labels = _resized(result.labels, settings.output_scale, cv2.INTER_NEAREST)
         send(self.labels, labels, "mono8")
         if self.overlay.wanted():
             overlay = draw_overlay(fused, labels, self._palette, settings.overlay_alpha)
             # Masks are told apart by their colours, which mono8 would take away.
             send(self.overlay, overlay, "rgb8" if encoding == "mono8" else encoding)
-        if info is not None and self.camera_info.get_subscription_count():
-            scaled = self._scaled_info.of(info, *labels.shape)
-            scaled.header = header
-            self.camera_info.publish(scaled)
         for topic, pixels, name in images:
             topic.publish_compressed(pixels, name, header, settings.compressed__jpeg_quality)
 

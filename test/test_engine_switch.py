@@ -191,7 +191,7 @@ def test_an_engine_that_is_made_for_longer_than_the_configuration_lives_comes_to
 
 def test_an_engine_that_cannot_warm_up_changes_nothing_though_it_has_a_spare(monkeypatch):
     class Full(OnnxRuntimeEngine):
-        def infer(self, visible, thermal):
+        def infer(self, visible, thermal, on_fused=None):
             raise RuntimeError("out of memory")
 
     monkeypatch.setitem(ENGINES, "openvino", Full)

@@ -25,12 +25,19 @@ class Engine(Protocol):
     @property
     def name(self) -> str: ...
 
-    def infer(self, visible: np.ndarray, thermal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def infer(
+        self,
+        visible: np.ndarray,
+        thermal: np.ndarray,
+        on_fused: Callable[[np.ndarray], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Fuse and segment one pair.
 
         Args:
             visible: (H, W, 3) uint8 RGB, C-contiguous.
             thermal: (H, W) uint8, C-contiguous, the same H and W.
+            on_fused: called with the fused image by an engine that has it before the labels, and
+                again if the frame had to be computed anew; it must not raise.
 
         Returns:
             fused (H, W, 3) uint8 RGB and labels (H, W) uint8. Both are buffers of the engine and

@@ -49,16 +49,21 @@ class FallbackEngine:
     def _running(self) -> Engine:
         return self._spare if self._spare is not None and self._failing_size else self._engine
 
-    def infer(self, visible: np.ndarray, thermal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def infer(
+        self,
+        visible: np.ndarray,
+        thermal: np.ndarray,
+        on_fused: Callable[[np.ndarray], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         if self._spare is not None and thermal.shape == self._failing_size:
-            return self._spare.infer(visible, thermal)
+            return self._spare.infer(visible, thermal, on_fused)
         try:
-            result = self._engine.infer(visible, thermal)
+            result = self._engine.infer(visible, thermal, on_fused)
         except Exception as error:  # engines raise their runtime's own types
             self._failures += 1
             if self._failures < FAILURES_IN_ROW:
                 raise
-            return self._take_over(error, thermal.shape).infer(visible, thermal)
+            return self._take_over(error, thermal.shape).infer(visible, thermal, on_fused)
         if self._failing_size is not None:
             logger.info("%s computes frames again", self._engine.name)
         self._failures, self._failing_size = 0, None

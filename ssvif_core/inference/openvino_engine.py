@@ -7,6 +7,7 @@ and memory is planned once. A frame of another size compiles anew, which takes p
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,12 @@ class OpenVinoEngine:
 
     # -- Engine --------------------------------------------------------------------------------
 
-    def infer(self, visible: np.ndarray, thermal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def infer(
+        self,
+        visible: np.ndarray,
+        thermal: np.ndarray,
+        on_fused: Callable[[np.ndarray], None] | None = None,  # the labels come with it
+    ) -> tuple[np.ndarray, np.ndarray]:
         if self._request is None:
             raise SsvifError("The engine is closed: make a new one.")
         if thermal.shape != self._size:

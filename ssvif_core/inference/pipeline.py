@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
@@ -113,6 +114,7 @@ class Pipeline:
         stamp_s: float | None = None,
         *,
         passthrough: bool = False,
+        on_fused: Callable[[np.ndarray], None] | None = None,
     ) -> FusionResult:
         """Fuse one pair, or the image of one camera where the other is missing (None).
 
@@ -128,11 +130,15 @@ class Pipeline:
             stamp_s: time of the thermal frame in seconds, for the gain's time constant.
             passthrough: where one camera is missing, hand on the other's own image, with every
                 label unknown (255), instead of running the network.
+            on_fused: called once with the fused image, before the labels are there where the engine
+                can do that: whoever waits for the image need not wait for them. Its time is no
+                stage's.
 
         Raises:
             SsvifError: an array has another shape or dtype, or is empty, or there is none.
         """
-        return self.fuse(self.follow(visible, thermal, stamp_s), passthrough=passthrough)
+        followed = self.follow(visible, thermal, stamp_s)
+        return self.fuse(followed, passthrough=passthrough, on_fused=on_fused)
 
     def follow(
         self, visible: np.ndarray | None, thermal: np.ndarray | None, stamp_s: float | None = None
@@ -151,7 +157,13 @@ class Pipeline:
         _lap(times, "gain_ms", start)
         return Followed(visible, thermal, size, times)
 
-    def fuse(self, followed: Followed, *, passthrough: bool = False) -> FusionResult:
+    def fuse(
+        self,
+        followed: Followed,
+        *,
+        passthrough: bool = False,
+        on_fused: Callable[[np.ndarray], None] | None = None,
+    ) -> FusionResult:
         """The rest of `process`: it needs no frame before, so others may do it beside this one.
 
         Raises:
@@ -172,18 +184,18 @@ class Pipeline:
             thermal = registration.warp(thermal, (size[1], size[0]))
         start = _lap(times, "warp_ms", start)
         shown = self._stand_in.black(*size, 3) if visible is None else visible
+        arrival = _Arrival(registration, shown, on_fused, times)
         if alone and passthrough:
             fused, labels = self._stand_in.passed_on(visible, thermal)
         else:
             with self._running:
                 if self.released:
                     raise SsvifError("The engine is closed: make another one, see `resume`.")
-                fused, labels = self.engine.infer(np.ascontiguousarray(shown), thermal)
-        start = _lap(times, "engine_ms", start)
-        if registration is not None:
-            fused = registration.blend(fused, shown)
-            _lap(times, "blend_ms", start)
-        return FusionResult(fused, labels, thermal, times)
+                shown = np.ascontiguousarray(shown)
+                fused, labels = self.engine.infer(shown, thermal, arrival)
+        arrival(fused)
+        times.engine_ms = (time.perf_counter() - start - arrival.seconds) * 1e3
+        return FusionResult(arrival.fused(), labels, thermal, times)
 
     def _resized(self, thermal: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
         """Thermal at the visible image's size, for cameras that are not registered."""
@@ -252,6 +264,46 @@ class Pipeline:
     def close(self) -> None:
         """Free the engine, and one that waits to take over; the pipeline is used no more."""
         self.release()
+
+
+class _Arrival:
+    """The fused image on its way out: blended where thermal ends, handed on, both once."""
+
+    def __init__(
+        self,
+        registration: Registration | None,
+        visible: np.ndarray,
+        hand_on: Callable[[np.ndarray], None] | None,
+        times: StageTimes,
+    ) -> None:
+        self._registration, self._visible = registration, visible
+        self._hand_on, self._times = hand_on, times
+        self._fused: np.ndarray | None = None
+        self._error: Exception | None = None
+        self.seconds = 0.0
+
+    def __call__(self, fused: np.ndarray) -> None:
+        """For an engine to call. What the receiver raises is no failure of the engine's."""
+        if self._fused is not None or self._error is not None:
+            return  # an engine that took over has computed the frame anew
+        start = time.perf_counter()
+        try:
+            if self._registration is not None:
+                fused = self._registration.blend(fused, self._visible)
+                _lap(self._times, "blend_ms", start)
+            self._fused = fused
+            if self._hand_on is not None:
+                self._hand_on(fused)
+        except Exception as error:
+            self._error = error
+        self.seconds = time.perf_counter() - start
+
+    def fused(self) -> np.ndarray:
+        """The image; raises what came of handing it on."""
+        if self._error is not None:
+            raise self._error
+        assert self._fused is not None
+        return self._fused
 
 
 def _check(visible: np.ndarray | None, thermal: np.ndarray | None) -> None:

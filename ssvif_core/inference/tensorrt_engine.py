@@ -9,6 +9,7 @@ frame costs one launch.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,12 @@ class TensorRtEngine:
 
     # -- Engine --------------------------------------------------------------------------------
 
-    def infer(self, visible: np.ndarray, thermal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def infer(
+        self,
+        visible: np.ndarray,
+        thermal: np.ndarray,
+        on_fused: Callable[[np.ndarray], None] | None = None,  # the labels come with it
+    ) -> tuple[np.ndarray, np.ndarray]:
         if self._context is None:
             raise SsvifError("The engine is closed: make a new one.")
         if thermal.shape != self._size:

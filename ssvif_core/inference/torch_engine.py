@@ -8,6 +8,7 @@ SsvifError where torch or onnx is missing.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 
@@ -68,7 +69,12 @@ class TorchEngine:
         self._size = (height, width)
         return self._frame
 
-    def infer(self, visible: np.ndarray, thermal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def infer(
+        self,
+        visible: np.ndarray,
+        thermal: np.ndarray,
+        on_fused: Callable[[np.ndarray], None] | None = None,  # the labels come with it
+    ) -> tuple[np.ndarray, np.ndarray]:
         if self._graph is None:
             raise SsvifError("The engine is closed: make a new one.")
         try:

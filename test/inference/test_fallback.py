@@ -20,10 +20,10 @@ class OneSize(OnnxRuntimeEngine):
 
     broken = False
 
-    def infer(self, visible, thermal):
+    def infer(self, visible, thermal, on_fused=None):
         if self.broken or thermal.shape != BUILT_FOR:
             raise SsvifError(f"this engine was built for {BUILT_FOR}")
-        return super().infer(visible, thermal)
+        return super().infer(visible, thermal, on_fused)
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_an_engine_that_hangs_does_not_keep_the_node_from_being_deactivated(monk
     began, goes_on, closed = threading.Event(), threading.Event(), []
 
     class Hangs:
-        def infer(self, visible, thermal):
+        def infer(self, visible, thermal, on_fused=None):
             began.set()
             goes_on.wait(60)
             return visible, thermal
