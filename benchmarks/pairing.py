@@ -12,6 +12,7 @@ time between the two, as shipped and if each visible frame had waited first.
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -171,6 +172,7 @@ def gain(row: dict[str, float]) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     results = {name: measure(scene) for name, scene in SCENES.items()}
     settings = {"slop_ms": SLOP_NS / 1e6, "poll_ms": POLL_NS / 1e6, "seconds": SECONDS}
     write_result("pairing", {"settings": settings, "scenes": results})

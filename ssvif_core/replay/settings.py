@@ -266,10 +266,14 @@ def _flat(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _typed(field: dataclasses.Field[Any], value: Any) -> Any:
     kind: Any = type(field.default)
-    fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
-    if not fits or isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        raise SsvifError(  # ROS 2 has other types for 1 and 1.0, and no conversion
+            f"The parameter {ros_name(field.name)} is {value}: write {float(value)}, for ROS "
+            "refuses a whole number where a floating-point one is declared."
+        )
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise SsvifError(
             f"The parameter {ros_name(field.name)} is {value!r}: give a value of type "
             f"{kind.__name__}, such as {field.default!r}."
         )
-    return kind(value)
+    return value

@@ -235,7 +235,7 @@ def test_the_section_of_the_node_wins_over_the_one_of_all_and_options_over_both(
     path = tmp_path / "params.yaml"
     path.write_text(
         "/robot/fusion:\n  ros__parameters: {slop: 0.02, gain.mode: fixed}\n"
-        "/**:\n  ros__parameters:\n    slop: 1\n    max_wait: 0\n    gain: {low: 7000}\n"
+        "/**:\n  ros__parameters:\n    slop: 1.0\n    max_wait: 0.0\n    gain: {low: 7000.0}\n"
         "    another: [1, 2]\n"
         "/camera:\n  ros__parameters: {slop: 9.0}\n"
     )
@@ -251,6 +251,8 @@ def test_the_section_of_the_node_wins_over_the_one_of_all_and_options_over_both(
     [
         ("/**:\n  ros__parameters: {slop: wide}\n", "slop is 'wide'"),
         ("/**:\n  ros__parameters: {threads: true}\n", "threads is True"),
+        ("/**:\n  ros__parameters: {slop: 1}\n", "slop is 1: write 1.0"),
+        ("/**:\n  ros__parameters: {threads: 2.0}\n", "threads is 2.0"),
         ("/camera:\n  ros__parameters: {slop: 1.0}\n", "no parameters for a node named fusion"),
         ("slop: [", "Cannot read"),
     ],
@@ -269,7 +271,7 @@ def test_a_parameter_file_that_is_wrong_says_where(tmp_path, text, reason):
         ("gain: {unit: kelvin}", "gain.unit is 'kelvin': use one of"),
         ("gain.low_percentile: 150.0", "gain.low_percentile is 150.0: use 0 to 49"),
         ("gain.low_percentile: 99.9", "gain.low_percentile is 99.9"),
-        ("gain.time_constant: -1", "gain.time_constant is -1.0: use 0 to 600"),
+        ("gain.time_constant: -1.0", "gain.time_constant is -1.0: use 0 to 600"),
         ("gain.plateau: -3.0", "gain.plateau is -3.0"),
         ("slop: .nan", "slop is nan"),
         ("queue_size: 0", "queue_size is 0: use 1 to 1000"),
