@@ -9,7 +9,6 @@ are there: at 1280x1024 they take the last 7 % of the time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -78,7 +77,7 @@ class OnnxRuntimeEngine:
         wanted = replace(self.options, height=size[0], width=size[1]) if size else self.options
         chosen = providers(self.provider, self.model, wanted)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.options.threads if threads is None else threads
+        options.intra_op_num_threads = threads or self.options.cpu_threads
         options.log_severity_level = FATAL_ONLY
         # Threads spin while a frame is computed and stop when it is done; by default they go on
         # spinning, and take the cores from the callbacks that bring the next frame.
@@ -118,9 +117,9 @@ class OnnxRuntimeEngine:
             return False
         session = self._load(size, halves.first)
         kinds = {node.name: node.type for node in session.get_outputs()}
-        threads = self.options.threads or os.cpu_count() or 1
         # Half of the threads for the rest: whoever takes the fused image needs a core as well.
-        rest = self._load(size, halves.second(kinds[halves.scores]), max(threads // 2, 1))
+        threads = max(self.options.cpu_threads // 2, 1)
+        rest = self._load(size, halves.second(kinds[halves.scores]), threads)
         self._binding = self._bound(session, fused=self._fused)
         self._binding.bind_output(halves.scores, "cpu")
         self._labels_binding = self._bound(rest, labels=self._labels)
