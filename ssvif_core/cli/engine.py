@@ -192,6 +192,8 @@ def _cells(entry: Entry) -> list[str]:
 
 
 def _state(entry: Entry) -> str:
+    if entry.building:
+        return "[yellow]being built[/]"
     return f"[red]{escape(entry.problem)}[/]" if entry.problem else "[green]whole[/]"
 
 
@@ -209,6 +211,9 @@ def verify(cache: Cache = None) -> None:
     here: dict[bool, dict[str, str]] = {}
     bad = 0
     for entry in entries:
+        if entry.building:
+            typer.echo(f"{entry.path.name}: being built")
+            continue
         if entry.by_provider not in here:
             here[entry.by_provider] = _present(entry.by_provider)
         problem = entry.problem or "; ".join(_unlike(entry, here[entry.by_provider]))
@@ -248,8 +253,10 @@ def clear(
         bool, typer.Option("--damaged", help="Only those that are not whole.")
     ] = False,
 ) -> None:
-    """Delete engines; the next `build` makes them anew."""
-    gone = EngineCache(cache).clear(damaged)
+    """Delete engines; the next `build` makes them anew. What is being built stays."""
+    gone, building = EngineCache(cache).clear(damaged)
+    for path in building:
+        typer.echo(f"{path.name}: being built, and left alone")
     typer.echo(f"deleted {_count(len(gone))}")
 
 

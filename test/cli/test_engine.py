@@ -168,6 +168,19 @@ def test_clear_deletes_the_damaged_or_all(engines):
     assert EngineCache(engines).entries() == []
 
 
+def test_what_is_being_built_is_said_and_left_alone(by_provider):
+    cache = EngineCache(by_provider.parent)
+    sidecar = by_provider.with_name(f"{by_provider.name}.json")
+    sidecar.unlink()  # which is written last
+    with cache.lock(by_provider):
+        assert "being built" in run("list", "--cache", cache.folder).output
+        assert f"{by_provider.name}: being built" in run("verify", "--cache", cache.folder).output
+        for arguments in ((), ("--damaged",)):
+            said = run("clear", *arguments, "--cache", cache.folder).output
+            assert f"{by_provider.name}: being built" in said and "deleted 0 engines" in said
+    assert len(list(by_provider.iterdir())) == 2
+
+
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is here")
 @pytest.mark.parametrize("verb", [("build", "tiny"), ("verify",)])
 def test_without_tensorrt_it_says_where_to_get_it(verb, engines):
