@@ -131,13 +131,13 @@ class EngineCache:
         found = [_ENGINE.fullmatch(other.name) for other in self.folder.glob(f"*{path.suffix}")]
         return sorted(m[0] for m in found if m and wanted and m["model"] == wanted["model"])
 
-    def misfit(self, path: Path, key: EngineKey, or_wider: bool = False) -> str:
+    def misfit(self, path: Path, key: EngineKey, to_load: bool = False) -> str:
         """Why the engine in `path` may not be loaded for `key`, in one sentence; "" if it may.
 
         Args:
             path: of `path_of`; a plan or the provider's folder.
             key: what is wanted.
-            or_wider: as in `differences`.
+            to_load: as in `differences`.
         """
         try:
             if not path.exists() and not sidecar_of(path).exists():
@@ -149,16 +149,16 @@ class EngineCache:
         entry = look_at(path)
         if entry.problem:
             return f"{path} cannot be used: {entry.problem}"
-        unlike = differences(entry.key, key, or_wider)
+        unlike = differences(entry.key, key, to_load)
         return f"{path} was built for something else: {'; '.join(unlike)}" if unlike else ""
 
-    def find(self, path: Path, key: EngineKey, or_wider: bool = False) -> tuple[bytes | None, str]:
+    def find(self, path: Path, key: EngineKey, to_load: bool = False) -> tuple[bytes | None, str]:
         """The plan in `path` if it fits `key`; arguments as of `misfit`.
 
         Returns:
             The plan or None, and, where it is None, why in one sentence.
         """
-        why = self.misfit(path, key, or_wider)
+        why = self.misfit(path, key, to_load)
         return (None, why) if why else (path.read_bytes(), "")
 
     def store(

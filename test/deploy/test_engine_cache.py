@@ -14,11 +14,12 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ssvif_core.deploy import engine_cache
-from ssvif_core.deploy.engine_builder import UnfitEngineError, refuse
+from ssvif_core.deploy.engine_builder import UnfitEngineError, cached_or_built_plan, refuse
 from ssvif_core.deploy.engine_cache import EngineCache, default_folder
 from ssvif_core.deploy.engine_key import EngineKey
 from ssvif_core.errors import SsvifError
@@ -91,10 +92,22 @@ def test_an_engine_for_a_range_is_loaded_for_a_size_within(smallest, largest, fi
     made = replace(wanted, smallest=smallest, largest=largest)
     cache.store(path, EngineKey.of(model, made, "10.3.0", ORIN), PLAN, 1.0)
     key = EngineKey.of(model, wanted, "10.3.0", ORIN)
-    assert (cache.find(path, key, or_wider=True)[0] == PLAN) is fits
+    assert (cache.find(path, key, to_load=True)[0] == PLAN) is fits
     assert (cache.find(path, key)[0] == PLAN) is (smallest == largest)  # to build is to ask for it
     other = replace(key, tensorrt="10.4.0")
-    assert cache.find(path, other, or_wider=True)[0] is None
+    assert cache.find(path, other, to_load=True)[0] is None
+
+
+def test_who_may_build_takes_what_the_robot_has_as_it_was_built(tmp_path):
+    """`ssvif bench --build` beside a robot's engine: for a range, in little memory."""
+    cache, model = EngineCache(tmp_path), open_model("tiny")
+    wanted = EngineOptions(cache=tmp_path, allow_build=True)
+    robots = replace(wanted, largest=(1024, 1280), workspace_mib=512)
+    cache.store(
+        cache.path_of(model, robots), EngineKey.of(model, robots, "10.3.0", ORIN), PLAN, 1.0
+    )
+    no_tensorrt = SimpleNamespace(__version__="10.3.0")  # a build would miss all the rest of it
+    assert cached_or_built_plan(no_tensorrt, model, wanted, ORIN) == PLAN
 
 
 def test_a_truncated_engine_is_not_used(stored):
