@@ -1,5 +1,6 @@
 """`ssvif doctor`: what is installed, what works, what is missing and how to get it."""
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from ssvif_core import __version__
 from ssvif_core.deploy.engine_cache import EngineCache
+from ssvif_core.deploy.engine_entry import PROVIDER_SUFFIX, SUFFIX
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.engine import ENGINES, EngineOptions
 from ssvif_core.memory import huge_pages
@@ -146,7 +148,14 @@ def _check_engines(console: Console) -> bool:
 
 def _try(engine_name: str, model: str) -> str:
     """What the engine says of itself after a frame. Raises SsvifError where it does not work."""
-    options = _options(engine_name, model)
+    *others, last = _options(engine_name, model)
+    for options in others:  # built for several sizes, perhaps by a TensorRT of before
+        with contextlib.suppress(SsvifError):
+            return _run(engine_name, model, options)
+    return _run(engine_name, model, last)
+
+
+def _run(engine_name: str, model: str, options: EngineOptions) -> str:
     engine = ENGINES[engine_name](open_model(model), options)
     engine.warm_up(options.height, options.width)
     about = engine.describe()
@@ -154,14 +163,14 @@ def _try(engine_name: str, model: str) -> str:
     return f"{about['device']}, {about['precision']}, version {about['version']}"
 
 
-def _options(engine_name: str, model: str) -> EngineOptions:
-    """A small frame; for an engine that has to be built, what it was built for, if it was."""
+def _options(engine_name: str, model: str) -> list[EngineOptions]:
+    """A small frame; for an engine that has to be built, all that it was built for, if it was."""
     if "tensorrt" not in engine_name:
-        return EngineOptions(threads=1, height=48, width=64)
-    for entry in EngineCache().entries():
-        ours = entry.path.name.rpartition("-")[0] == model
-        if ours and not entry.problem and entry.by_provider == (engine_name != "tensorrt"):
-            width, height = map(int, entry.key["size"].split("x"))
-            same = {name: entry.key[name] for name in ("precision", "dla_core", "workspace_mib")}
-            return EngineOptions(threads=1, height=height, width=width, **same)
-    return EngineOptions(threads=1)
+        return [EngineOptions(threads=1, height=48, width=64)]
+    suffix = SUFFIX if engine_name == "tensorrt" else PROVIDER_SUFFIX
+    built = []
+    for entry in EngineCache().built_for(open_model(model), suffix):
+        width, height = map(int, entry.key["size"].split("x"))
+        same = {name: entry.key[name] for name in ("precision", "dla_core")}
+        built.append(EngineOptions(threads=1, height=height, width=width, **same))
+    return built or [EngineOptions(threads=1)]

@@ -55,7 +55,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import FOLDER, PRECISIONS, Model
 
-__all__ = ["EngineCache", "default_folder"]
+__all__ = ["EngineCache", "default_folder", "model_file"]
 
 logger = logging.getLogger("ssvif.engines")
 
@@ -65,6 +65,9 @@ _ENGINE = re.compile(
     rf"(?P<model>.+)-(?P<place>[0-9a-f]{{6}})\.({'|'.join(PRECISIONS)})\.\d+x\d+(\.dla\d+)?"
     rf"({re.escape(SUFFIX)}|{re.escape(PROVIDER_SUFFIX)})"
 )
+_OF_MODEL = ("model", "place")
+#: What stands for the place of models that the package ships, for they have one in each.
+SHIPPED = "shipped"
 _TIMING = re.compile(r"tensorrt-.+\.timing")
 _BESIDE = re.compile(r"(\.json(\.next)?)?(\.lock|\.\d+\.partial)?")
 #: What a file system says that has no locks, such as one of NFS without its lock service.
@@ -93,9 +96,8 @@ class EngineCache:
         """Where the engine for these options lies, or would; `PROVIDER_SUFFIX` for a folder."""
         path = model.path.resolve()  # of all precisions alike
         place = path.with_name(path.stem.removesuffix(f".{model.precision}"))
-        known_as = "shipped" if place.parent == FOLDER else str(place)
-        where = hashlib.sha256(known_as.encode()).hexdigest()[:6]
-        parts = [f"{_file_name(model.card.name)}-{where}", model.precision]
+        known_as = SHIPPED if place.parent == FOLDER else str(place)
+        parts = [f"{_file_name(model.card.name)}-{_mark(known_as)}", model.precision]
         parts.append(size_text((options.height, options.width)))
         if options.dla_core >= 0:
             parts.append(f"dla{options.dla_core}")
@@ -118,6 +120,14 @@ class EngineCache:
             found |= {path.with_suffix("") for path in self.folder.glob(f"*{suffix}.json")}
         ours = sorted(path for path in found if _ENGINE.fullmatch(path.name))
         return [replace(look_at(path), building=path in building) for path in ours]
+
+    def built_for(self, model: Model, suffix: str = SUFFIX) -> list[Entry]:
+        """All whole engines of this very model, in any precision and size."""
+        wanted = _ENGINE.fullmatch(self.path_of(model, EngineOptions(), suffix).name)
+        assert wanted is not None
+        found = [(e, _ENGINE.fullmatch(e.path.name)) for e in self.entries() if not e.problem]
+        ours = [e for e, m in found if m and m.group(*_OF_MODEL) == wanted.group(*_OF_MODEL)]
+        return [entry for entry in ours if entry.path.suffix == suffix]
 
     def alike(self, path: Path) -> list[str]:
         """Names of all engines of this kind for models of this name, in any precision and size.
@@ -355,6 +365,23 @@ def _about(key: EngineKey, sha256: str, size: int, seconds: float, model: Path |
         "seconds": round(seconds, 1),
     }
     return (json.dumps(about, indent=2) + "\n").encode()
+
+
+def model_file(entry: Entry) -> Path | None:
+    """Where the model lies, or should, that an engine was built from; None if nobody knows.
+
+    Another installation of this package may have built it: shipped models are those of this one.
+    """
+    known_as, name = entry.about.get("model"), _ENGINE.fullmatch(entry.path.name)
+    if not known_as:
+        return None
+    shipped = name is not None and name["place"] == _mark(SHIPPED)
+    return FOLDER / Path(known_as).name if shipped else Path(known_as)
+
+
+def _mark(known_as: str) -> str:
+    """The place of a model, as a part of a file's name."""
+    return hashlib.sha256(known_as.encode()).hexdigest()[:6]
 
 
 def _file_name(words: str) -> str:
