@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 from dataclasses import dataclass
@@ -23,9 +22,10 @@ from ssvif_core.models import open_model, shipped_models
 __all__ = ["doctor"]
 
 
-#: Packages that say or do more when they are imported than is wanted: OpenVINO reports to its
-#: makers, cuda-python warns of its own version.
-NOT_IMPORTED = {"openvino", "cuda"}
+#: Packages that say or do more when they are imported than is wanted (OpenVINO reports to its
+#: makers, cuda-python warns of its own version), and the distributions that hold them. Others put
+#: modules in `cuda` as well, such as cuda-pathfinder, which comes with torch and calls no CUDA.
+NOT_IMPORTED = {"openvino": ["openvino"], "cuda": ["cuda-python", "cuda-bindings"]}
 
 
 NO_HUGE_PAGES = (
@@ -104,9 +104,11 @@ def doctor() -> None:
 
 def _version(module: str) -> tuple[str, str]:
     """Version of a package, "" if it is missing; and what is wrong with it if it is broken."""
+    for name in NOT_IMPORTED.get(module, ()):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name), ""
     if module in NOT_IMPORTED:
-        there = importlib.util.find_spec(module)
-        return (_distribution_version(module) if there else ""), ""
+        return "", ""
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -22,7 +22,9 @@ from ssvif_core.deploy.engine_builder import UnfitEngineError
 from ssvif_core.deploy.engine_cache import EngineCache
 from ssvif_core.deploy.onnxruntime_build import ensure_folder, ensure_loadable
 from ssvif_core.errors import SsvifError
+from ssvif_core.inference import onnxruntime_providers
 from ssvif_core.inference.engine import create_engine
+from ssvif_core.inference.onnxruntime_providers import providers
 from ssvif_core.inference.onnxruntime_tensorrt import folder_and_key, tensorrt_options
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import open_model
@@ -69,6 +71,14 @@ def test_what_was_built_is_loaded_with_the_words_that_the_provider_knows(tiny, b
     assert yes == {"trt_engine_cache_enable", "trt_timing_cache_enable"}
     assert told["trt_max_workspace_size"] == str(512 * 2**20)
     assert told["trt_engine_cache_path"] == told["trt_timing_cache_path"] == str(folder)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_cuda_is_told_to_compute_fp32_in_fp32(provider, tiny, built, monkeypatch):
+    """What it is told; this ONNX Runtime may be one without it."""
+    monkeypatch.setattr(onnxruntime_providers, "require", lambda name: None)
+    told = dict(chosen for chosen in providers(provider, tiny, built[3]) if len(chosen) == 2)
+    assert told["CUDAExecutionProvider"] == {"use_tf32": "0"}
 
 
 def test_a_dla_is_refused_which_it_would_leave_idle(tiny, built):
