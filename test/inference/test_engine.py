@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -264,6 +265,29 @@ def test_a_precision_that_cannot_be_had_is_said_once(precision, tmp_path):
     with pytest.raises(SsvifError, match="Unknown precision 'fp8'|no fp16 file") as refused:
         create_engine(model, "auto", EngineOptions(threads=1, precision=precision))
     assert "onnxruntime" not in str(refused.value)
+
+
+def test_the_session_of_a_size_is_freed_before_the_next_is_made(monkeypatch):
+    engine = OnnxRuntimeEngine(open_model("tiny"), EngineOptions(threads=1))
+    engine.warm_up(32, 32)
+    before, load = weakref.ref(engine._session._sess), engine._load
+
+    def looks(*arguments):
+        assert before() is None
+        return load(*arguments)
+
+    monkeypatch.setattr(engine, "_load", looks)
+    engine.warm_up(48, 48)
+
+
+def test_a_model_file_that_went_is_one_clear_error_at_the_next_size(tmp_path):
+    for suffix in (".onnx", ".json"):
+        shutil.copy(open_model("tiny").path.with_suffix(suffix), tmp_path / f"mine{suffix}")
+    engine = OnnxRuntimeEngine(open_model(tmp_path / "mine.onnx"), EngineOptions(threads=1))
+    engine.warm_up(32, 32)
+    (tmp_path / "mine.onnx").unlink()
+    with pytest.raises(SsvifError, match=r"cannot load .*mine\.onnx"):
+        engine.warm_up(48, 48)
 
 
 #: Given one core, an engine with a thread for each; where may its threads run?
