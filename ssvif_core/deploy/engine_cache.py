@@ -66,7 +66,7 @@ _ENGINE = re.compile(
     rf"({re.escape(SUFFIX)}|{re.escape(PROVIDER_SUFFIX)})"
 )
 _OF_MODEL = ("model", "place")
-#: What stands for the place of models that the package ships, for they have one in each.
+#: Stands for the place of shipped models, which differs from one installation to the next.
 SHIPPED = "shipped"
 _TIMING = re.compile(r"tensorrt-.+\.timing")
 _BESIDE = re.compile(r"(\.json(\.next)?)?(\.lock|\.\d+\.partial)?")
