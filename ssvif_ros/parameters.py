@@ -59,8 +59,9 @@ class Settings:
         **LIMITS["precision"], live=True,
     )  # fmt: skip
     threads: int = _parameter(
-        2, "CPU threads of the engine; 0: one for each core.", **LIMITS["threads"]
-    )
+        2, "CPU threads of the engine; 0: one for each core that the node may use (`cpus:=`).",
+        **LIMITS["threads"],
+    )  # fmt: skip
     warm_up_width: int = _parameter(
         640, "Expected width of the visible image: configure prepares the engine for it, so that "
         "the first frame does not wait. Other sizes work and are prepared when they come.",

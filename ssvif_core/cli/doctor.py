@@ -1,8 +1,8 @@
 """`ssvif doctor`: what is installed, what works, what is missing and how to get it."""
 
+import contextlib
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ssvif_core import __version__
 from ssvif_core.deploy.engine_cache import EngineCache
+from ssvif_core.deploy.engine_entry import PROVIDER_SUFFIX, SUFFIX
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.engine import ENGINES, EngineOptions
 from ssvif_core.memory import huge_pages
@@ -21,9 +22,10 @@ from ssvif_core.models import open_model, shipped_models
 __all__ = ["doctor"]
 
 
-#: Packages that say or do more when they are imported than is wanted: OpenVINO reports to its
-#: makers, cuda-python warns of its own version.
-NOT_IMPORTED = {"openvino", "cuda"}
+#: Packages that say or do more when they are imported than is wanted (OpenVINO reports to its
+#: makers, cuda-python warns of its own version), and the distributions that hold them. Others put
+#: modules in `cuda` as well, such as cuda-pathfinder, which comes with torch and calls no CUDA.
+NOT_IMPORTED = {"openvino": ["openvino"], "cuda": ["cuda-python", "cuda-bindings"]}
 
 
 NO_HUGE_PAGES = (
@@ -102,9 +104,11 @@ def doctor() -> None:
 
 def _version(module: str) -> tuple[str, str]:
     """Version of a package, "" if it is missing; and what is wrong with it if it is broken."""
+    for name in NOT_IMPORTED.get(module, ()):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name), ""
     if module in NOT_IMPORTED:
-        there = importlib.util.find_spec(module)
-        return (_distribution_version(module) if there else ""), ""
+        return "", ""
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -146,7 +150,14 @@ def _check_engines(console: Console) -> bool:
 
 def _try(engine_name: str, model: str) -> str:
     """What the engine says of itself after a frame. Raises SsvifError where it does not work."""
-    options = _options(engine_name, model)
+    *others, last = _options(engine_name, model)
+    for options in others:  # built for several sizes, perhaps by a TensorRT of before
+        with contextlib.suppress(SsvifError):
+            return _run(engine_name, model, options)
+    return _run(engine_name, model, last)
+
+
+def _run(engine_name: str, model: str, options: EngineOptions) -> str:
     engine = ENGINES[engine_name](open_model(model), options)
     engine.warm_up(options.height, options.width)
     about = engine.describe()
@@ -154,14 +165,14 @@ def _try(engine_name: str, model: str) -> str:
     return f"{about['device']}, {about['precision']}, version {about['version']}"
 
 
-def _options(engine_name: str, model: str) -> EngineOptions:
-    """A small frame; for an engine that has to be built, what it was built for, if it was."""
+def _options(engine_name: str, model: str) -> list[EngineOptions]:
+    """A small frame; for an engine that has to be built, all that it was built for, if it was."""
     if "tensorrt" not in engine_name:
-        return EngineOptions(threads=1, height=48, width=64)
-    for entry in EngineCache().entries():
-        ours = entry.path.name.rpartition("-")[0] == model
-        if ours and not entry.problem and entry.by_provider == (engine_name != "tensorrt"):
-            width, height = map(int, entry.key["size"].split("x"))
-            same = {name: entry.key[name] for name in ("precision", "dla_core", "workspace_mib")}
-            return EngineOptions(threads=1, height=height, width=width, **same)
-    return EngineOptions(threads=1)
+        return [EngineOptions(threads=1, height=48, width=64)]
+    suffix = SUFFIX if engine_name == "tensorrt" else PROVIDER_SUFFIX
+    built = []
+    for entry in EngineCache().built_for(open_model(model), suffix):
+        width, height = map(int, entry.key["size"].split("x"))
+        same = {name: entry.key[name] for name in ("precision", "dla_core")}
+        built.append(EngineOptions(threads=1, height=height, width=width, **same))
+    return built or [EngineOptions(threads=1)]

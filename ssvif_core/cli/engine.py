@@ -16,12 +16,12 @@ from rich.table import Table
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.deploy import tensorrt_api as api
 from ssvif_core.deploy.engine_builder import ensure_plan
-from ssvif_core.deploy.engine_cache import EngineCache
+from ssvif_core.deploy.engine_cache import EngineCache, model_file
 from ssvif_core.deploy.engine_entry import Entry
 from ssvif_core.deploy.tensorrt_build import Report
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import find_gpu
-from ssvif_core.inference.engine import EngineOptions, choose_file
+from ssvif_core.inference.engine import ENGINES, EngineOptions, choose_file
 from ssvif_core.interrupts import Interrupts
 from ssvif_core.models import Model, open_model, sha256_of
 
@@ -103,7 +103,10 @@ def build(
     elif engine == "onnxruntime-tensorrt":
         _build_provider(choose_file(opened, options, "fp16"), options, force)
     else:
-        raise SsvifError(f"'{engine}' needs no building: use tensorrt or onnxruntime-tensorrt.")
+        what = (
+            f"'{engine}' needs no building" if engine in ENGINES else f"Unknown engine '{engine}'"
+        )
+        raise SsvifError(f"{what}: use tensorrt or onnxruntime-tensorrt.")
 
 
 def _build_tensorrt(model: Model, options: EngineOptions, force: bool) -> None:
@@ -192,6 +195,8 @@ def _cells(entry: Entry) -> list[str]:
 
 
 def _state(entry: Entry) -> str:
+    if entry.building:
+        return "[yellow]being built[/]"
     return f"[red]{escape(entry.problem)}[/]" if entry.problem else "[green]whole[/]"
 
 
@@ -209,11 +214,14 @@ def verify(cache: Cache = None) -> None:
     here: dict[bool, dict[str, str]] = {}
     bad = 0
     for entry in entries:
+        if entry.building:
+            typer.echo(f"{entry.path.name}: being built")
+            continue
         if entry.by_provider not in here:
             here[entry.by_provider] = _present(entry.by_provider)
         problem = entry.problem or "; ".join(_unlike(entry, here[entry.by_provider]))
         bad += bool(problem)
-        typer.echo(f"{entry.path.name}: {problem or 'fits'}")
+        typer.echo(f"{entry.path.name}: {problem or _fits(entry)}")
     if bad:
         raise SsvifError(f"{_count(bad)} cannot be used: build again, or ssvif engine clear.")
 
@@ -233,12 +241,16 @@ def _unlike(entry: Entry, present: dict[str, str]) -> list[str]:
     """Why a whole engine will not be loaded."""
     key = entry.key
     unlike = [f"{k}: {key.get(k)}, here {v}" for k, v in present.items() if key.get(k) != v]
-    model = entry.about.get("model")
-    if model and not Path(model).is_file():
-        unlike.append(f"its model {model} is gone")
-    elif model and sha256_of(Path(model)) != key.get("model_sha256"):
+    model = model_file(entry)
+    if model is not None and model.is_file() and sha256_of(model) != key.get("model_sha256"):
         unlike.append(f"its model {model} is another one now")
     return unlike
+
+
+def _fits(entry: Entry) -> str:
+    model = model_file(entry)
+    gone = model is not None and not model.is_file()  # it may be elsewhere: in a container, say
+    return f"fits, but its model {model} is not there" if gone else "fits"
 
 
 @app.command()
@@ -248,8 +260,10 @@ def clear(
         bool, typer.Option("--damaged", help="Only those that are not whole.")
     ] = False,
 ) -> None:
-    """Delete engines; the next `build` makes them anew."""
-    gone = EngineCache(cache).clear(damaged)
+    """Delete engines; the next `build` makes them anew. What is being built stays."""
+    gone, building = EngineCache(cache).clear(damaged)
+    for path in building:
+        typer.echo(f"{path.name}: being built, and left alone")
     typer.echo(f"deleted {_count(len(gone))}")
 
 

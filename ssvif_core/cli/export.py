@@ -265,12 +265,13 @@ def calibration_frames(source: str) -> list[FramePair]:
 def _report(model: Model) -> str:
     content = model.card.content
     parity = content["parity"]
+    pairs = f"{parity['frames']} frame pair{'' if parity['frames'] == 1 else 's'}"
     iou = ""
     if "iou" in parity:
         iou = f", IoU {parity['iou']:.1%} (torch {parity['iou_fp32']:.1%})"
     return (
         f"{model.path} ({model.path.stat().st_size / 1e6:.2f} MB, {content['precision']}): "
-        f"{content['parameters']} parameters; on {parity['frames']} frames fused "
+        f"{content['parameters']} parameters; on {pairs}, whole and cut, fused "
         f"{parity['fused_mean_difference']:.2f} grey levels from torch in fp32 on average, "
         f"{parity['fused_max_difference']} at most; labels equal on "
         f"{parity['label_agreement_mean']:.3%}, {parity['label_agreement']:.3%} on the worst "

@@ -10,11 +10,11 @@ from rich.markup import escape
 
 from ssvif_core.cli.options import LabelMap, NodeName, Params, Stamps, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
+from ssvif_core.cores import cores
 from ssvif_core.data.bag_folders import recordings_in
 from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.evaluation.evaluation_set import parse_label_map
 from ssvif_core.replay.cluster import run_on_cluster
-from ssvif_core.replay.in_order import cores
 from ssvif_core.replay.jobs import run_here, run_in_processes
 from ssvif_core.replay.one import Outcome, Task, Watch
 from ssvif_core.replay.pairs import STAMPS

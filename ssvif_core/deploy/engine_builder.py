@@ -19,6 +19,7 @@ __all__ = [
     "UnfitEngineError",
     "build_arguments",
     "build_command",
+    "cached_or_built_plan",
     "cached_plan",
     "ensure_plan",
     "refuse",
@@ -61,10 +62,26 @@ def cached_plan(trt: Any, model: Model, options: EngineOptions, gpu: Gpu) -> byt
     """
     cache = EngineCache(options.cache)
     key, path = EngineKey.of(model, options, trt.__version__, gpu), cache.path_of(model, options)
-    plan, why = cache.find(path, key, or_wider=True)
+    plan, why = cache.find(path, key, to_load=True)
     if plan is None:
         raise refuse(path, model, options, why)
     return plan
+
+
+def cached_or_built_plan(trt: Any, model: Model, options: EngineOptions, gpu: Gpu) -> bytes:
+    """The plan that can be loaded; where there is none and the options allow it, built now.
+
+    What can be loaded stays, as it was built: a robot may need its range of sizes.
+
+    Raises:
+        SsvifError: as `cached_plan` does, or `ensure_plan`.
+    """
+    try:
+        return cached_plan(trt, model, options, gpu)
+    except SsvifError:
+        if not options.allow_build:
+            raise
+    return ensure_plan(trt, model, options, gpu)[1]
 
 
 def refuse(

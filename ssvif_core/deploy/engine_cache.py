@@ -7,6 +7,7 @@ it: an engine is code.
 
     base-3f2a91.fp16.640x480.engine            the plan
     base-3f2a91.fp16.640x480.engine.json       what it was built from, when, how long it took
+    base-3f2a91.fp16.640x480.engine.json.next  the same of a plan that is being put there
     base-3f2a91.fp16.640x480.onnxruntime/      what ONNX Runtime's TensorRT provider built: plans
     base-3f2a91.fp16.640x480.onnxruntime.json  (*.engine) that it names, and loads, by itself
     tensorrt-10.3.0-Orin-8.7.timing            timings of kernels, which make the next build shorter
@@ -19,17 +20,21 @@ virtual environment built.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import IO
 
 from ssvif_core.deploy.engine_entry import (
     FORMAT,
@@ -39,6 +44,7 @@ from ssvif_core.deploy.engine_entry import (
     digest_of,
     lock_of,
     look_at,
+    next_of,
     others_may_write,
     plans_of,
     sidecar_of,
@@ -49,16 +55,23 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import FOLDER, PRECISIONS, Model
 
-__all__ = ["EngineCache", "default_folder"]
+__all__ = ["EngineCache", "default_folder", "model_file"]
+
+logger = logging.getLogger("ssvif.engines")
 
 #: Names of what this folder holds, and of what builds leave beside it. The user may have pointed at
 #: a folder with engines of other programs in it, and theirs are not ours to list or to delete.
 _ENGINE = re.compile(
-    rf"(?P<model>.+)-[0-9a-f]{{6}}\.({'|'.join(PRECISIONS)})\.\d+x\d+(\.dla\d+)?"
+    rf"(?P<model>.+)-(?P<place>[0-9a-f]{{6}})\.({'|'.join(PRECISIONS)})\.\d+x\d+(\.dla\d+)?"
     rf"({re.escape(SUFFIX)}|{re.escape(PROVIDER_SUFFIX)})"
 )
+_OF_MODEL = ("model", "place")
+#: Stands for the place of shipped models, which differs from one installation to the next.
+SHIPPED = "shipped"
 _TIMING = re.compile(r"tensorrt-.+\.timing")
-_BESIDE = re.compile(r"(\.json)?(\.lock|\.\d+\.partial)?")
+_BESIDE = re.compile(r"(\.json(\.next)?)?(\.lock|\.\d+\.partial)?")
+#: What a file system says that has no locks, such as one of NFS without its lock service.
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def default_folder() -> Path:
@@ -83,9 +96,8 @@ class EngineCache:
         """Where the engine for these options lies, or would; `PROVIDER_SUFFIX` for a folder."""
         path = model.path.resolve()  # of all precisions alike
         place = path.with_name(path.stem.removesuffix(f".{model.precision}"))
-        known_as = "shipped" if place.parent == FOLDER else str(place)
-        where = hashlib.sha256(known_as.encode()).hexdigest()[:6]
-        parts = [f"{_file_name(model.card.name)}-{where}", model.precision]
+        known_as = SHIPPED if place.parent == FOLDER else str(place)
+        parts = [f"{_file_name(model.card.name)}-{_mark(known_as)}", model.precision]
         parts.append(size_text((options.height, options.width)))
         if options.dla_core >= 0:
             parts.append(f"dla{options.dla_core}")
@@ -97,12 +109,25 @@ class EngineCache:
         return self.folder / f"{_file_name(words)}.timing"
 
     def entries(self) -> list[Entry]:
-        """All engines, each looked at; also those of which the description alone is left."""
-        found = set()
+        """All engines, each looked at; also those of which the description alone is left, and those
+        that are being built.
+        """
+        locks = self.folder.glob("*.lock")
+        building = {lock.with_suffix("") for lock in locks if _is_locked(lock)}
+        found = {*building}
         for suffix in (SUFFIX, PROVIDER_SUFFIX):
             found |= {*self.folder.glob(f"*{suffix}")}
             found |= {path.with_suffix("") for path in self.folder.glob(f"*{suffix}.json")}
-        return [look_at(path) for path in sorted(found) if _ENGINE.fullmatch(path.name)]
+        ours = sorted(path for path in found if _ENGINE.fullmatch(path.name))
+        return [replace(look_at(path), building=path in building) for path in ours]
+
+    def built_for(self, model: Model, suffix: str = SUFFIX) -> list[Entry]:
+        """All whole engines of this very model, in any precision and size."""
+        wanted = _ENGINE.fullmatch(self.path_of(model, EngineOptions(), suffix).name)
+        assert wanted is not None
+        found = [(e, _ENGINE.fullmatch(e.path.name)) for e in self.entries() if not e.problem]
+        ours = [e for e, m in found if m and m.group(*_OF_MODEL) == wanted.group(*_OF_MODEL)]
+        return [entry for entry in ours if entry.path.suffix == suffix]
 
     def alike(self, path: Path) -> list[str]:
         """Names of all engines of this kind for models of this name, in any precision and size.
@@ -116,13 +141,13 @@ class EngineCache:
         found = [_ENGINE.fullmatch(other.name) for other in self.folder.glob(f"*{path.suffix}")]
         return sorted(m[0] for m in found if m and wanted and m["model"] == wanted["model"])
 
-    def misfit(self, path: Path, key: EngineKey, or_wider: bool = False) -> str:
+    def misfit(self, path: Path, key: EngineKey, to_load: bool = False) -> str:
         """Why the engine in `path` may not be loaded for `key`, in one sentence; "" if it may.
 
         Args:
             path: of `path_of`; a plan or the provider's folder.
             key: what is wanted.
-            or_wider: as in `differences`.
+            to_load: as in `differences`.
         """
         try:
             if not path.exists() and not sidecar_of(path).exists():
@@ -134,22 +159,22 @@ class EngineCache:
         entry = look_at(path)
         if entry.problem:
             return f"{path} cannot be used: {entry.problem}"
-        unlike = differences(entry.key, key, or_wider)
+        unlike = differences(entry.key, key, to_load)
         return f"{path} was built for something else: {'; '.join(unlike)}" if unlike else ""
 
-    def find(self, path: Path, key: EngineKey, or_wider: bool = False) -> tuple[bytes | None, str]:
+    def find(self, path: Path, key: EngineKey, to_load: bool = False) -> tuple[bytes | None, str]:
         """The plan in `path` if it fits `key`; arguments as of `misfit`.
 
         Returns:
             The plan or None, and, where it is None, why in one sentence.
         """
-        why = self.misfit(path, key, or_wider)
+        why = self.misfit(path, key, to_load)
         return (None, why) if why else (path.read_bytes(), "")
 
     def store(
         self, path: Path, key: EngineKey, plan: bytes, seconds: float, model: Path | None = None
     ) -> None:
-        """Write an engine, whole or not at all: the plan first, then what says that it is there.
+        """Write an engine, whole or not at all: until the new one is there, the old one is.
 
         Args:
             path: of `path_of`.
@@ -161,33 +186,38 @@ class EngineCache:
         Raises:
             SsvifError: the folder cannot be written to.
         """
+        about = _about(key, hashlib.sha256(plan).hexdigest(), len(plan), seconds, model)
+        self._write(next_of(path), about)
         self._write(path, plan)
-        self.describe(path, key, seconds, model)
+        try:
+            os.replace(next_of(path), sidecar_of(path))
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
     def describe(
         self, path: Path, key: EngineKey, seconds: float, model: Path | None = None
     ) -> None:
         """Write down what was built in `path`, as it lies there now; arguments as of `store`."""
-        about = {
-            "format": FORMAT,
-            "key": asdict(key),
-            "model": str(model.resolve()) if model else "",
-            "sha256": digest_of(path),
-            "bytes": sum(plan.stat().st_size for plan in plans_of(path)),
-            "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 1),
-        }
-        self._write(sidecar_of(path), (json.dumps(about, indent=2) + "\n").encode())
+        size = sum(plan.stat().st_size for plan in plans_of(path))
+        self._write(sidecar_of(path), _about(key, digest_of(path), size, seconds, model))
 
     def load_timing(self, key: EngineKey) -> bytes:
-        """Timings of earlier builds, or nothing."""
+        """Timings of earlier builds, or nothing; without them a build takes longer, and no more."""
         path = self.timing_path(key)
-        return path.read_bytes() if path.is_file() and not others_may_write(path) else b""
+        try:
+            return path.read_bytes() if path.is_file() and not others_may_write(path) else b""
+        except OSError as error:
+            logger.warning("building without the timings in %s: %s", path, error.strerror)
+            return b""
 
     def store_timing(self, key: EngineKey, content: bytes) -> None:
-        """Keep the timings for the next build."""
-        if content:
+        """Keep the timings for the next build, if they can be kept."""
+        if not content:
+            return
+        try:
             self._write(self.timing_path(key), content)
+        except SsvifError as error:
+            logger.warning("the engine is there, and the next build will take as long: %s", error)
 
     def _write(self, path: Path, content: bytes) -> None:
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -202,7 +232,8 @@ class EngineCache:
         except OSError as error:
             raise _unwritable(path, error) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
 
     def make_folder(self, path: Path | None = None) -> None:
         """Make the folder of engines, and in it `path`, for this user alone.
@@ -220,44 +251,137 @@ class EngineCache:
     def lock(self, path: Path, wait: bool = True) -> Iterator[bool]:
         """Keep others from building the same engine; yields whether the lock was got.
 
-        The lock goes with the process: one that was killed holds none.
+        The lock goes with the process: one that was killed holds none. Where the file system has no
+        locks, it is got always, with a warning.
 
         Raises:
             SsvifError: the folder cannot be written to.
         """
         self.make_folder()
-        try:
-            file = open(lock_of(path), "w")  # noqa: SIM115 - closed below
-        except OSError as error:
-            raise _unwritable(path, error) from error
+        file = self._open_and_lock(path, wait)
+        while file is not None and not _is_at(file, lock_of(path)):  # deleted while one waited
+            file.close()
+            file = self._open_and_lock(path, wait)
+        if file is None:
+            yield False
+            return
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
             yield True  # closing the file lets go of the lock
 
+    @staticmethod
+    def _open_and_lock(path: Path, wait: bool) -> IO[str] | None:
+        """The file that is locked; None: another process has the lock, and one does not wait."""
+        try:
+            file = open(lock_of(path), "w")  # noqa: SIM115 - the caller closes it
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                file.close()
+                raise _unwritable(path, error) from error
+            logger.warning(
+                "%s is on a file system without locks (%s): let no two builds run there at a time",
+                path.parent,
+                error.strerror,
+            )
+        return file
+
     def remove(self, path: Path) -> None:
-        """Delete an engine; its description goes first, so that a rest of it is never loaded."""
+        """Delete an engine; what describes it goes first, so that a rest of it is never loaded."""
         sidecar_of(path).unlink(missing_ok=True)
+        next_of(path).unlink(missing_ok=True)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
 
-    def clear(self, damaged_only: bool = False) -> list[Path]:
-        """Delete engines, with all that belongs to them; returns what was deleted."""
-        gone = [e.path for e in self.entries() if e.problem or not damaged_only]
-        for path in gone:
-            self.remove(path)
-            lock_of(path).unlink(missing_ok=True)
-        if not damaged_only:  # timings, and what builds left that were killed
-            for path in self.folder.glob("*"):
-                ours = _ENGINE.match(path.name) or _TIMING.match(path.name)
-                if ours and _BESIDE.fullmatch(path.name, ours.end()):
-                    path.unlink(missing_ok=True)
-        return gone
+    def clear(self, damaged_only: bool = False) -> tuple[list[Path], list[Path]]:
+        """Delete engines, with all that belongs to them, but for what is being built.
+
+        Returns:
+            What was deleted, and what was left because it is being built.
+        """
+        gone, building = [], []
+        for path in [e.path for e in self.entries() if e.problem or not damaged_only]:
+            with self.lock(path, wait=False) as free:
+                if not free:
+                    building.append(path)
+                elif look_at(path).problem or not damaged_only:  # a build may have ended just now
+                    self.remove(path)
+                    lock_of(path).unlink(missing_ok=True)
+                    gone.append(path)
+        if not (damaged_only or building):
+            self._clear_rests()
+        return gone, building
+
+    def _clear_rests(self) -> None:
+        """Delete timings, and what builds left that were killed; only while nothing is built."""
+        for path in self.folder.glob("*"):
+            ours = _ENGINE.match(path.name) or _TIMING.match(path.name)
+            if not (ours and _BESIDE.fullmatch(path.name, ours.end())):
+                continue
+            if path.suffix == ".lock":
+                with self.lock(path.with_suffix(""), wait=False) as free:
+                    if free:
+                        path.unlink(missing_ok=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _is_locked(lock: Path) -> bool:
+    """Whether a process builds what this file stands for. Writes nothing."""
+    try:
+        with open(lock, "r+") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # it went, it is another user's, or there are no locks here
+        return False
+    return False
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether the file that is open is still the one that lies there."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _about(key: EngineKey, sha256: str, size: int, seconds: float, model: Path | None) -> bytes:
+    """What is written down of an engine of `size` bytes; the others as of `EngineCache.store`."""
+    about = {
+        "format": FORMAT,
+        "key": asdict(key),
+        "model": str(model.resolve()) if model else "",
+        "sha256": sha256,
+        "bytes": size,
+        "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+    }
+    return (json.dumps(about, indent=2) + "\n").encode()
+
+
+def model_file(entry: Entry) -> Path | None:
+    """Where the model lies, or should, that an engine was built from; None if nobody knows.
+
+    Another installation of this package may have built it: shipped models are those of this one.
+    """
+    known_as, name = entry.about.get("model"), _ENGINE.fullmatch(entry.path.name)
+    if not known_as:
+        return None
+    shipped = name is not None and name["place"] == _mark(SHIPPED)
+    return FOLDER / Path(known_as).name if shipped else Path(known_as)
+
+
+def _mark(known_as: str) -> str:
+    """The place of a model, as a part of a file's name."""
+    return hashlib.sha256(known_as.encode()).hexdigest()[:6]
 
 
 def _file_name(words: str) -> str:

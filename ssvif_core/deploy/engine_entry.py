@@ -23,6 +23,7 @@ __all__ = [
     "digest_of",
     "lock_of",
     "look_at",
+    "next_of",
     "others_may_write",
     "plans_of",
     "sidecar_of",
@@ -43,11 +44,13 @@ class Entry:
         path: of the plan, or of the provider's folder.
         about: content of the JSON file beside it; empty where there is none.
         problem: why it cannot be used, whatever is wanted; empty if it is whole.
+        building: whether a process builds it at present, for the first time or anew.
     """
 
     path: Path
     about: dict[str, Any]
     problem: str
+    building: bool = False
 
     @property
     def key(self) -> dict[str, Any]:
@@ -62,9 +65,18 @@ class Entry:
 
 def look_at(path: Path) -> Entry:
     """Read what is known of an engine, and check that it is the one that was written."""
+    entry = _described_in(sidecar_of(path), path)
+    if entry.problem and next_of(path).is_file():  # the end came between the plan and this
+        after = _described_in(next_of(path), path)
+        return entry if after.problem else after
+    return entry
+
+
+def _described_in(file: Path, path: Path) -> Entry:
+    """The engine in `path`, if it is what this file describes."""
     about: dict[str, Any] = {}
     try:
-        about = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
+        about = json.loads(file.read_text(encoding="utf-8"))
         wanted = about["sha256"] if about["format"] == FORMAT and dict(about["key"]) else ""
         plans = plans_of(path)
         if not plans:
@@ -98,6 +110,11 @@ def digest_of(path: Path) -> str:
 def sidecar_of(path: Path) -> Path:
     """What says what an engine was built from."""
     return path.with_name(path.name + ".json")
+
+
+def next_of(path: Path) -> Path:
+    """What says it of a plan that is about to take this place, until it is there."""
+    return path.with_name(path.name + ".json.next")
 
 
 def lock_of(path: Path) -> Path:

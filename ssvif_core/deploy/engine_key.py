@@ -50,13 +50,16 @@ def size_text(rows_columns: tuple[int, int]) -> str:
     return f"{rows_columns[1]}x{rows_columns[0]}"
 
 
-def differences(cached: dict[str, Any], wanted: EngineKey, or_wider: bool = False) -> list[str]:
+def differences(cached: dict[str, Any], wanted: EngineKey, to_load: bool = False) -> list[str]:
     """What is not the same, cached and wanted side by side; empty: the engine fits.
 
-    `or_wider`: for a single size, an engine for a range around it will do.
+    `to_load`: it need not be built so. For a single size an engine for a range around it will do,
+    and how much memory was there for its build does not matter any more.
     """
+    ignored = {"workspace_mib"} if to_load else set()
     single = wanted.smallest == wanted.size == wanted.largest
-    ignored = ("smallest", "largest") if or_wider and single and _spans(cached, wanted) else ()
+    if to_load and single and _spans(cached, wanted):
+        ignored |= {"smallest", "largest"}
     return [
         f"{name}: cached {_short(cached.get(name))}, wanted {_short(value)}"
         for name, value in asdict(wanted).items()

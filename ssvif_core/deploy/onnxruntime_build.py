@@ -23,9 +23,15 @@ from ssvif_core.inference.onnxruntime_tensorrt import folder_and_key
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import Model
 
-__all__ = ["ensure_folder"]
+__all__ = ["ensure_folder", "ensure_loadable"]
 
 logger = logging.getLogger("ssvif.engines")
+
+
+def ensure_loadable(model: Model, options: EngineOptions) -> None:
+    """Build where nothing can be loaded; what can be stays, as it was built."""
+    if EngineCache(options.cache).misfit(*folder_and_key(model, options), to_load=True):
+        ensure_folder(model, options)
 
 
 def ensure_folder(model: Model, options: EngineOptions, force: bool = False) -> tuple[Path, bool]:

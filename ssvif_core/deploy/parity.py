@@ -74,9 +74,8 @@ class _Comparison:
             self.wanted.update(pair.labels, wanted[1])
 
     def result(self) -> dict[str, float]:
-        """The figures of `check_parity`."""
+        """The figures of `check_parity`, but for the number of frames."""
         figures = {
-            "frames": len(self.means),
             "fused_max_difference": max(self.largest),
             "fused_mean_difference": round(float(np.mean(self.means)), 4),
             "fused_mean_difference_worst": round(max(self.means), 4),
@@ -99,7 +98,7 @@ def check_parity(
     """Compare the ONNX file with the torch network on real frames, whole and at an odd size.
 
     Returns:
-        frames: compared.
+        frames: pairs that were compared, each whole and at an odd size.
         fused_max_difference, fused_mean_difference: grey levels; mean over the frames.
         fused_mean_difference_worst: of the worst frame.
         label_agreement, label_agreement_mean: 0..1, of the worst frame and of all pixels.
@@ -124,7 +123,7 @@ def check_parity(
         comparison.add(pair, engine.infer(pair.visible, pair.thermal), (reference, wanted))
         step("parity")
     engine.close()
-    figures = comparison.result()
+    figures = {"frames": len(frames), **comparison.result()}
     if model.precision == "fp16":
         figures["largest_activation"] = round(_largest_activation(network, frames), 2)
     loss = {"iou_loss": figures["iou_fp32"] - figures["iou"]} if "iou" in figures else {}
@@ -147,7 +146,9 @@ ADVICE = {
 
 def _odd(pair: FramePair) -> FramePair:
     """Its upper left part, of a size that needs padding; without labels."""
-    visible, thermal = pair.visible[:-13, :-6], pair.thermal[:-13, :-6]
+    height, width = pair.thermal.shape
+    part = np.s_[: max(height - 13, 1), : max(width - 6, 1)]
+    visible, thermal = pair.visible[part], pair.thermal[part]
     return FramePair(pair.name, np.ascontiguousarray(visible), np.ascontiguousarray(thermal))
 
 

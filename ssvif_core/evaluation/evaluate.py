@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ssvif_core.cores import cores
 from ssvif_core.data.collection import SkippedPair, summary
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.artefacts import ARTEFACTS
@@ -126,7 +126,7 @@ def evaluate(
         SsvifError: a model cannot be used, or no frame can.
     """
     cards = {name: model.card for name, model in open_models(plan.models).items()}
-    jobs = min(jobs or os.cpu_count() or 1, len(frames.names))
+    jobs = min(jobs or cores(), len(frames.names))
     scores: list[FrameScores] = []
     skipped: list[SkippedPair] = []
     for score in _scores(plan, frames, jobs):

@@ -87,9 +87,9 @@ def _onnxruntime_tensorrt(model: Model, options: EngineOptions) -> Engine:
 
     chosen = choose_file(model, options, "fp16")
     if options.allow_build:
-        from ssvif_core.deploy.onnxruntime_build import ensure_folder
+        from ssvif_core.deploy.onnxruntime_build import ensure_loadable
 
-        ensure_folder(chosen, options)
+        ensure_loadable(chosen, options)
     return OnnxRuntimeEngine(chosen, replace(options, allow_build=False), "tensorrt")
 
 

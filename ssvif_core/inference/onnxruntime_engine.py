@@ -9,9 +9,9 @@ are there: at 1280x1024 they take the last 7 % of the time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -54,6 +54,8 @@ class OnnxRuntimeEngine:
         announced = (self.options.height, self.options.width) if provider == "tensorrt" else None
         self._session: onnxruntime.InferenceSession | None = self._load(announced)
         self._labels_session: onnxruntime.InferenceSession | None = None
+        self._binding: Any = None
+        self._labels_binding: Any = None
         for wanted, found in (
             (INPUTS, self._session.get_inputs()),
             (OUTPUTS, self._session.get_outputs()),
@@ -78,7 +80,7 @@ class OnnxRuntimeEngine:
         wanted = replace(self.options, height=size[0], width=size[1]) if size else self.options
         chosen = providers(self.provider, self.model, wanted)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.options.threads if threads is None else threads
+        options.intra_op_num_threads = threads or self.options.cpu_threads
         options.log_severity_level = FATAL_ONLY
         # Threads spin while a frame is computed and stop when it is done; by default they go on
         # spinning, and take the cores from the callbacks that bring the next frame.
@@ -90,9 +92,7 @@ class OnnxRuntimeEngine:
             content = str(self.model.path) if half is None else half
             session = onnxruntime.InferenceSession(content, options, providers=chosen)
         except Exception as error:  # onnxruntime raises a dozen types with no common base
-            raise SsvifError(
-                f"ONNX Runtime cannot load {self.model.path}: {error}. Export the model again."
-            ) from error
+            raise self._cannot_load(error) from error
         if session.get_providers()[0] != PROVIDERS[self.provider]:
             raise SsvifError(  # it goes on without, and says so in its log alone
                 f"{PROVIDERS[self.provider]} does not start: CUDA, cuDNN or TensorRT is missing or "
@@ -100,9 +100,19 @@ class OnnxRuntimeEngine:
             )
         return session
 
+    def _cannot_load(self, error: Exception) -> SsvifError:
+        return SsvifError(
+            f"ONNX Runtime cannot load {self.model.path}: {error}. Export the model again."
+        )
+
+    def _forget(self) -> None:
+        """Free the sessions; a binding holds the one that it is of."""
+        self._session = self._labels_session = None
+        self._binding = self._labels_binding = None
+
     def _specialise(self, height: int, width: int) -> None:
         self._size = (0, 0)  # until all of it is there, so that a failure half-way is not kept
-        self._session = self._labels_session = None
+        self._forget()
         self._fused = np.empty((1, height, width, 3), np.uint8)
         self._labels = np.empty((1, height, width), np.uint8)
         if not (self.provider == "cpu" and self._prepare_halves((height, width))):
@@ -113,14 +123,17 @@ class OnnxRuntimeEngine:
 
     def _prepare_halves(self, size: tuple[int, int]) -> bool:
         """A session up to the fused image and one for the rest; False: it runs as a whole."""
-        halves = split(self.model.path.read_bytes())
+        try:
+            halves = split(self.model.path.read_bytes())
+        except (OSError, ValueError) as error:  # the file was there and whole when it was opened
+            raise self._cannot_load(error) from error
         if halves is None:
             return False
         session = self._load(size, halves.first)
         kinds = {node.name: node.type for node in session.get_outputs()}
-        threads = self.options.threads or os.cpu_count() or 1
         # Half of the threads for the rest: whoever takes the fused image needs a core as well.
-        rest = self._load(size, halves.second(kinds[halves.scores]), max(threads // 2, 1))
+        threads = max(self.options.cpu_threads // 2, 1)
+        rest = self._load(size, halves.second(kinds[halves.scores]), threads)
         self._binding = self._bound(session, fused=self._fused)
         self._binding.bind_output(halves.scores, "cpu")
         self._labels_binding = self._bound(rest, labels=self._labels)
@@ -179,5 +192,4 @@ class OnnxRuntimeEngine:
 
     def close(self) -> None:
         self._closed = True
-        self._session = self._labels_session = None
-        self._binding = self._labels_binding = None
+        self._forget()

@@ -22,6 +22,11 @@ PROVIDERS = {
 }
 
 
+#: The provider with its options. As it comes it computes what is fp32 in TF32, as coarse as fp16;
+#: files have the precision that their card says. (The option is there from ONNX Runtime 1.18 on.)
+CUDA = (PROVIDERS["cuda"], {"use_tf32": "0"})
+
+
 def require(provider: str) -> None:
     """Raise SsvifError where this ONNX Runtime does not have the provider."""
     if PROVIDERS[provider] not in onnxruntime.get_available_providers():
@@ -45,7 +50,7 @@ def providers(provider: str, model: Model, options: EngineOptions) -> list[Any]:
     if provider == "tensorrt":
         return [
             (PROVIDERS["tensorrt"], tensorrt_options(model, options)),
-            PROVIDERS["cuda"],
+            CUDA,
             PROVIDERS["cpu"],
         ]
-    return [PROVIDERS["cuda"], PROVIDERS["cpu"]] if provider == "cuda" else [PROVIDERS["cpu"]]
+    return [CUDA, PROVIDERS["cpu"]] if provider == "cuda" else [PROVIDERS["cpu"]]

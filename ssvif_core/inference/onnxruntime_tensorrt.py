@@ -72,7 +72,7 @@ def tensorrt_options(model: Model, options: EngineOptions) -> dict[str, str]:
         )
     folder, key = folder_and_key(model, options)
     if not options.allow_build:
-        why = EngineCache(options.cache).misfit(folder, key)
+        why = EngineCache(options.cache).misfit(folder, key, to_load=True)
         if why:
             raise refuse(folder, model, options, why, "onnxruntime-tensorrt")
     chosen = {  # it takes no other words for yes

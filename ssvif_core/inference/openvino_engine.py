@@ -103,15 +103,13 @@ class OpenVinoEngine:
 
     def _settings(self) -> dict[str, Any]:
         properties, types = self._openvino.properties, self._openvino.Type
-        settings = {
+        return {
+            properties.inference_num_threads: self.options.cpu_threads,
             properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
             properties.hint.inference_precision: types.f32,
             # Pinned threads of two engines, or two processes, end up on the same cores.
             properties.hint.enable_cpu_pinning: False,
         }
-        if self.options.threads:
-            settings[properties.inference_num_threads] = self.options.threads
-        return settings
 
     # -- Engine --------------------------------------------------------------------------------
 

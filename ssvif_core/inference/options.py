@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssvif_core.cores import cores
 from ssvif_core.errors import SsvifError
 
 __all__ = ["EngineOptions"]
@@ -20,7 +21,8 @@ class EngineOptions:
     Raises SsvifError if `threads` is out of range.
 
     Attributes:
-        threads: CPU threads of engines that run on the CPU, 256 at most; 0 takes one for each core.
+        threads: CPU threads of engines that run on the CPU, 256 at most; 0 takes one for each core
+            that this process may use.
         precision: auto (fp16 on a GPU where the model has such a file, otherwise fp32), or one of
             `ssvif_core.models.PRECISIONS`.
         height, width: frame size that a TensorRT engine is built for.
@@ -48,3 +50,8 @@ class EngineOptions:
             raise SsvifError(
                 f"{self.threads} threads: give 0, which is one for each core, to {MOST_THREADS}."
             )
+
+    @property
+    def cpu_threads(self) -> int:
+        """How many that is here: told 0, ONNX Runtime pins a thread to each core of the machine."""
+        return self.threads or min(cores(), MOST_THREADS)

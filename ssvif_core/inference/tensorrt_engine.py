@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ssvif_core.deploy import tensorrt_api as api
-from ssvif_core.deploy.engine_builder import UnfitEngineError, cached_plan, ensure_plan
+from ssvif_core.deploy.engine_builder import UnfitEngineError, cached_or_built_plan
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import Buffer, Graph, Stream, find_gpu
 from ssvif_core.inference.options import EngineOptions
@@ -47,10 +47,7 @@ class TensorRtEngine:
         self.model, self.options = model, options or EngineOptions()
         self._trt = api.load()
         self.gpu = find_gpu()
-        if self.options.allow_build:
-            _, plan, _ = ensure_plan(self._trt, model, self.options, self.gpu)
-        else:
-            plan = cached_plan(self._trt, model, self.options, self.gpu)
+        plan = cached_or_built_plan(self._trt, model, self.options, self.gpu)
         self._log = api.make_logger(self._trt)
         self._runtime = api.make(self._trt.Runtime, self._log)
         if self.options.dla_core >= 0:  # the plan says that it is for a DLA, not for which

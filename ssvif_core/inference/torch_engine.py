@@ -7,7 +7,6 @@ SsvifError where torch or onnx is missing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -64,8 +63,7 @@ class TorchEngine:
         if self.cuda:
             self._frame = CudaFrame(graph, height, width)
         else:
-            threads = self.options.threads or os.cpu_count() or 1
-            self._frame = CpuFrame(graph, height, width, threads)
+            self._frame = CpuFrame(graph, height, width, self.options.cpu_threads)
         self._size = (height, width)
         return self._frame
 

@@ -6,24 +6,16 @@ piece of work to the next one, where the order matters in its middle.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Crew", "Leg", "Relay", "cores"]
+__all__ = ["Crew", "Leg", "Relay"]
 
 T = TypeVar("T")
 #: Pieces of work that may wait while every thread is at one: they hold their images.
 WAITING = 1
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Crew:

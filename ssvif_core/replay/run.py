@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ssvif_core.cores import cores
 from ssvif_core.errors import SsvifError
 from ssvif_core.interrupts import Interrupts
 from ssvif_core.replay.asked import asked, ran_with
 from ssvif_core.replay.clearing import prepare, refuse_own_input
 from ssvif_core.replay.earlier import Earlier, look_for_earlier
 from ssvif_core.replay.frame_table import FRAMES, FrameTable
-from ssvif_core.replay.in_order import cores
 from ssvif_core.replay.journal import Journal
 from ssvif_core.replay.lanes import Lanes
 from ssvif_core.replay.measures import Measures

@@ -56,6 +56,21 @@ def test_doctor_finds_the_engine_and_exits_well():
     assert "works" in answer.stdout
 
 
+def test_doctor_takes_no_other_package_for_cuda_python(monkeypatch, tmp_path):
+    def install(name, version):
+        about = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+        (about / "top_level.txt").write_text("cuda\n")
+
+    (tmp_path / "cuda" / "pathfinder").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    install("cuda-pathfinder", "1.9.1")
+    assert doctor_command._version("cuda") != ("1.9.1", "")
+    install("cuda-python", "12.6.2.post1")
+    assert doctor_command._version("cuda") == ("12.6.2.post1", "")
+
+
 def test_doctor_says_how_to_get_huge_pages(monkeypatch, capsys):
     monkeypatch.setattr(doctor_command, "huge_pages", lambda: "never")
     doctor_command.doctor()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from types import SimpleNamespace
 
 import onnxruntime
@@ -16,12 +18,15 @@ from typer.testing import CliRunner
 
 from ssvif_core.cli.app import app
 from ssvif_core.cli.doctor import _options as tried
+from ssvif_core.cli.doctor import _try as try_engine
 from ssvif_core.cli.engine import parse_size
 from ssvif_core.deploy import tensorrt_api as api
+from ssvif_core.deploy.engine_builder import cached_plan
 from ssvif_core.deploy.engine_cache import EngineCache
 from ssvif_core.deploy.engine_key import EngineKey
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import Gpu
+from ssvif_core.inference.engine import ENGINES
 from ssvif_core.inference.onnxruntime_tensorrt import folder_and_key
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import FOLDER, open_model
@@ -87,17 +92,41 @@ def test_what_the_provider_of_onnxruntime_built_is_listed_verified_and_cleared(b
     assert list(cache.iterdir()) == []
 
 
-def test_doctor_tries_an_engine_as_it_was_built(monkeypatch, tmp_path):
+def test_doctor_tries_all_engines_of_the_shipped_model_as_they_were_built(monkeypatch, tmp_path):
     monkeypatch.setenv("SSVIF_ENGINES", str(tmp_path))
-    assert tried("tensorrt", "tiny").width == 640 and tried("openvino", "tiny").width == 64
+    (usual,), (small,) = tried("tensorrt", "tiny"), tried("openvino", "tiny")
+    assert usual.width == 640 and small.width == 64
     cache, model = EngineCache(), open_model(FOLDER / "tiny.fp16.onnx")
-    built = EngineOptions(threads=1, precision="fp16", height=720, width=1280, workspace_mib=512)
-    key = EngineKey.of(model, built, "10.3.0", Gpu("Orin", "8.7", True))
-    cache.store(cache.path_of(model, built), key, b"plan", 75.0)
-    assert tried("tensorrt", "tiny") == built
-    assert tried("tensorrt", "base") == tried("onnxruntime-tensorrt", "tiny")
+    large = EngineOptions(threads=1, precision="fp16", height=720, width=1280)
+    for built in (large, replace(large, height=480, width=640)):
+        key = EngineKey.of(model, built, "10.3.0", Gpu("Orin", "8.7", True))
+        cache.store(cache.path_of(model, built), key, b"plan", 75.0)
+    users = cache.path_of(replace(model, path=tmp_path / "tiny.fp16.onnx"), large)  # of that name
+    cache.store(users, key, b"plan", 75.0)
+    assert tried("tensorrt", "tiny") == [large, built]
+    assert tried("tensorrt", "base") == tried("onnxruntime-tensorrt", "tiny") == [usual]
     cache.path_of(model, built).write_bytes(b"pl")
-    assert tried("tensorrt", "tiny").width == 640
+    assert tried("tensorrt", "tiny") == [large]
+
+
+def test_doctor_takes_the_first_engine_that_fits(monkeypatch, tmp_path):
+    """TensorRT was updated, and one of two engines built anew; its version and the GPU are told."""
+    monkeypatch.setenv("SSVIF_ENGINES", str(tmp_path))
+    gpu, cache, model = Gpu("Orin", "8.7", True), EngineCache(), open_model("tiny")
+    for version, size in (("8.6.2", (720, 1280)), ("10.3.0", (480, 640))):
+        built = EngineOptions(precision="fp32", height=size[0], width=size[1])
+        key = EngineKey.of(model, built, version, gpu)
+        cache.store(cache.path_of(model, built), key, b"plan", 75.0)
+
+    def load(model, options):
+        cached_plan(SimpleNamespace(__version__="10.3.0"), model, options, gpu)
+        return ENGINES["onnxruntime"](model, options)
+
+    monkeypatch.setitem(ENGINES, "tensorrt", load)
+    assert "CPU, fp32" in try_engine("tensorrt", "tiny")
+    cache.remove(cache.path_of(model, built))
+    with pytest.raises(SsvifError, match=r"cached 8\.6\.2, wanted 10\.3\.0"):
+        try_engine("tensorrt", "tiny")
 
 
 def test_verify_sees_that_the_model_was_exported_again(tmp_path):
@@ -112,7 +141,19 @@ def test_verify_sees_that_the_model_was_exported_again(tmp_path):
     model.path.write_bytes(b"another")
     assert "is another one now" in run("verify", "--cache", cache.folder).output
     model.path.unlink()
-    assert "is gone" in run("verify", "--cache", cache.folder).output
+    answer = run("verify", "--cache", cache.folder)  # it may be used where the model is
+    assert "fits, but its model" in answer.output and answer.exit_code == 0
+
+
+def test_verify_knows_a_shipped_model_that_another_installation_built_from(by_provider):
+    sidecar = by_provider.with_name(f"{by_provider.name}.json")
+    about = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(about | {"model": "/opt/old/ssvif_core/models/tiny.onnx"}))
+    answer = run("verify", "--cache", by_provider.parent)
+    assert answer.output == f"{by_provider.name}: fits\n" and answer.exit_code == 0
+    about["key"]["model_sha256"] = "0" * 64
+    sidecar.write_text(json.dumps(about | {"model": "/opt/old/ssvif_core/models/tiny.onnx"}))
+    assert "is another one now" in run("verify", "--cache", by_provider.parent).output
 
 
 @pytest.mark.parametrize(("version", "fit"), [("10.3.0", True), ("10.4.0", False)])
@@ -168,6 +209,19 @@ def test_clear_deletes_the_damaged_or_all(engines):
     assert EngineCache(engines).entries() == []
 
 
+def test_what_is_being_built_is_said_and_left_alone(by_provider):
+    cache = EngineCache(by_provider.parent)
+    sidecar = by_provider.with_name(f"{by_provider.name}.json")
+    sidecar.unlink()  # which is written last
+    with cache.lock(by_provider):
+        assert "being built" in run("list", "--cache", cache.folder).output
+        assert f"{by_provider.name}: being built" in run("verify", "--cache", cache.folder).output
+        for arguments in ((), ("--damaged",)):
+            said = run("clear", *arguments, "--cache", cache.folder).output
+            assert f"{by_provider.name}: being built" in said and "deleted 0 engines" in said
+    assert len(list(by_provider.iterdir())) == 2
+
+
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is here")
 @pytest.mark.parametrize("verb", [("build", "tiny"), ("verify",)])
 def test_without_tensorrt_it_says_where_to_get_it(verb, engines):
@@ -185,6 +239,7 @@ def test_without_tensorrt_it_says_where_to_get_it(verb, engines):
         (("--largest", "320x240"), "between"),
         (("--dla-core", "0", "--largest", "1280x1024"), "DLA"),
         (("--engine", "openvino"), "no building"),
+        (("--engine", "foo"), "Unknown engine 'foo': use tensorrt"),
         (("--engine", "onnxruntime-tensorrt", "--largest", "1280x1024"), "range"),
     ],
 )

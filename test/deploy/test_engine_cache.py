@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ssvif_core.deploy import engine_cache
-from ssvif_core.deploy.engine_builder import UnfitEngineError, refuse
+from ssvif_core.deploy.engine_builder import UnfitEngineError, cached_or_built_plan, refuse
 from ssvif_core.deploy.engine_cache import EngineCache, default_folder
 from ssvif_core.deploy.engine_key import EngineKey
 from ssvif_core.errors import SsvifError
@@ -88,10 +92,22 @@ def test_an_engine_for_a_range_is_loaded_for_a_size_within(smallest, largest, fi
     made = replace(wanted, smallest=smallest, largest=largest)
     cache.store(path, EngineKey.of(model, made, "10.3.0", ORIN), PLAN, 1.0)
     key = EngineKey.of(model, wanted, "10.3.0", ORIN)
-    assert (cache.find(path, key, or_wider=True)[0] == PLAN) is fits
+    assert (cache.find(path, key, to_load=True)[0] == PLAN) is fits
     assert (cache.find(path, key)[0] == PLAN) is (smallest == largest)  # to build is to ask for it
     other = replace(key, tensorrt="10.4.0")
-    assert cache.find(path, other, or_wider=True)[0] is None
+    assert cache.find(path, other, to_load=True)[0] is None
+
+
+def test_who_may_build_takes_what_the_robot_has_as_it_was_built(tmp_path):
+    """`ssvif bench --build` beside a robot's engine: for a range, in little memory."""
+    cache, model = EngineCache(tmp_path), open_model("tiny")
+    wanted = EngineOptions(cache=tmp_path, allow_build=True)
+    robots = replace(wanted, largest=(1024, 1280), workspace_mib=512)
+    cache.store(
+        cache.path_of(model, robots), EngineKey.of(model, robots, "10.3.0", ORIN), PLAN, 1.0
+    )
+    no_tensorrt = SimpleNamespace(__version__="10.3.0")  # a build would miss all the rest of it
+    assert cached_or_built_plan(no_tensorrt, model, wanted, ORIN) == PLAN
 
 
 def test_a_truncated_engine_is_not_used(stored):
@@ -195,6 +211,37 @@ def test_a_store_that_fails_leaves_the_old_engine(stored, monkeypatch):
     assert not list(cache.folder.glob("*.partial"))
 
 
+@pytest.mark.parametrize(("step", "left"), [(1, PLAN), (2, PLAN), (3, b"new")])
+def test_wherever_a_store_ends_there_is_one_whole_engine(stored, step, left, monkeypatch):
+    cache, path, key = stored
+    steps, replace_file = iter(range(1, 9)), os.replace
+
+    def ends(source, target):
+        if next(steps) == step:
+            raise OSError(errno.EIO, "switched off")
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", ends)
+    with pytest.raises(SsvifError, match="switched off"):
+        cache.store(path, key, b"new", 1.0)
+    assert cache.find(path, key) == (left, "")
+    assert [(e.path, e.problem) for e in cache.entries()] == [(path, "")]
+    monkeypatch.undo()
+    cache.store(path, key, PLAN, 1.0)
+    assert cache.find(path, key) == (PLAN, "")
+    assert len(list(cache.folder.iterdir())) == 2
+
+
+def test_timings_that_cannot_be_kept_or_read_are_a_warning(stored, caplog):
+    cache, _, key = stored
+    cache.timing_path(key).mkdir()
+    cache.store_timing(key, b"timings")
+    assert "the engine is there" in caplog.text
+    cache.timing_path(key).rmdir()
+    cache.timing_path(key).symlink_to("/proc/self/mem")  # which ends the first read with an error
+    assert cache.load_timing(key) == b"" and "building without the timings" in caplog.text
+
+
 def test_timings_are_kept_for_each_gpu_and_version(stored):
     cache, _, key = stored
     assert cache.load_timing(key) == b""
@@ -207,9 +254,9 @@ def test_clear_deletes_all_or_only_what_is_of_no_use(stored):
     cache, path, key = stored
     other = path.with_name("mine-0123ab.int8.640x480.dla0.engine")
     other.write_bytes(b"what is this")
-    assert cache.clear(damaged_only=True) == [other]
+    assert cache.clear(damaged_only=True) == ([other], [])
     assert cache.find(path, key)[0] == PLAN
-    assert cache.clear() == [path]
+    assert cache.clear() == ([path], [])
     assert list(cache.folder.iterdir()) == []
 
 
@@ -222,8 +269,64 @@ def test_clear_takes_what_builds_left_that_were_killed(stored):
         (cache.folder / rest).touch()
     (cache.folder / "notes.txt").touch()
     assert {e.path.name: bool(e.problem) for e in cache.entries()} == {name: True, path.name: False}
-    assert cache.clear() == [cache.folder / name, path]
+    assert cache.clear() == ([cache.folder / name, path], [])
     assert [rest.name for rest in cache.folder.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("damaged_only", [True, False])
+@pytest.mark.parametrize("begun", [True, False])
+def test_clear_leaves_what_is_being_built(stored, begun, damaged_only):
+    cache, path, key = stored
+    cache.store_timing(key, b"timings")
+    built = path.with_name(path.name.replace("640x480.engine", "1280x720.onnxruntime"))
+    with cache.lock(built):
+        if begun:
+            built.mkdir()
+            (built / "any.timing").touch()
+        partial = built.with_name(f"{built.name}.json.12.partial")
+        partial.touch()
+        assert [(e.path, e.building) for e in cache.entries()] == [(built, True), (path, False)]
+        assert cache.clear(damaged_only) == ([] if damaged_only else [path], [built])
+        assert built.exists() is begun and partial.exists()
+        with cache.lock(built, wait=False) as got:
+            assert not got
+    cache.clear()  # nobody builds any more
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_who_waits_for_a_lock_that_is_deleted_gets_the_one_that_others_see(stored):
+    cache, path, _ = stored
+    got, done = threading.Event(), threading.Event()
+
+    def wait():
+        with cache.lock(path):
+            got.set()
+            done.wait(30)
+
+    with cache.lock(path):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.05)  # until it waits; if that takes longer it has less to do
+        (path.parent / f"{path.name}.lock").unlink()
+    assert got.wait(30)
+    with cache.lock(path, wait=False) as second:
+        assert not second
+    done.set()
+    waiting.join()
+
+
+def test_without_locks_an_engine_is_built_and_a_warning_says_so(stored, monkeypatch, caplog):
+    """A file system without locks is not to be had in a test: the call answers as on one."""
+    cache, path, _ = stored
+
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with cache.lock(path) as got:
+        assert got
+    assert "file system without locks" in caplog.text
+    assert cache.clear() == ([path], [])
 
 
 def test_engines_of_other_programs_in_the_same_folder_are_left_alone(stored):
@@ -233,8 +336,8 @@ def test_engines_of_other_programs_in_the_same_folder_are_left_alone(stored):
         (cache.folder / name).write_text("{}")
     (cache.folder / "keep.onnxruntime").mkdir()
     assert [entry.path for entry in cache.entries()] == [path]
-    assert cache.clear(damaged_only=True) == []
-    assert cache.clear() == [path]
+    assert cache.clear(damaged_only=True) == ([], [])
+    assert cache.clear() == ([path], [])
     left = sorted(p.name for p in cache.folder.iterdir())
     assert left == sorted([*theirs, "keep.onnxruntime"])
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
+import textwrap
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -260,6 +265,57 @@ def test_a_precision_that_cannot_be_had_is_said_once(precision, tmp_path):
     with pytest.raises(SsvifError, match="Unknown precision 'fp8'|no fp16 file") as refused:
         create_engine(model, "auto", EngineOptions(threads=1, precision=precision))
     assert "onnxruntime" not in str(refused.value)
+
+
+def test_the_session_of_a_size_is_freed_before_the_next_is_made(monkeypatch):
+    engine = OnnxRuntimeEngine(open_model("tiny"), EngineOptions(threads=1))
+    engine.warm_up(32, 32)
+    before, load = weakref.ref(engine._session._sess), engine._load
+
+    def looks(*arguments):
+        assert before() is None
+        return load(*arguments)
+
+    monkeypatch.setattr(engine, "_load", looks)
+    engine.warm_up(48, 48)
+
+
+def test_a_model_file_that_went_is_one_clear_error_at_the_next_size(tmp_path):
+    for suffix in (".onnx", ".json"):
+        shutil.copy(open_model("tiny").path.with_suffix(suffix), tmp_path / f"mine{suffix}")
+    engine = OnnxRuntimeEngine(open_model(tmp_path / "mine.onnx"), EngineOptions(threads=1))
+    engine.warm_up(32, 32)
+    (tmp_path / "mine.onnx").unlink()
+    with pytest.raises(SsvifError, match=r"cannot load .*mine\.onnx"):
+        engine.warm_up(48, 48)
+
+
+#: Given one core, an engine with a thread for each; where may its threads run?
+ONE_CORE = """
+    import os, sys
+    from pathlib import Path
+    from ssvif_core.inference.engine import EngineOptions, create_engine
+    from ssvif_core.models import open_model
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    engine, _ = create_engine(open_model("tiny"), sys.argv[1], EngineOptions(threads=0))
+    engine.warm_up(48, 64)
+    allowed = [os.sched_getaffinity(int(task.name)) for task in Path("/proc/self/task").iterdir()]
+    assert allowed == [{core}] * len(allowed), allowed
+    print(engine.describe()["threads"])
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs Linux and two cores",
+)
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torch"])
+def test_one_thread_for_each_core_stays_on_the_cores_that_were_given(engine):
+    pytest.importorskip(engine)
+    code = [sys.executable, "-c", textwrap.dedent(ONE_CORE), engine]
+    done = subprocess.run(code, capture_output=True, text=True)
+    assert done.stdout == "one for each core\n", done.stderr
 
 
 @pytest.mark.parametrize("threads", [-1, 257, 100_000])

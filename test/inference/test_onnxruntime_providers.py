@@ -20,9 +20,11 @@ import pytest
 from ssvif_core.deploy import onnxruntime_build
 from ssvif_core.deploy.engine_builder import UnfitEngineError
 from ssvif_core.deploy.engine_cache import EngineCache
-from ssvif_core.deploy.onnxruntime_build import ensure_folder
+from ssvif_core.deploy.onnxruntime_build import ensure_folder, ensure_loadable
 from ssvif_core.errors import SsvifError
+from ssvif_core.inference import onnxruntime_providers
 from ssvif_core.inference.engine import create_engine
+from ssvif_core.inference.onnxruntime_providers import providers
 from ssvif_core.inference.onnxruntime_tensorrt import folder_and_key, tensorrt_options
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import open_model
@@ -71,6 +73,14 @@ def test_what_was_built_is_loaded_with_the_words_that_the_provider_knows(tiny, b
     assert told["trt_engine_cache_path"] == told["trt_timing_cache_path"] == str(folder)
 
 
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_cuda_is_told_to_compute_fp32_in_fp32(provider, tiny, built, monkeypatch):
+    """What it is told; this ONNX Runtime may be one without it."""
+    monkeypatch.setattr(onnxruntime_providers, "require", lambda name: None)
+    told = dict(chosen for chosen in providers(provider, tiny, built[3]) if len(chosen) == 2)
+    assert told["CUDAExecutionProvider"] == {"use_tf32": "0"}
+
+
 def test_a_dla_is_refused_which_it_would_leave_idle(tiny, built):
     with pytest.raises(SsvifError, match="engine tensorrt"):
         tensorrt_options(tiny, replace(built[3], dla_core=0))
@@ -105,10 +115,12 @@ def test_what_is_damaged_or_foreign_is_never_handed_to_it(change, says, tiny, bu
         tensorrt_options(tiny, options)
 
 
-def test_another_workspace_is_shown_side_by_side(tiny, built):
-    options = built[3]
-    with pytest.raises(UnfitEngineError, match="workspace_mib: cached 512, wanted 0"):
-        tensorrt_options(tiny, EngineOptions(cache=options.cache))
+@NO_PROVIDER
+def test_what_was_built_with_another_workspace_is_loaded_and_not_built_anew(tiny, built):
+    _, folder, _, options = built
+    other = EngineOptions(cache=options.cache)
+    ensure_loadable(tiny, other)  # a build would say that the provider is missing
+    assert tensorrt_options(tiny, other)["trt_engine_cache_path"] == str(folder)
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
