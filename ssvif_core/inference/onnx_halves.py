@@ -41,17 +41,17 @@ class Halves:
     inputs_of_second: tuple[str, ...]
     _second: tuple[bytes, bytes, bytes]
 
-    def second(self, kind: str) -> bytes:
+    def second(self, kind: str) -> bytes | None:
         """The model from `scores` to `labels`.
 
         Args:
             kind: of the scores, as ONNX Runtime names it: "tensor(float)".
 
-        Raises:
-            ValueError: `kind` is none of `ELEMENTS`.
+        Returns:
+            None if `kind` is none of `ELEMENTS`: the model runs as a whole then.
         """
         if kind not in ELEMENTS:
-            raise ValueError(f"scores of {kind}: they must be one of {list(ELEMENTS)}")
+            return None
         before, graph, after = self._second
         tensor = _field(TYPE_TENSOR, bytes([TENSOR_ELEMENT << 3, ELEMENTS[kind]]))
         value = _field(VALUE_NAME, self.scores.encode()) + _field(VALUE_TYPE, tensor)

@@ -131,9 +131,11 @@ class OnnxRuntimeEngine:
             return False
         session = self._load(size, halves.first)
         kinds = {node.name: node.type for node in session.get_outputs()}
+        second = halves.second(kinds[halves.scores])
+        if second is None:
+            return False
         # Half of the threads for the rest: whoever takes the fused image needs a core as well.
-        threads = max(self.options.cpu_threads // 2, 1)
-        rest = self._load(size, halves.second(kinds[halves.scores]), threads)
+        rest = self._load(size, second, max(self.options.cpu_threads // 2, 1))
         self._binding = self._bound(session, fused=self._fused)
         self._binding.bind_output(halves.scores, "cpu")
         self._labels_binding = self._bound(rest, labels=self._labels)
