@@ -26,7 +26,6 @@ from rclpy.parameter import Parameter
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
@@ -106,7 +105,8 @@ class FusionNode(CarefulLifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         s = self.settings
         self._model = model = open_model(s.model)
-        engine, why = self._ready_engine(model)
+        engine, why = engine_without_building(model, s)
+        warm_up(engine, s.warm_up_height, s.warm_up_width)
         self._pipeline = Pipeline(engine, ThermalGain())
         self._registration = RegistrationSource(self, self._pipeline, s)
         self._switch = EngineSwitch(model, s, why, self._pipeline, self._keep_engine)
@@ -131,20 +131,13 @@ class FusionNode(CarefulLifecycleNode):
         )
         return TransitionCallbackReturn.SUCCESS
 
-    def _ready_engine(self, model: Model) -> tuple[Engine, str]:
-        """An engine that needs no building, warmed up, and why that one."""
-        engine, why = engine_without_building(model, self.settings)
-        warm_up(engine, self.settings.warm_up_height, self.settings.warm_up_width)
-        return engine, why
-
     @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._outputs is not None and self._pipeline is not None and self._model is not None
         assert self._registration is not None and self._fuser is not None
         assert self._switch is not None
         if self._pipeline.released:
-            engine, self._switch.why = self._ready_engine(self._model)
-            self._pipeline.resume(engine)
+            self._switch.resume()
         result = super().on_activate(state)
         s = self.settings
         fuser = self._fuser
@@ -161,7 +154,7 @@ class FusionNode(CarefulLifecycleNode):
             fuser.report_bad_message,
             self._say_status,
         )
-        self._apply_live(s)
+        apply_to_synchronizer(s, self._inputs.synchronizer)
         self._host = HostMonitor()
         self._health_report = Report(
             Rooms(
