@@ -10,6 +10,7 @@ Lenses whose camera_info comes meanwhile are undone first.
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from dataclasses import replace
@@ -24,7 +25,6 @@ from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 
 from ssvif_core.calibration.frames import Shots, shots_of
@@ -44,6 +44,7 @@ from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.pairing import NearestPairing
 from ssvif_ros.ending import undisturbed
 from ssvif_ros.images import thermal_array, visible_rgb
+from ssvif_ros.inputs import QOS_OVERRIDES
 from ssvif_ros.lens_listener import LensListener
 from ssvif_ros.share import use_shared_memory_profile
 from ssvif_ros.synchronizer import POLL_PERIOD_S, PairSynchronizer, Subscriber, header_stamp_ns
@@ -119,8 +120,9 @@ class Collector:
             self._node,
             Image,
             f"{camera}/image_raw",
-            qos_profile=qos_profile_sensor_data,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            # rclpy writes overrides into the profile, and this one is everybody's.
+            qos_profile=copy.copy(qos_profile_sensor_data),
+            qos_overriding_options=QOS_OVERRIDES,
         )
         subscriber.registerCallback(lambda _message: self._count(camera))
         return subscriber

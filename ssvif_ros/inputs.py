@@ -10,6 +10,7 @@ from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import (
     QoSCompatibility,
+    QoSPolicyKind,
     qos_check_compatible,
     qos_policy_name_from_kind,
     qos_profile_sensor_data,
@@ -32,9 +33,18 @@ try:
 except ImportError:  # humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-__all__ = ["Inputs"]
+__all__ = ["QOS_OVERRIDES", "Inputs"]
 
 TOPICS = {"visible": "visible/image_raw", "thermal": "thermal/image_raw"}
+#: What `qos_overrides` may set of a camera's subscription: rclpy's default leaves durability out.
+QOS_OVERRIDES = QoSOverridingOptions(
+    [
+        QoSPolicyKind.HISTORY,
+        QoSPolicyKind.DEPTH,
+        QoSPolicyKind.RELIABILITY,
+        QoSPolicyKind.DURABILITY,
+    ]
+)
 
 
 class Inputs:
@@ -113,7 +123,7 @@ class Inputs:
                 # rclpy writes overrides into the profile, and this one is everybody's.
                 qos_profile=copy.copy(qos_profile_sensor_data),
                 event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_incompatible),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=QOS_OVERRIDES,
             )
         except (RuntimeError, TypeError, InvalidParameterTypeException) as error:
             topic = self.topic(camera)
