@@ -113,6 +113,7 @@ class FusionNode(CarefulLifecycleNode):
         self._outputs = Outputs(self, model.card)
         self._timing = TimingPublisher(self)
         self._status = StatusPublisher(self)
+        self._status.inactive()
         self._accounts = FrameAccounts()
         self._fuser = FrameFuser(
             self,
@@ -193,6 +194,8 @@ class FusionNode(CarefulLifecycleNode):
     @logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
+        if self._status is not None:
+            self._status.inactive()
         self._free()
         return TransitionCallbackReturn.SUCCESS
 

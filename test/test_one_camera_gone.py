@@ -178,6 +178,15 @@ def test_without_visible_thermal_drives_and_without_both_it_waits(start):
     assert cameras.more_fused()
     assert lifecycle.change("deactivate")
     assert cameras.until_said("inactive")
+    # It says so before it is active too, and when it is shut down while active.
+    assert lifecycle.change("cleanup")
+    cameras.said.clear()
+    assert lifecycle.change("configure"), process.output
+    assert cameras.until_said("inactive")
+    assert lifecycle.change("activate"), process.output
+    assert cameras.until_said("fusing")
+    assert lifecycle.change("shutdown")
+    assert cameras.until_said("inactive")
 
 
 def test_hold_gives_one_output_for_every_visible_frame(start):
