@@ -246,7 +246,8 @@ def _judge_rate(
             f"{100 * lost:.0f} % of the frames that the camera stamped never arrived: {TRANSPORT}."
         )
     if rate.age_s is not None and not -AHEAD_S < rate.age_s < AGE_S:
+        way = "older than" if rate.age_s > 0 else "ahead of"
         status.warn(
-            f"Stamps are {rate.age_s:.1f} s older than this node's clock: synchronise the clocks "
+            f"Stamps are {abs(rate.age_s):.1f} s {way} this node's clock: synchronise the clocks "
             "(chrony, PTP), or set use_sim_time for a bag or a simulator."
         )

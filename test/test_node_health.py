@@ -173,6 +173,9 @@ def test_each_trouble_is_in_its_part_with_what_to_do_and_in_the_log_until_it_is_
     assert r.until(lambda: "clock" in r.parts["thermal camera"].message, **late)
     assert r.until(lambda: "3600" in r.parts["pairing"].message, **late), r.parts["pairing"]
     assert r.until(lambda: "thermal camera: Stamps are 3600" in r.process.output, **late)
+    early = {"thermal_late_s": -3600.0}
+    ahead = "Stamps are 3600.0 s ahead of this node's clock"
+    assert r.until(lambda: ahead in r.parts["thermal camera"].message, **early)
     # All is well again.
     assert r.until(lambda: r.parts["thermal camera"].level == OK, timeout_s=40)
     assert "pairing: A camera is missing" not in r.process.output  # the camera's line has said it
