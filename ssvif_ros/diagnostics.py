@@ -1,8 +1,8 @@
 """What the node did, as numbers, and the message that carries them. report.py makes sense of them.
 
 Knows no images. `Health` is written to by the worker and read by the timer; a lock keeps the two
-apart. The message is made by hand, with the names and keys that diagnostic_updater would use: that
-package is no wheel, and one way on every machine is better than two.
+apart. The message is made by hand and not by diagnostic_updater: that package is no wheel, and one
+way on every machine is better than two.
 """
 
 from __future__ import annotations
