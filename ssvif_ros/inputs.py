@@ -76,7 +76,7 @@ class Inputs:
         on_invalid: Callable[[str], None],
         on_look: Callable[[], None],
     ) -> None:
-        self._node, self._since = node, _seconds(node)
+        self._node = node
         self._compressed = {c for c in TOPICS if transports.get(c) == "compressed"}
         self.rates = {camera: InputRate() for camera in TOPICS}
         self.pairs = InputRate()
@@ -169,17 +169,13 @@ class Inputs:
 
     def silent(self, after_s: float) -> dict[str, str]:
         """Cameras that have been silent for longer than `after_s`, each with what to look at."""
-        now = _seconds(self._node)
         reports = {}
-        for camera, rate in self.rates.items():
-            silence = rate.silence_s(now)
-            if silence is None and now < self._since:  # the clock was set back (a looping bag)
-                self._since = now
-            waited = now - self._since if silence is None else silence
-            if waited > after_s:
-                seen = (
-                    "has never been heard" if silence is None else f"has been silent {waited:.0f} s"
-                )
+        presence = self.synchronizer.presence
+        for camera, found in presence.cameras.items() if presence is not None else ():
+            if found.silent_s > after_s:
+                seen = f"has been silent {found.silent_s:.0f} s"
+                if found.state == "never":
+                    seen = "has never been heard"
                 reports[camera] = f"{self.topic(camera)} {seen}. {self._publishers(camera)}"
                 if reason := self.valid[camera].reason:
                     reports[camera] = f"{self.topic(camera)} sends nothing that is usable. {reason}"
