@@ -20,7 +20,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -33,7 +32,7 @@ from ssvif_ros.accounting import FrameAccounts
 from ssvif_ros.clock_watch import ClockWatch
 from ssvif_ros.core_log import forward_core_log, stop_core_log
 from ssvif_ros.diagnostics import diagnostic_array
-from ssvif_ros.ending import undisturbed
+from ssvif_ros.ending import undisturbed, until_signal
 from ssvif_ros.engine_switch import EngineSwitch
 from ssvif_ros.engines import build_now, engine_without_building, warm_up
 from ssvif_ros.executor import QuietExecutor
@@ -303,26 +302,25 @@ class FusionNode(CarefulLifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Entry point of `ros2 run ssvif_ros fusion_node`. Returns the exit status."""
     cv2.setNumThreads(1)  # OpenCV's threads would spin beside the engine's
-    rclpy.init(args=args)
+    return until_signal(lambda: _run(BUILD_ONLY in (args or sys.argv)), args)
+
+
+def _run(build_only: bool) -> int:
     try:
         node = FusionNode()
     except (InvalidParameterValueException, InvalidParameterTypeException) as error:
         print(f"fusion_node: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
         return 1
-    if BUILD_ONLY in (args or sys.argv):
+    if build_only:
         return _build_only(node)
     executor = QuietExecutor()
     executor.add_node(node)
     try:
-        try:
-            _spin(node, executor)
-        finally:
-            with undisturbed():
-                node.destroy_node()
-                rclpy.try_shutdown()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        _spin(node, executor)
+    finally:
+        with undisturbed():
+            node.destroy_node()
+            rclpy.try_shutdown()
     return 0
 
 
@@ -336,7 +334,6 @@ def _build_only(node: FusionNode) -> int:
         return 1
     finally:
         node.destroy_node()
-        rclpy.try_shutdown()
 
 
 def _spin(node: FusionNode, executor: QuietExecutor) -> None:
