@@ -61,7 +61,7 @@ class CameraReport:
             are still paired: the other has not sent for long enough since), "frozen" (repeats its
             picture), "returning" (was out, not steady yet), or "stale" (sends, with stamps far from
             now).
-        silent_s: time since its last frame; 0 if it was never heard.
+        silent_s: time since its last frame, or all that was watched if it was never heard.
         unchanged_s: time since its picture last changed.
         age_s: time of receipt minus stamp, the smallest of the last frames.
         interval_s: the usual one between its last frames.
@@ -84,11 +84,13 @@ class PresenceReport:
         mode: "both", "visible" or "thermal" (that one alone), or "none".
         cameras: by name.
         starved_s: for how long frames have come in without any going out.
+        watched_s: for how long they were watched.
     """
 
     mode: str
     cameras: dict[str, CameraReport]
     starved_s: float
+    watched_s: float
 
 
 @dataclass
@@ -180,6 +182,7 @@ class Presence:
             self.mode,
             {name: self._report(name) for name in CAMERAS},
             0.0 if starved is None or self.mode == "none" else self._time_s - starved,
+            self._time_s,
         )
 
     def _report(self, name: str) -> CameraReport:
@@ -187,7 +190,7 @@ class Presence:
         age_s = min(camera.ages_s, key=abs, default=0.0)
         return CameraReport(
             state=self._state(name, age_s),
-            silent_s=0.0 if camera.last_s is None else self._time_s - camera.last_s,
+            silent_s=self._time_s - (camera.last_s or 0.0),
             unchanged_s=0.0 if camera.last_s is None else self._time_s - camera.still_since_s,
             age_s=age_s,
             interval_s=median_low(camera.intervals_s) if camera.intervals_s else 0.0,

@@ -10,6 +10,7 @@ Lenses whose camera_info comes meanwhile are undone first.
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from dataclasses import replace
@@ -21,10 +22,8 @@ import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock
 from rclpy.exceptions import InvalidParameterTypeException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 
 from ssvif_core.calibration.frames import Shots, shots_of
@@ -42,8 +41,9 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.pairing import NearestPairing
-from ssvif_ros.ending import undisturbed
+from ssvif_ros.ending import undisturbed, until_signal
 from ssvif_ros.images import thermal_array, visible_rgb
+from ssvif_ros.inputs import QOS_OVERRIDES
 from ssvif_ros.lens_listener import LensListener
 from ssvif_ros.share import use_shared_memory_profile
 from ssvif_ros.synchronizer import POLL_PERIOD_S, PairSynchronizer, Subscriber, header_stamp_ns
@@ -119,8 +119,9 @@ class Collector:
             self._node,
             Image,
             f"{camera}/image_raw",
-            qos_profile=qos_profile_sensor_data,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            # rclpy writes overrides into the profile, and this one is everybody's.
+            qos_profile=copy.copy(qos_profile_sensor_data),
+            qos_overriding_options=QOS_OVERRIDES,
         )
         subscriber.registerCallback(lambda _message: self._count(camera))
         return subscriber
@@ -198,28 +199,32 @@ def _calibrate(node: Node, values: dict[str, Any], shots: Shots, lenses: Lenses 
 def main(args: list[str] | None = None) -> int:
     """Entry point of `ros2 run ssvif_ros calibrate`. Returns the exit status."""
     use_shared_memory_profile(os.environ)
-    rclpy.init(args=args)
+    return until_signal(_run, args)
+
+
+def _run() -> int:
     node = Node("calibrate")
     try:
-        values = _settings(node)
-        output = place_of(values["output"])  # before anybody moves a camera
-        before = Calibration.load(output) if output.exists() else None
-        if known := known_offset(values["thermal_offset"], before):
-            values["thermal_offset"], why = known
-            node.get_logger().info(f"thermal_offset {known[0]:+.4f} s, taken over from {why}")
-        if values["pattern"]:
-            Board.parse(values["pattern"], values["grid"])
-        _calibrate(node, values, *_collect(node, values))
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
+        _collect_and_calibrate(node)
     except (SsvifError, InvalidParameterTypeException) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 1
     finally:
         with undisturbed():
             node.destroy_node()
-            rclpy.try_shutdown()
     return 0
+
+
+def _collect_and_calibrate(node: Node) -> None:
+    values = _settings(node)
+    output = place_of(values["output"])  # before anybody moves a camera
+    before = Calibration.load(output) if output.exists() else None
+    if known := known_offset(values["thermal_offset"], before):
+        values["thermal_offset"], why = known
+        node.get_logger().info(f"thermal_offset {known[0]:+.4f} s, taken over from {why}")
+    if values["pattern"]:
+        Board.parse(values["pattern"], values["grid"])
+    _calibrate(node, values, *_collect(node, values))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What the node did, as numbers, and the message that carries them. report.py makes sense of them.
 
 Knows no images. `Health` is written to by the worker and read by the timer; a lock keeps the two
-apart. The message is made by hand, with the names and keys that diagnostic_updater would use: that
-package is no wheel, and one way on every machine is better than two.
+apart. The message is made by hand and not by diagnostic_updater: that package is no wheel, and one
+way on every machine is better than two.
 """
 
 from __future__ import annotations
@@ -51,23 +51,13 @@ class InputRate:
             self.stamps_ns.append(stamp_ns)
             self.age_s = now_s - stamp_ns * 1e-9
 
-    def silence_s(self, now_s: float) -> float | None:
-        """Seconds since the last frame, or None before the first."""
-        self._notice(now_s)
-        return now_s - self._times[-1] if self._times else None
-
     def rate_hz(self, now_s: float) -> float:
         """Frames per second over the window; falls towards 0 while nothing comes."""
-        self._notice(now_s)
+        if self._times and now_s < self._times[-1]:  # the clock was set back
+            self._times.clear()
         if len(self._times) < 2:
             return 0.0
         return (len(self._times) - 1) / max(now_s - self._times[0], 1e-6)
-
-    def _notice(self, now_s: float) -> None:
-        """Where the clock was set back, begin anew with a silence from now on."""
-        if self._times and now_s < self._times[-1]:
-            self._times.clear()
-            self._times.append(now_s)
 
 
 @dataclass(frozen=True)

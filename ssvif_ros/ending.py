@@ -4,9 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-__all__ = ["undisturbed"]
+import rclpy
+from rclpy.executors import ExternalShutdownException
+
+__all__ = ["undisturbed", "until_signal"]
+
+
+def until_signal(run: Callable[[], int], args: list[str] | None) -> int:
+    """Rclpy from `init` to `shutdown`, with `run` between them; the exit status.
+
+    A signal ends it quietly and with status 0, wherever it comes: SIGINT raises KeyboardInterrupt,
+    and both take ROS away, so that whatever is called next raises (where a node is being made:
+    RCLError, NotInitializedException).
+    """
+    try:
+        rclpy.init(args=args)
+        try:
+            return run()
+        except Exception:
+            if rclpy.ok():
+                raise
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        with undisturbed():
+            rclpy.try_shutdown()
+    return 0
 
 
 @contextlib.contextmanager

@@ -131,9 +131,8 @@ def begin_upgrade(
 
     def hand_over(engine: Engine) -> None:
         said = engine.describe()
-        pipeline.replace_engine(engine)
+        when = "now" if pipeline.replace_engine(engine) else "at the next activation"
         built()
-        when = "at the next activation" if pipeline.released else "now"
         logger.info("TensorRT takes over %s: %s", when, said)
 
     logger.info("a TensorRT engine is being built in the background")

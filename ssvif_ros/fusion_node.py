@@ -20,13 +20,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
-from ssvif_core.inference.engine import Engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model, open_model
 from ssvif_core.sync_policies import make_pairing
@@ -34,7 +32,7 @@ from ssvif_ros.accounting import FrameAccounts
 from ssvif_ros.clock_watch import ClockWatch
 from ssvif_ros.core_log import forward_core_log, stop_core_log
 from ssvif_ros.diagnostics import diagnostic_array
-from ssvif_ros.ending import undisturbed
+from ssvif_ros.ending import undisturbed, until_signal
 from ssvif_ros.engine_switch import EngineSwitch
 from ssvif_ros.engines import build_now, engine_without_building, warm_up
 from ssvif_ros.executor import QuietExecutor
@@ -106,13 +104,15 @@ class FusionNode(CarefulLifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         s = self.settings
         self._model = model = open_model(s.model)
-        engine, why = self._ready_engine(model)
+        engine, why = engine_without_building(model, s)
+        warm_up(engine, s.warm_up_height, s.warm_up_width)
         self._pipeline = Pipeline(engine, ThermalGain())
         self._registration = RegistrationSource(self, self._pipeline, s)
         self._switch = EngineSwitch(model, s, why, self._pipeline, self._keep_engine)
         self._outputs = Outputs(self, model.card)
         self._timing = TimingPublisher(self)
         self._status = StatusPublisher(self)
+        self._status.inactive()
         self._accounts = FrameAccounts()
         self._fuser = FrameFuser(
             self,
@@ -131,20 +131,13 @@ class FusionNode(CarefulLifecycleNode):
         )
         return TransitionCallbackReturn.SUCCESS
 
-    def _ready_engine(self, model: Model) -> tuple[Engine, str]:
-        """An engine that needs no building, warmed up, and why that one."""
-        engine, why = engine_without_building(model, self.settings)
-        warm_up(engine, self.settings.warm_up_height, self.settings.warm_up_width)
-        return engine, why
-
     @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._outputs is not None and self._pipeline is not None and self._model is not None
         assert self._registration is not None and self._fuser is not None
         assert self._switch is not None
         if self._pipeline.released:
-            engine, self._switch.why = self._ready_engine(self._model)
-            self._pipeline.resume(engine)
+            self._switch.resume()
         result = super().on_activate(state)
         s = self.settings
         fuser = self._fuser
@@ -161,7 +154,7 @@ class FusionNode(CarefulLifecycleNode):
             fuser.report_bad_message,
             self._say_status,
         )
-        self._apply_live(s)
+        apply_to_synchronizer(s, self._inputs.synchronizer)
         self._host = HostMonitor()
         self._health_report = Report(
             Rooms(
@@ -200,6 +193,8 @@ class FusionNode(CarefulLifecycleNode):
     @logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
+        if self._status is not None:
+            self._status.inactive()
         self._free()
         return TransitionCallbackReturn.SUCCESS
 
@@ -307,26 +302,25 @@ class FusionNode(CarefulLifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Entry point of `ros2 run ssvif_ros fusion_node`. Returns the exit status."""
     cv2.setNumThreads(1)  # OpenCV's threads would spin beside the engine's
-    rclpy.init(args=args)
+    return until_signal(lambda: _run(BUILD_ONLY in (args or sys.argv)), args)
+
+
+def _run(build_only: bool) -> int:
     try:
         node = FusionNode()
     except (InvalidParameterValueException, InvalidParameterTypeException) as error:
         print(f"fusion_node: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
         return 1
-    if BUILD_ONLY in (args or sys.argv):
+    if build_only:
         return _build_only(node)
     executor = QuietExecutor()
     executor.add_node(node)
     try:
-        try:
-            _spin(node, executor)
-        finally:
-            with undisturbed():
-                node.destroy_node()
-                rclpy.try_shutdown()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        _spin(node, executor)
+    finally:
+        with undisturbed():
+            node.destroy_node()
+            rclpy.try_shutdown()
     return 0
 
 
@@ -340,7 +334,6 @@ def _build_only(node: FusionNode) -> int:
         return 1
     finally:
         node.destroy_node()
-        rclpy.try_shutdown()
 
 
 def _spin(node: FusionNode, executor: QuietExecutor) -> None:

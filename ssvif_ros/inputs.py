@@ -10,6 +10,7 @@ from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import (
     QoSCompatibility,
+    QoSPolicyKind,
     qos_check_compatible,
     qos_policy_name_from_kind,
     qos_profile_sensor_data,
@@ -32,9 +33,18 @@ try:
 except ImportError:  # humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-__all__ = ["Inputs"]
+__all__ = ["QOS_OVERRIDES", "Inputs"]
 
 TOPICS = {"visible": "visible/image_raw", "thermal": "thermal/image_raw"}
+#: What `qos_overrides` may set of a camera's subscription: rclpy's default leaves durability out.
+QOS_OVERRIDES = QoSOverridingOptions(
+    [
+        QoSPolicyKind.HISTORY,
+        QoSPolicyKind.DEPTH,
+        QoSPolicyKind.RELIABILITY,
+        QoSPolicyKind.DURABILITY,
+    ]
+)
 
 
 class Inputs:
@@ -66,7 +76,7 @@ class Inputs:
         on_invalid: Callable[[str], None],
         on_look: Callable[[], None],
     ) -> None:
-        self._node, self._since = node, _seconds(node)
+        self._node = node
         self._compressed = {c for c in TOPICS if transports.get(c) == "compressed"}
         self.rates = {camera: InputRate() for camera in TOPICS}
         self.pairs = InputRate()
@@ -113,7 +123,7 @@ class Inputs:
                 # rclpy writes overrides into the profile, and this one is everybody's.
                 qos_profile=copy.copy(qos_profile_sensor_data),
                 event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_incompatible),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=QOS_OVERRIDES,
             )
         except (RuntimeError, TypeError, InvalidParameterTypeException) as error:
             topic = self.topic(camera)
@@ -159,17 +169,13 @@ class Inputs:
 
     def silent(self, after_s: float) -> dict[str, str]:
         """Cameras that have been silent for longer than `after_s`, each with what to look at."""
-        now = _seconds(self._node)
         reports = {}
-        for camera, rate in self.rates.items():
-            silence = rate.silence_s(now)
-            if silence is None and now < self._since:  # the clock was set back (a looping bag)
-                self._since = now
-            waited = now - self._since if silence is None else silence
-            if waited > after_s:
-                seen = (
-                    "has never been heard" if silence is None else f"has been silent {waited:.0f} s"
-                )
+        presence = self.synchronizer.presence
+        for camera, found in presence.cameras.items() if presence is not None else ():
+            if found.silent_s > after_s:
+                seen = f"has been silent {found.silent_s:.0f} s"
+                if found.state == "never":
+                    seen = "has never been heard"
                 reports[camera] = f"{self.topic(camera)} {seen}. {self._publishers(camera)}"
                 if reason := self.valid[camera].reason:
                     reports[camera] = f"{self.topic(camera)} sends nothing that is usable. {reason}"

@@ -29,16 +29,22 @@ def logged(transition: Transition) -> Transition:
     def wrapper(node: CarefulLifecycleNode, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             return transition(node, state)
-        except SsvifError as error:
-            reason = str(error)
-        except Exception:
-            reason = traceback.format_exc()
-        if node.context.ok():  # else a signal took ROS away in the middle of it
+        except Exception as error:
+            interrupted = _comes_of_ctrl_c(error)
+            reason = str(error) if isinstance(error, SsvifError) else traceback.format_exc()
+        if node.context.ok() and not interrupted:  # else a signal took ROS away in the middle
             node.get_logger().error(f"{transition.__name__}: {reason}")
         node.undo(state)
         return TransitionCallbackReturn.FAILURE
 
     return wrapper
+
+
+def _comes_of_ctrl_c(error: BaseException | None) -> bool:
+    """Whether a package that was interrupted made another error of it, as while it is imported."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 class CarefulLifecycleNode(LifecycleNode):

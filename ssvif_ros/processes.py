@@ -185,6 +185,7 @@ class LifecycleClient:
         "activate": Transition.TRANSITION_ACTIVATE,
         "deactivate": Transition.TRANSITION_DEACTIVATE,
         "cleanup": Transition.TRANSITION_CLEANUP,
+        "shutdown": Transition.TRANSITION_ACTIVE_SHUTDOWN,
     }
 
     def __init__(self, node: Node, executor: Executor, name: str) -> None:

@@ -63,6 +63,7 @@ class RegistrationSource:
         self._pose: Pose | None = None
         self._tree: StaticTransforms | None = None
         self._waiting = self._failed = ""
+        self._offered: tuple[Any, ...] = ()  # what the maps are made of, or will be
         self._ready, self._coverage = "", 1.0
         self._worker: LatestWorker[Alignment] | None = None
         if self._mode == "none":
@@ -126,19 +127,30 @@ class RegistrationSource:
             self._update()
 
     def _update(self) -> None:
-        """Something has changed: have the maps made, or note what is missing."""
+        """Something may have changed: have the maps made, or note what is missing."""
         if self._worker is None:  # nothing that changes is used
             return
-        self._waiting = self._failed = ""
+        self._waiting = failed = ""
+        alignment = None
+        parts: tuple[Any, ...] = ()
         try:
             alignment = self._alignment()
         except SsvifError as error:
-            self._failed = str(error)
-            return
+            failed = str(error)
         if alignment is not None:
+            parts = self._parts(alignment)
+            if parts == self._offered:  # /tf_static tells of all the robot's frames
+                return
             self._worker.offer(alignment)
+        self._failed, self._offered = failed, parts
 
-    def _alignment(self) -> Alignment | None:
+    def _parts(self, alignment: PlaneAlignment) -> tuple[Any, ...]:
+        """What must be equal for the maps to stay."""
+        pose = alignment.pose
+        numbers = pose.rotation.tobytes(), pose.translation.tobytes(), alignment.depth_m
+        return *(self._intrinsics[camera] for camera in CAMERAS), *numbers
+
+    def _alignment(self) -> PlaneAlignment | None:
         """What the parts that have come make; None, with `_waiting` set, while one is missing."""
         missing = [camera for camera in CAMERAS if camera not in self._infos]
         if missing:
@@ -179,7 +191,7 @@ class RegistrationSource:
         self._node.get_logger().info(f"registered: {self._ready}")
 
     def _report(self, error: Exception) -> None:
-        self._failed = str(error)
+        self._failed, self._offered = str(error), ()  # the next change tries again
 
     def destroy(self) -> None:
         """Stop listening; the pipeline keeps what it has."""
@@ -191,7 +203,7 @@ class RegistrationSource:
 
 
 def _intrinsics(info: CameraInfo) -> tuple[Any, ...]:
-    """What must be equal for the maps to stay."""
+    """What maps depend on."""
     roi = info.roi
     window = (roi.x_offset, roi.y_offset, roi.width, roi.height)
     return (

@@ -68,7 +68,6 @@ class Report:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._before: dict[str, float] = {}
-        self._began_s: float | None = None
 
     def statuses(self, settings: Settings, now_s: float) -> list[Status]:
         """All parts, cameras first.
@@ -77,8 +76,6 @@ class Report:
             settings: of now.
             now_s: the node's clock.
         """
-        if self._began_s is None or now_s < self._began_s:
-            self._began_s = now_s
         clock = self._rooms.clock.trouble(settings.warn_after)
         silent = self._rooms.inputs.silent(settings.warn_after)
         if clock:
@@ -145,14 +142,15 @@ class Report:
         few = inputs.pairs.rate_hz(now_s) < PAIRED_SHARE * min(rates)
         if silent or alone:
             status.follow("A camera or the clock is missing: see the lines of the cameras.")
-        elif few and self._waited(settings, now_s):
+        elif few and self._waited(settings):
             status.warn(self._few_pairs(settings))
         if self._new("unstamped", counts["unstamped_visible"] + counts["unstamped_thermal"]):
             status.error("Frames without a stamp cannot be paired: have the driver set it.")
         return status
 
-    def _waited(self, settings: Settings, now_s: float) -> bool:
-        return self._began_s is not None and now_s - self._began_s > settings.warn_after
+    def _waited(self, settings: Settings) -> bool:
+        presence = self._rooms.inputs.synchronizer.presence
+        return presence is not None and presence.watched_s > settings.warn_after
 
     def _few_pairs(self, settings: Settings) -> str:
         newest = [rate.stamps_ns[-1] for rate in self._rooms.inputs.rates.values()]
@@ -184,7 +182,7 @@ class Report:
             status.error(f"No frame could be fused, {bad:.0f} were bad: {health.last_error}")
         elif bad:
             status.warn(f"{bad:.0f} bad frames: {health.last_error}")
-        elif not fused and not status.problems and self._waited(settings, now_s):
+        elif not fused and not status.problems and self._waited(settings):
             status.follow(
                 "Nothing is being fused: see the lines of the cameras and of the pairing."
             )
@@ -246,7 +244,8 @@ def _judge_rate(
             f"{100 * lost:.0f} % of the frames that the camera stamped never arrived: {TRANSPORT}."
         )
     if rate.age_s is not None and not -AHEAD_S < rate.age_s < AGE_S:
+        way = "older than" if rate.age_s > 0 else "ahead of"
         status.warn(
-            f"Stamps are {rate.age_s:.1f} s older than this node's clock: synchronise the clocks "
+            f"Stamps are {abs(rate.age_s):.1f} s {way} this node's clock: synchronise the clocks "
             "(chrony, PTP), or set use_sim_time for a bag or a simulator."
         )

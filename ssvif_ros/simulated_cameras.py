@@ -34,7 +34,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.memory import keep_image_buffers
 from ssvif_core.simulation.misalignment import Misalignment
 from ssvif_core.simulation.scenes import SCENE_KINDS
-from ssvif_ros.ending import undisturbed
+from ssvif_ros.ending import undisturbed, until_signal
 from ssvif_ros.images import to_image
 from ssvif_ros.share import use_shared_memory_profile
 
@@ -255,31 +255,18 @@ def main(args: list[str] | None = None) -> int:
     use_shared_memory_profile(os.environ)
     keep_image_buffers()
     cv2.setNumThreads(1)
-    rclpy.init(args=args)
-    nodes = [Node("simulated_cameras")]
+    return until_signal(_run, args)
+
+
+def _run() -> int:
     threads: list[threading.Thread] = []
     try:
-        settings = Settings.declare(nodes[0])
-        wanted = [m for m in MODALITIES if settings.cameras in ("both", m)]
-        cameras, executors = [], []
-        for modality in wanted:
-            node = Node(f"simulated_{modality}_camera")
-            nodes.append(node)
-            cameras.append(SimulatedCamera(node, modality, settings))
-            executors.append(SingleThreadedExecutor())
-            executors[-1].add_node(node)
-        begin_s = nodes[0].get_clock().now().nanoseconds * 1e-9
-        for camera in cameras:  # drawing a scene for the first time takes each a while
-            camera.begin(begin_s)
-        for executor in executors:
-            threads.append(threading.Thread(target=_spin, args=[executor]))
-            threads[-1].start()
-        rclpy.spin(nodes[0])
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        _show(threads)
     except (SsvifError, InvalidParameterTypeException) as error:
         print(f"simulated_cameras: {error}", file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
     finally:
         # The threads end with the context; leaving before they do would abort inside the middleware
         # and leave its shared memory behind.
@@ -288,6 +275,27 @@ def main(args: list[str] | None = None) -> int:
             for thread in threads:
                 thread.join()
     return 1 if _failed.is_set() else 0
+
+
+def _show(threads: list[threading.Thread]) -> None:
+    """Run all cameras until something ends them; `threads` receives what spins them."""
+    nodes = [Node("simulated_cameras")]
+    settings = Settings.declare(nodes[0])
+    wanted = [m for m in MODALITIES if settings.cameras in ("both", m)]
+    cameras, executors = [], []
+    for modality in wanted:
+        node = Node(f"simulated_{modality}_camera")
+        nodes.append(node)
+        cameras.append(SimulatedCamera(node, modality, settings))
+        executors.append(SingleThreadedExecutor())
+        executors[-1].add_node(node)
+    begin_s = nodes[0].get_clock().now().nanoseconds * 1e-9
+    for camera in cameras:  # drawing a scene for the first time takes each a while
+        camera.begin(begin_s)
+    for executor in executors:
+        threads.append(threading.Thread(target=_spin, args=[executor]))
+        threads[-1].start()
+    rclpy.spin(nodes[0])
 
 
 if __name__ == "__main__":

@@ -52,6 +52,10 @@ class Robot:
             for camera in ("visible", "thermal")
         ]
         self.fusion = FusionProcess(node, executor, log, **RELIABLE_INPUTS).activate()
+        self.connected()
+
+    def connected(self):
+        """Wait until the node hears both cameras."""
         counts = [publisher.get_subscription_count for publisher in self.publishers]
         assert self.fusion.until(lambda: all(count() for count in counts))
 
@@ -129,8 +133,7 @@ def test_another_engine_takes_over_between_two_frames(robot, name, value, engine
     # It is the one that the next activation loads, and back again is another switch.
     for transition in ("deactivate", "activate"):
         assert robot.fusion.lifecycle.change(transition), robot.said
-    counts = [publisher.get_subscription_count for publisher in robot.publishers]
-    assert robot.fusion.until(lambda: all(count() for count in counts))
+    robot.connected()
     assert robot.frame() == after
     assert robot.fusion.set(name, "auto")
     robot.frames_until(lambda: bytes(robot.fusion.fused[-1].data) == before)
@@ -215,6 +218,54 @@ def test_an_engine_that_cannot_warm_up_changes_nothing_though_it_has_a_spare(mon
     pipeline.close()
 
 
+def test_while_the_node_is_inactive_no_engine_is_made_until_it_is_activated(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    model, make, made = open_model("tiny"), ENGINES["onnxruntime"], []
+    pipeline = Pipeline(make(model, EngineOptions(threads=1)), ThermalGain())
+    switch = EngineSwitch(model, Settings(threads=1), "the first", pipeline, lambda *_: None)
+
+    def counted(*arguments):
+        made.append(arguments)
+        return make(*arguments)
+
+    monkeypatch.setitem(ENGINES, "onnxruntime", counted)
+    pipeline.release()
+    switch.configure(Settings(threads=1, engine="onnxruntime", precision="fp16"))
+    switch.configure(Settings(threads=1, precision="fp16"))
+    switch._worker.stop()  # so that all that was asked for is done
+    assert not made and pipeline.released and "takes over" not in caplog.text
+    assert switch.state == "loading"
+    switch.resume()
+    assert len(made) == 1 and pipeline.engine.describe()["precision"] == "fp16"
+    assert (switch.state, "takes over" in caplog.text) == ("done", True)
+    switch.stop()
+    pipeline.close()
+
+
+def test_an_engine_that_was_asked_for_meanwhile_and_cannot_be_made_keeps_nobody_inactive(
+    monkeypatch,
+):
+    class Missing(OnnxRuntimeEngine):
+        def __init__(self, *_):
+            raise SsvifError("not installed")
+
+    monkeypatch.setitem(ENGINES, "openvino", Missing)
+    model, gone_back = open_model("tiny"), []
+    pipeline = Pipeline(ENGINES["onnxruntime"](model, EngineOptions(threads=1)), ThermalGain())
+
+    def told(*kept_and_refused):
+        gone_back.append([settings.engine for settings in kept_and_refused])
+
+    switch = EngineSwitch(model, Settings(threads=1), "the first", pipeline, told)
+    pipeline.release()
+    switch.configure(Settings(threads=1, engine="openvino"))
+    switch.resume()
+    assert gone_back == [["auto", "openvino"]] and "not installed" in switch.state
+    assert not pipeline.released and pipeline.engine.name == "onnxruntime"
+    switch.stop()
+    pipeline.close()
+
+
 @WITHOUT_TENSORRT
 def test_an_engine_that_cannot_be_made_changes_nothing_and_the_reason_is_said(robot):
     before = robot.frame()
@@ -228,6 +279,14 @@ def test_an_engine_that_cannot_be_made_changes_nothing_and_the_reason_is_said(ro
     assert robot.frame() == before
     robot.nothing_was_lost()
     assert not robot.fusion.set("engine", "abacus")
+    # Set while it is inactive: it is tried at the next activation, once, and goes back as well.
+    assert robot.fusion.lifecycle.change("deactivate")
+    assert robot.fusion.set("engine", "tensorrt")
+    assert robot.fusion.lifecycle.change("activate"), robot.said
+    assert robot.fusion.until(lambda: robot.parameter("engine") == "auto")
+    assert robot.fusion.process.output.count("the engine was not changed") == 2
+    robot.connected()
+    assert robot.frame() == before
 
 
 def test_what_was_set_while_an_engine_was_given_up_stays(ros_domain):

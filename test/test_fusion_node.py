@@ -417,14 +417,20 @@ def test_the_thermal_gain_is_live_and_diagnostics_say_what_it_does(start):
 
 
 def test_qos_is_best_effort_by_default_and_can_be_overridden(start):
-    override = "qos_overrides./thermal/image_raw.subscription.reliability"
-    _, _, rig = activated(start, **{override: "reliable"})
-    found = {
-        camera: rig.node.get_subscriptions_info_by_topic(f"/{camera}/image_raw")[0].qos_profile
-        for camera in ("visible", "thermal")
-    }
-    assert found["visible"].reliability == ReliabilityPolicy.BEST_EFFORT
-    assert found["thermal"].reliability == ReliabilityPolicy.RELIABLE
+    override = "qos_overrides./thermal/image_raw.subscription"
+    policies = {"reliability": "reliable", "durability": "transient_local"}
+    process, lifecycle, rig = start(**{f"{override}.{p}": v for p, v in policies.items()})
+    lifecycle.wait()
+    for transition in ("configure", "activate"):
+        assert lifecycle.change(transition), process.output
+    topics = [f"/{camera}/image_raw" for camera in ("visible", "thermal")]
+    heard = rig.node.get_subscriptions_info_by_topic
+    assert rig.until(lambda: all(heard(topic) for topic in topics))
+    visible, thermal = (heard(topic)[0].qos_profile for topic in topics)
+    assert visible.reliability == ReliabilityPolicy.BEST_EFFORT
+    assert visible.durability == DurabilityPolicy.VOLATILE
+    assert thermal.reliability == ReliabilityPolicy.RELIABLE
+    assert thermal.durability == DurabilityPolicy.TRANSIENT_LOCAL
 
 
 def test_qos_of_one_camera_is_not_that_of_the_other_or_of_camera_info(start):

@@ -64,6 +64,27 @@ def test_a_signal_in_the_middle_of_a_transition_is_no_error(capfd):
     assert "on_configure" not in capfd.readouterr().err
 
 
+class Imports(CarefulLifecycleNode):
+    """Configuring imports a package whose start Ctrl-C breaks off: pybind11 says ImportError."""
+
+    @logged
+    def on_configure(self, state):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+
+
+def test_ctrl_c_that_a_package_makes_another_error_of_is_no_error(capfd):
+    context = rclpy.Context()
+    context.init()
+    node = Imports("imports", context=context)
+    node.trigger_configure()
+    node.destroy_node()
+    context.shutdown()
+    assert "on_configure" not in capfd.readouterr().err
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="arenas are of Linux's C library")
 def test_all_threads_of_the_node_share_one_arena(tmp_path):
     said = tmp_path / "malloc.xml"

@@ -173,6 +173,9 @@ def test_each_trouble_is_in_its_part_with_what_to_do_and_in_the_log_until_it_is_
     assert r.until(lambda: "clock" in r.parts["thermal camera"].message, **late)
     assert r.until(lambda: "3600" in r.parts["pairing"].message, **late), r.parts["pairing"]
     assert r.until(lambda: "thermal camera: Stamps are 3600" in r.process.output, **late)
+    early = {"thermal_late_s": -3600.0}
+    ahead = "Stamps are 3600.0 s ahead of this node's clock"
+    assert r.until(lambda: ahead in r.parts["thermal camera"].message, **early)
     # All is well again.
     assert r.until(lambda: r.parts["thermal camera"].level == OK, timeout_s=40)
     assert "pairing: A camera is missing" not in r.process.output  # the camera's line has said it
@@ -351,13 +354,13 @@ def test_a_snapshot_gives_back_every_pixel_to_the_bit(tmp_path, dtype):
     assert read.dtype == dtype and (read == pixels).all()
 
 
-def test_the_rate_of_a_silent_camera_begins_anew_where_the_clock_is_set_back():
+def test_the_rate_of_a_camera_begins_anew_where_the_clock_is_set_back():
     rate = InputRate()
     for n in range(60):
         rate.tick(1000.0 + n / 30)
     assert rate.rate_hz(1002.0) == pytest.approx(29.5, abs=0.6)
-    assert rate.rate_hz(5.0) == 0.0 and rate.silence_s(5.0) == 0.0
-    assert rate.silence_s(8.0) == 3.0 and rate.received == 60
+    assert rate.rate_hz(5.0) == 0.0 and rate.rate_hz(8.0) == 0.0
+    assert rate.received == 60
 
 
 def test_a_snapshot_without_cameras_says_that_nothing_is_fused(robot, tmp_path):

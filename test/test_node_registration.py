@@ -16,7 +16,7 @@ from rcl_interfaces.msg import ParameterType, ParameterValue  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
+from std_msgs.msg import Header, String  # noqa: E402
 
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_core.imaging.camera_model import camera_of  # noqa: E402
@@ -32,7 +32,9 @@ from ssvif_core.inference.engine import EngineOptions, create_engine  # noqa: E4
 from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
+from ssvif_ros.parameters import Settings  # noqa: E402
 from ssvif_ros.processes import LifecycleClient, RosProcess, ask, spin_until  # noqa: E402
+from ssvif_ros.registration_source import RegistrationSource  # noqa: E402
 from ssvif_ros.static_transforms import QOS as TF_QOS  # noqa: E402
 from ssvif_ros.static_transforms import StaticTransforms  # noqa: E402
 
@@ -266,6 +268,37 @@ def test_the_pose_is_taken_from_tf_static_where_it_is_not_given(start, fuse):
     cameras = (camera_of(rig.sent[c]) for c in ("visible", "thermal"))
     expected = fuse(rig, PlaneAlignment(*cameras, Pose.from_text("0.2 0 0 0 0 0"), 10.0))
     assert rig.until(lambda: rig.shows(expected)), process.output
+
+
+def test_transforms_of_other_frames_make_no_maps_anew(ros_domain, monkeypatch):
+    node, executor = ros_domain
+    tree, changed = StaticTransforms(), []
+
+    def listen(node, on_change):  # what needs tf2_msgs
+        changed.append(on_change)
+        return tree, node.create_subscription(String, "unused", print, 1)
+
+    monkeypatch.setattr("ssvif_ros.registration_source.listen", listen)
+    rig = Rig(node, executor)
+    rig.tell("visible", K_VISIBLE)
+    rig.tell("thermal", K_THERMAL)
+    pipeline = Pipeline(create_engine(open_model("tiny"))[0], ThermalGain())
+    source = RegistrationSource(node, pipeline, Settings(registration__mode="camera_info"))
+    offered = []
+    monkeypatch.setattr(source._worker, "offer", offered.append)
+
+    def hear(*transforms):
+        tree.take(transforms)
+        changed[0]()
+        return len(offered)
+
+    assert rig.until(lambda: "/tf_static" in source.state)
+    assert hear(transform("visible_optical_frame", "thermal_optical_frame", 0.2)) == 1
+    assert hear(transform("base_link", "wheel", 0.1)) == 1
+    assert hear(transform("visible_optical_frame", "thermal_optical_frame", 0.2)) == 1
+    assert hear(transform("visible_optical_frame", "thermal_optical_frame", 0.3)) == 2
+    source.destroy()
+    pipeline.close()
 
 
 def transform(parent, child, x, yaw=0.0):

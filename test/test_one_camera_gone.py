@@ -178,6 +178,15 @@ def test_without_visible_thermal_drives_and_without_both_it_waits(start):
     assert cameras.more_fused()
     assert lifecycle.change("deactivate")
     assert cameras.until_said("inactive")
+    # It says so before it is active too, and when it is shut down while active.
+    assert lifecycle.change("cleanup")
+    cameras.said.clear()
+    assert lifecycle.change("configure"), process.output
+    assert cameras.until_said("inactive")
+    assert lifecycle.change("activate"), process.output
+    assert cameras.until_said("fusing")
+    assert lifecycle.change("shutdown")
+    assert cameras.until_said("inactive")
 
 
 def test_hold_gives_one_output_for_every_visible_frame(start):
@@ -262,6 +271,36 @@ def test_simulated_time_that_stops_steps_and_jumps_back_makes_no_camera_missing(
     cameras.stopped.add("thermal")
     simulated.run(5, 50_000_000)
     assert cameras.until_said("visible alone", "thermal camera is silent")
+
+
+def test_simulated_time_that_begins_or_jumps_is_no_silence_on_diagnostics(start):
+    process, _, cameras = start(rates_hz={}, use_sim_time=True)
+    simulated = SimulatedTime(cameras)
+
+    def messages_of_the_next_reports():
+        said = []
+        for _ in range(2):
+            cameras.parts = {}
+
+            def reported():
+                simulated.now_ns += 20_000_000
+                simulated.say()
+                return cameras.parts
+
+            assert cameras.until(reported), process.output
+            said += [f"{name}: {part.message}" for name, part in cameras.parts.items()]
+        return " ".join(said)
+
+    assert cameras.until(lambda: cameras.parts)  # the node is active, and time has not begun
+    simulated.now_ns = 1_700_000_000_000_000_000
+    simulated.say()
+    messages_of_the_next_reports()  # the first may be of the moment before
+    said = messages_of_the_next_reports()
+    assert "never been heard" not in said and "Nothing is being fused" not in said
+    simulated.run(10)
+    simulated.now_ns += 3_600_000_000_000
+    said = messages_of_the_next_reports()
+    assert "has been silent" not in said
 
 
 def test_a_clock_that_has_stopped_is_an_error_until_it_goes_on(start):

@@ -102,6 +102,16 @@ def test_a_camera_that_sends_now_and_then_does_not_make_the_output_flap():
     assert watch.presence.report().cameras["thermal"].interval_s == pytest.approx(0.6)
 
 
+def test_time_is_counted_as_far_as_the_clock_runs_steadily():
+    watch = Watch()
+    watch.run(1000, visible=100)
+    watch.now_ms += 3_600_000
+    report = watch.run(1000, visible=100).presence.report()
+    assert report.watched_s == pytest.approx(2.25, abs=0.05)
+    assert report.cameras["thermal"].silent_s == report.watched_s  # it was never heard
+    assert report.cameras["visible"].silent_s < 0.2
+
+
 def test_a_camera_that_was_never_heard_is_missing_once_the_other_has_sent_for_long_enough():
     watch = Watch(missing_after_s=0.5).run(3000)
     assert (watch.presence.mode, watch.states) == ("none", ("never", "never"))

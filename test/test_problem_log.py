@@ -78,6 +78,6 @@ def test_a_camera_that_comes_and_goes_all_the_time_does_not_fill_the_log(ros_dom
         states = {"visible": "ok", "thermal": "missing" if index % 2 else "ok"}
         cameras = {k: CameraReport(state, 0.0, 0.0, 0.0, 0.03, 0) for k, state in states.items()}
         mode = "visible" if index % 2 else "both"
-        publisher.update(PresenceReport(mode, cameras, 0.0), Settings())
+        publisher.update(PresenceReport(mode, cameras, 0.0, 0.0), Settings())
     publisher.destroy()
     assert capfd.readouterr().err.count("status: ") == LINES

@@ -53,3 +53,29 @@ def test_a_camera_that_was_off_for_a_while_has_lost_nothing():
 
 def test_repeated_stamps_are_no_frames():
     assert stamp_gaps(np.repeat(grid(40), 2)).lost == 0
+
+
+@pytest.mark.parametrize("factors", [(1, 2), (2, 1), (2, 3), (3, 2)])
+@pytest.mark.parametrize("jitter_ms", [0, 1])
+def test_a_rate_that_changes_is_no_loss_at_any_moment(factors, jitter_ms):
+    """Exposure in the dark. A tenth is what the node warns about."""
+    intervals = np.repeat(np.array(factors) * PERIOD_NS // 2, 60)
+    stamps = np.cumsum(intervals) + grid(120, jitter_ms * 1_000_000) - grid(120)
+    for end in range(60, 120):
+        gaps = stamp_gaps(stamps[end - 59 : end + 1])
+        assert gaps is None or gaps.lost_share <= 0.1, end
+    assert gaps.lost == 0
+    assert gaps.period_s == pytest.approx(factors[1] / 60, rel=0.02)
+
+
+def test_frames_that_are_lost_after_a_change_of_rate_are_found():
+    slow = 2 * np.delete(grid(60), [20, 30, 31, 40])
+    gaps = stamp_gaps([*grid(30), *(slow + 31 * PERIOD_NS)])
+    assert gaps.lost == 4
+    assert gaps.period_s == pytest.approx(1 / 15, rel=0.01)
+
+
+@pytest.mark.parametrize("silent_s", [0.6, 3, 4.9])
+def test_a_driver_that_was_started_again_has_lost_nothing(silent_s):
+    again = np.delete(grid(40), 20) + 30 * PERIOD_NS + round(silent_s * 1e9)
+    assert stamp_gaps([*grid(30), *again]).lost == 1

@@ -49,10 +49,12 @@ class Camera:
 
     def __post_init__(self) -> None:
         matrix = np.asarray(self.matrix, np.float64).reshape(3, 3)
-        if not np.isfinite(matrix).all() or min(self.size) < 1 or matrix[0, 0] * matrix[1, 1] <= 0:
+        focal = matrix[0, 0], matrix[1, 1]
+        if not np.isfinite(matrix).all() or min(self.size) < 1 or min(focal) <= 0:
             raise SsvifError(
-                f"camera of size {list(self.size)} has no focal length (K[0] is {matrix[0, 0]:g}): "
-                "calibrate it, and let its driver publish the result in camera_info (REP-104)"
+                f"camera of size {list(self.size)} has no focal length (K[0], K[4] are "
+                f"{focal[0]:g}, {focal[1]:g}): calibrate it, and let its driver publish the result "
+                "in camera_info (REP-104)"
             )
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "distortion", tuple(map(float, self.distortion)))

@@ -7,6 +7,7 @@ and memory is planned once. A frame of another size compiles anew, which takes p
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ __all__ = ["OpenVinoEngine"]
 INPUTS = {"visible": ["u8", 4], "thermal": ["u8", 3]}
 OUTPUTS = {"fused": ["u8", 4], "labels": ["u8", 3]}
 TELEMETRY = "openvino_telemetry"
+#: For the import: two engines may be made at the same time, each in a thread of its own.
+_importing = threading.Lock()
 
 
 class OpenVinoEngine:
@@ -158,16 +161,17 @@ def _import_openvino() -> Any:
 
     It goes without where that module is missing, which is what it is made to be here.
     """
-    loaded = sys.modules.get(TELEMETRY)
-    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # documented: "not found"
-    try:
-        import openvino
-    except ImportError as error:
-        raise SsvifError(
-            "OpenVINO is not installed: pip install openvino (x86 CPUs, docs/engines.md)."
-        ) from error
-    finally:
-        del sys.modules[TELEMETRY]
-        if loaded is not None:
-            sys.modules[TELEMETRY] = loaded
-    return openvino
+    with _importing:
+        loaded = sys.modules.get(TELEMETRY)
+        sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # documented: "not found"
+        try:
+            import openvino
+        except ImportError as error:
+            raise SsvifError(
+                "OpenVINO is not installed: pip install openvino (x86 CPUs, docs/engines.md)."
+            ) from error
+        finally:
+            sys.modules.pop(TELEMETRY, None)
+            if loaded is not None:
+                sys.modules[TELEMETRY] = loaded
+        return openvino

@@ -212,19 +212,22 @@ class Pipeline:
             return np.ascontiguousarray(thermal)
         return cv2.resize(thermal, size[::-1], interpolation=cv2.INTER_LINEAR)
 
-    def replace_engine(self, engine: Engine) -> None:
+    def replace_engine(self, engine: Engine) -> bool:
         """Have another engine run from the next frame on; may be called from any thread.
 
-        The one that runs now is closed before that frame, by the thread that owns the pipeline. A
-        pipeline that was released takes none: the engine is closed at once.
+        The one that runs now is closed before that frame, by the thread that owns the pipeline.
+
+        Returns:
+            False for a pipeline that was released: it takes none, the engine is closed at once.
         """
         with self._next_lock:
-            if self.released:
-                replaced: Engine | None = engine
-            else:
+            taken = not self.released
+            replaced: Engine | None = engine
+            if taken:
                 replaced, self._next = self._next, engine
         if replaced is not None:
             replaced.close()
+        return taken
 
     def _take_next_engine(self) -> None:
         with self._next_lock:

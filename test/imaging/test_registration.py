@@ -193,6 +193,7 @@ def test_a_polynomial_that_folds_back_gives_no_second_image():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        ({"matrix": np.diag([-1.0, -1.0, 1.0])}, "no focal length.*-1, -1"),
         ({"matrix": np.zeros((3, 3))}, "REP-104"),
         ({"model": "ocam"}, "ocam"),
         ({"distortion": (0.1, 0.2)}, "2 coefficients"),

@@ -151,3 +151,20 @@ def test_nothing_is_reported_to_the_makers_of_openvino(tmp_path):
     )
     assert ran.stdout.strip() == "[]"
     assert not (tmp_path / "intel").exists()
+
+
+@needs_openvino
+def test_two_engines_may_be_the_first_at_the_same_time():
+    """As where the parameter is set and the node activated at once."""
+    program = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from ssvif_core.inference.openvino_engine import OpenVinoEngine\n"
+        "from ssvif_core.models import open_model\n"
+        "with ThreadPoolExecutor(2) as threads:\n"
+        "    print(len(list(threads.map(OpenVinoEngine, [open_model('tiny')] * 2))))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent.parent)}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert ran.stdout.strip() == "2", ran.stderr

@@ -49,7 +49,7 @@ def test_a_released_engine_is_closed_and_another_goes_on_with_the_same_answer():
 def test_an_engine_that_is_handed_over_meanwhile_is_closed_at_once():
     pipeline, late, third = Pipeline(engine(), ThermalGain()), engine(), engine()
     pipeline.release()
-    pipeline.replace_engine(late)
+    assert not pipeline.replace_engine(late)
     assert closed(late)
     pipeline.resume(third)
     pipeline.process(*FRAME)
