@@ -73,7 +73,7 @@ class MaskedStage(Stage):
             predicted = self.network(
                 shown[0].contiguous(memory_format=torch.channels_last), shown[1]
             )
-        losses = masked_losses(predicted, visible, thermal, hidden)
+        losses = masked_losses(predicted, visible, thermal, hidden, self.context.processes)
         total = losses["visible"] + losses["thermal"]
         total.backward()
         values = {f"loss/hidden_{camera}": float(x.detach()) for camera, x in losses.items()}
@@ -102,6 +102,7 @@ class SupervisedStage(Stage):
                 upsample(output.logits.float()),
                 inputs.labels[:, ::2, ::2],
                 self.context.class_weights,
+                self.context.processes,
             )
             weights = self.context.config.loss
             total = total + weights.cross_entropy * terms["cross_entropy"]
@@ -182,7 +183,10 @@ class JointStage(_TwoBranches):
         feature_logits, pixel_logits = output.logits.float(), self.segment(window.of(shown))
         taught = window.of(feature_logits, STRIDE), pixel_logits
         csc_feature, csc_pixel = cross_segmentation(
-            *taught, self.context.config.consistency, self._teachers(inputs, window)
+            *taught,
+            self.context.config.consistency,
+            self._teachers(inputs, window),
+            self.context.processes,
         )
         anchor_feature, anchor_pixel = self.anchor.losses(
             feature_logits, pixel_logits, window, inputs

@@ -29,7 +29,7 @@ from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
 from ssvif_core.training.config import StageConfig, TrainingConfig
-from ssvif_core.training.distributed import Processes
+from ssvif_core.training.distributed import ALONE, Processes
 from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
@@ -59,15 +59,16 @@ class Trainer:
     the run goes on from there; that file is needed no more.
 
     Raises:
-        SsvifError: data is missing, a stage asks for what there is not, or the folder belongs to
-            another configuration or start.
+        SsvifError: the processes cannot share a batch evenly, data is missing, a stage asks for
+            what there is not, or the folder belongs to another configuration or start.
     """
 
     def __init__(
         self, config: TrainingConfig, run_folder: Path, processes: Processes | None = None
     ) -> None:
-        self.processes = processes or Processes(0, 1, torch.device("cpu"))
+        self.processes = processes or ALONE
         self.device = self.processes.device
+        crops = self.processes.part_of(config.batch_size)
         if config.threads:
             torch.set_num_threads(config.threads)
         cv2.setNumThreads(1)
@@ -78,7 +79,7 @@ class Trainer:
         trained = trained_parts(config, frames.labelled)
         self.batches = BatchMaker(
             frames.sources,
-            max(1, config.batch_size // self.processes.world),
+            crops,
             config.crop,
             config.object_crops,
             (config.seed, self.processes.rank),
@@ -183,14 +184,14 @@ class Trainer:
     def _make_anchor(self) -> LabelAnchor | PrototypeAnchor:
         c = self.config
         if c.consistency.mode != "clusters":
-            return LabelAnchor(c.loss, self.context.class_weights)
+            return LabelAnchor(c.loss, self.context.class_weights, self.processes)
         anchor = PrototypeAnchor.found(
             self.averaged.network,
             joined([source.pairs for source in self.batches.sources]),
             c.consistency.clusters,
             c.consistency.margin,
             c.seed,
-            self.device,
+            self.processes,
         )
         # Running statistics differ from process to process, and so would the features, the
         # prototypes, and what a cluster's number means.
@@ -321,7 +322,7 @@ class Trainer:
         if "anchor" in state:
             anchor = PrototypeAnchor(
                 self.models.network, state["anchor"]["centres"].to(self.device),
-                self.config.consistency.margin,
+                self.config.consistency.margin, self.processes,
             )  # fmt: skip
             anchor.network.load_state_dict(state["anchor"]["network"])
             self.context.anchor = anchor

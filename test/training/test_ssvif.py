@@ -448,6 +448,17 @@ def test_another_number_of_processes_is_said(paired_folder, tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
+    ("size", "world", "message"), [(10, 4, "take 8 or 12,"), (1, 2, "take 2,")]
+)
+def test_a_batch_that_processes_cannot_share_is_said_before_anything_is_read(
+    tmp_path, size, world, message
+):
+    config = configuration(tmp_path / "nowhere", batch_size=size)
+    with pytest.raises(SsvifError, match=f"batch_size {size} .* {world} processes: {message}"):
+        Trainer(config, tmp_path / "run", Processes(0, world, torch.device("cpu")))
+
+
+@pytest.mark.parametrize(
     ("device", "message"),
     [("cuda", "cuda:1 cannot be used here"), ("cuda:0", "2 processes cannot share cuda:0")],
 )
