@@ -49,7 +49,7 @@ class MaskedStage(Stage):
     hidden is drawn here.
     """
 
-    parts = TRUNK
+    parts = reach = TRUNK
     helper = "reconstructor"
     shows = "hidden"
 
@@ -152,6 +152,7 @@ class WarmUpStage(_TwoBranches):
     """
 
     parts = SEGMENTATION_HEAD
+    reach = (*TRUNK, *SEGMENTATION_HEAD)  # the pixel-level branch sees the fused image detached
 
     def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
         output, window = self.fuse(inputs), self.window(inputs, step)

@@ -148,6 +148,24 @@ def test_what_is_wrong_with_a_later_stage_is_said_before_the_first(paired_folder
             Trainer(configuration(paired_folder, stages=[*STAGES[:2], last]), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "parts", "beyond"),
+    [
+        ("masked", ["visible_stem", "detail_stem"], "detail_stem"),
+        ("masked", ["segmenter"], "segmenter"),
+        ("fusion", ["detail", "labels_quarter"], "labels_quarter"),
+        ("fusion", ["visible_stem", "segmenter"], "segmenter"),
+        ("warm_up", ["labels_quarter", "detail_stem", "detail"], "detail, detail_stem"),
+    ],
+)
+def test_a_part_that_the_loss_does_not_reach_is_said_before_the_first_step(
+    paired_folder, tmp_path, kind, parts, beyond
+):
+    stages = [{"kind": kind, "steps": 2, "train_only": parts}]
+    with pytest.raises(SsvifError, match=f"stage {kind} trains nothing of {beyond},"):
+        Trainer(configuration(paired_folder, stages=stages), tmp_path)
+
+
 def test_an_averaged_teacher_sees_the_camera_that_the_learner_has_lost(paired_folder, tmp_path):
     consistency = {"mode": "anchored", "teacher": "average"}
     config = configuration(paired_folder, modality_dropout=1.0, consistency=consistency)
