@@ -83,6 +83,7 @@ def _run(trainer: "Trainer", quiet: bool) -> None:
         about = f"{config.name}: {config.steps} steps on {trainer.device}, in {trainer.folder}"
         if not quiet:
             typer.echo(about + begun + skipped)
+            typer.echo(str(trainer.frames))
             if trainer.mask_mode is None:
                 typer.echo(
                     "nothing teaches the masks these classes, or the trunk changes below them: a "

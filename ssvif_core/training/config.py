@@ -57,7 +57,10 @@ class DataSource(_Strict):
     labels: str | None = Field(None, description="sub-folder of label images, if any")
     label_map: dict[int, int] | None = Field(None, description="ids in the file -> class ids")
     labelled: int | None = Field(None, ge=0, description="frames whose labels are used; all if not")
-    holdout_every: int = Field(0, ge=0, description="keep each n-th pair out to validate")
+    holdout_every: int = Field(
+        0, ge=0, description="keep each n-th pair out to validate; of those with labels and of the "
+        "others apart"
+    )  # fmt: skip
 
 
 class LossWeights(_Strict):

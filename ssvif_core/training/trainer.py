@@ -24,7 +24,6 @@ from ssvif_core.data.batches import Batch, BatchMaker, prefetched
 from ssvif_core.data.degrade import drop_modality
 from ssvif_core.errors import SsvifError
 from ssvif_core.interrupts import Interrupts
-from ssvif_core.network.fusion_network import SEGMENTATION_HEAD, TRUNK
 from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
@@ -34,7 +33,7 @@ from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
 from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
-from ssvif_core.training.stages import STAGES, trained_parts
+from ssvif_core.training.stages import STAGES, check_labels, masks_after
 from ssvif_core.training.weighting import make_weighting
 
 __all__ = ["Trainer"]
@@ -75,8 +74,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.folder = config, run_folder
         frames = load_sources(config)
-        self.held_out, self.skipped = frames.held_out, frames.skipped
-        trained = trained_parts(config, frames.labelled)
+        self.frames, self.held_out, self.skipped = frames, frames.held_out, frames.skipped
+        check_labels(config, frames)
         self.batches = BatchMaker(
             frames.sources,
             crops,
@@ -106,7 +105,7 @@ class Trainer:
             make_weighting(config.weighting),
             class_weights,
             self.averaged,
-            _mask_mode(trained, config.mask_mode, start.mask_mode),
+            masks_after(config, start.mask_mode),
         )
         self.alarm = CollapseAlarm(config.collapse)
         self.step = 0
@@ -339,10 +338,3 @@ def _parameter_groups(
         {"params": kernels, "weight_decay": decay},
         {"params": others, "weight_decay": 0.0},
     ]
-
-
-def _mask_mode(trained: set[str], taught: str, of_start: str | None) -> str | None:
-    """See `Trainer.mask_mode`. `trained`: parts of the network that some stage trains."""
-    if trained & set(SEGMENTATION_HEAD):
-        return taught
-    return None if trained & set(TRUNK) else of_start
