@@ -34,7 +34,11 @@ def train(
     ] = None,
     steps: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Number of steps of all stages together; each keeps its part."),
+        typer.Option(
+            min=1,
+            help="Number of steps of all stages together; each keeps its part, and of fewer "
+            "steps fewer are averaged.",
+        ),
     ] = None,
     seed: Annotated[
         Optional[int],  # noqa: UP045

@@ -245,7 +245,11 @@ class TrainingConfig(_Strict):
         return content
 
     def with_steps(self, steps: int) -> TrainingConfig:
-        """The same run in `steps` steps; each stage keeps its part."""
+        """The same run in `steps` steps; each stage keeps its part.
+
+        In fewer steps the moving average is shorter by as much: it would else be the random start,
+        which is what is exported.
+        """
         total = self.steps
         ends = [
             round(sum(s.steps for s in self.stages[: i + 1]) * steps / total)
@@ -260,7 +264,10 @@ class TrainingConfig(_Strict):
             )
             for stage, size in zip(self.stages, sizes, strict=True)
         ]
-        return self.model_copy(update={"stages": stages})
+        decay = self.ema_decay
+        if steps < total:
+            decay = max(0.0, 1 - (1 - decay) * total / steps)
+        return self.model_copy(update={"stages": stages, "ema_decay": decay})
 
 
 def load_config(path: Path, overrides: dict[str, object] | None = None) -> TrainingConfig:

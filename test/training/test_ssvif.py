@@ -368,6 +368,16 @@ def test_fewer_steps_keep_the_parts_of_the_stages(repository):
         config.with_steps(2)
 
 
+def test_in_fewer_steps_the_average_is_shorter_by_as_much_and_never_longer(repository):
+    config = load_config(repository / "config" / "training" / "ssvif.yaml")
+    assert (config.steps, config.ema_decay) == (9000, 0.998)
+    decays = {steps: config.with_steps(steps).ema_decay for steps in (18, 90, 4500, 9000, 20000)}
+    # 0.002 of the newest weights in each step; in a hundredth of the steps 0.2.
+    assert decays[90] == pytest.approx(1 - 0.2)
+    assert decays[4500] == pytest.approx(1 - 0.004)
+    assert (decays[18], decays[9000], decays[20000]) == (0.0, 0.998, 0.998)
+
+
 @pytest.mark.slow
 def test_ctrl_c_waits_for_the_step_saves_and_the_same_command_goes_on(paired_folder, tmp_path):
     config = configuration(paired_folder).with_steps(5000)
