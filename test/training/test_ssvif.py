@@ -354,6 +354,28 @@ def test_a_recording_without_labels_is_all_that_it_takes(recording, repository, 
     assert (tmp_path / "report.html").is_file()
 
 
+def test_clusters_get_names_by_the_command_that_their_recipe_names(
+    paired_folder, repository, tmp_path
+):
+    small = {
+        "data_root": paired_folder / "frames", "variant": "tiny", "batch_size": 2,
+        "crop": [64, 96], "precision": "float32",
+    }  # fmt: skip
+    recipes = repository / "config" / "training"
+    unnamed = load_config(recipes / "own_frames.yaml", {**small, "initialise_from": "tiny"})
+    Trainer(unnamed.with_steps(12), tmp_path / "own").run()
+    start = {"initialise_from": str(tmp_path / "own" / "checkpoint.pt")}
+    trainer = Trainer(load_config(recipes / "few_labels.yaml", {**small, **start}).with_steps(12),
+                      tmp_path / "few")  # fmt: skip
+    before = load_checkpoint(tmp_path / "own" / "checkpoint.pt")["average"]
+    weights = trainer.models.network.state_dict()
+    new = {name.split(".")[0] for name, value in weights.items() if not before[name].equal(value)}
+    assert new == set(SEGMENTATION_HEAD)  # four classes in place of twelve clusters
+    trainer.run()
+    state = load_checkpoint(tmp_path / "few" / "checkpoint.pt")
+    assert (state["mode"], state["step"]) == ("finetuned", 12)
+
+
 def test_fewer_steps_keep_the_parts_of_the_stages(repository):
     config = load_config(repository / "config" / "training" / "ssvif.yaml")
     assert [stage.steps for stage in config.stages] == [2500, 500, 6000]
