@@ -23,8 +23,9 @@ PARITY_FRAMES = 8
 def deploy(checkpoint: Path, target: Path, old: Model, about: dict[str, Any]) -> Model:
     """Export a checkpoint of `ssvif adapt`.
 
-    The masks keep the old card's mode if nothing that they depend on was trained; else they were
-    taught by the old model's masks, and are `distilled` (anonymous clusters stay clusters).
+    The masks are what the checkpoint says: those of before, in the old card's mode, if nothing that
+    they depend on was trained. Where labels taught them, the labels were the old model's masks, so
+    they are `distilled` (anonymous clusters stay clusters).
 
     Args:
         checkpoint: of the finished run.
@@ -37,9 +38,9 @@ def deploy(checkpoint: Path, target: Path, old: Model, about: dict[str, Any]) ->
     """
     state = load_checkpoint(checkpoint)
     command = f"ssvif adapt {about['recording']} --model {old.card.name}"
-    mode = old.card.mode
-    if about["masks"] == "trained" and mode != "clusters":
-        mode = "distilled"
+    mode = state["mode"]
+    if about["masks"] == "trained":
+        mode = "clusters" if "clusters" in (mode, old.card.mode) else "distilled"
     frames = list(open_pairs(target.parent / PAIRS, limit=PARITY_FRAMES))
     return export_model(
         load_trained(state),

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ssvif_core.adapt.training_pairs import PAIRS
+from ssvif_core.errors import SsvifError
 from ssvif_core.models import Model
-from ssvif_core.network.fusion_network import FUSION_PATH
+from ssvif_core.network.fusion_network import FUSION_PATH, SEGMENTATION_HEAD
 from ssvif_core.training.config import TrainingConfig, load_config
+from ssvif_core.training.stages import masks_after, trained_parts
 
 __all__ = ["RECIPE", "configuration", "trains_masks"]
 
@@ -63,7 +65,7 @@ def configuration(
         steps: of all stages together, instead of the recipe's.
 
     Raises:
-        SsvifError: the recipe is not valid.
+        SsvifError: the recipe is not valid, or leaves masks that nothing taught.
     """
     card = model.card
     filled: dict[str, Any] = {
@@ -79,11 +81,16 @@ def configuration(
         config = TrainingConfig.model_validate({**RECIPE, **filled})
     else:
         config = load_config(recipe, filled)
+    if masks_after(config, card.mode) is None:
+        raise SsvifError(
+            f"{recipe} trains the trunk and not the segmentation head above it, which then reads "
+            "features that it never saw: the masks would be nothing. Give the stages `train_only` "
+            "with parts of the fusion path, as config/training/adapt.yaml does, or add a stage "
+            "warm_up or joint, which trains the head."
+        )
     return config if steps is None else config.with_steps(steps)
 
 
 def trains_masks(config: TrainingConfig) -> bool:
-    """Whether a stage trains anything that masks depend on."""
-    return any(
-        not stage.train_only or set(stage.train_only) - set(FUSION_PATH) for stage in config.stages
-    )
+    """Whether a stage trains anything that masks depend on; the head is trained then, too."""
+    return bool(trained_parts(config) & set(SEGMENTATION_HEAD))

@@ -34,7 +34,11 @@ def train(
     ] = None,
     steps: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Number of steps of all stages together; each keeps its part."),
+        typer.Option(
+            min=1,
+            help="Number of steps of all stages together; each keeps its part, and of fewer "
+            "steps fewer are averaged.",
+        ),
     ] = None,
     seed: Annotated[
         Optional[int],  # noqa: UP045
@@ -83,6 +87,7 @@ def _run(trainer: "Trainer", quiet: bool) -> None:
         about = f"{config.name}: {config.steps} steps on {trainer.device}, in {trainer.folder}"
         if not quiet:
             typer.echo(about + begun + skipped)
+            typer.echo(str(trainer.frames))
             if trainer.mask_mode is None:
                 typer.echo(
                     "nothing teaches the masks these classes, or the trunk changes below them: a "

@@ -8,7 +8,7 @@ import numpy as np
 
 from ssvif_core.evaluation.counts import CountTable
 
-__all__ = ["OBJECTS", "SPREAD", "ConfusionMatrix", "named_iou"]
+__all__ = ["OBJECTS", "SPREAD", "ConfusionMatrix", "by_class", "named_iou"]
 
 #: Name of the mean IoU over all classes but 0, in tables.
 OBJECTS = "objects"
@@ -48,7 +48,13 @@ def named_iou(matrix: ConfusionMatrix, names: Sequence[str]) -> dict[str, float]
     iou = matrix.iou()
     objects = iou[1:][~np.isnan(iou[1:])]
     mean = float(objects.mean()) if objects.size else float("nan")
-    return {**dict(zip(names, map(float, iou), strict=True)), OBJECTS: mean}
+    return {**by_class(names, iou), OBJECTS: mean}
+
+
+def by_class(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
+    """Values by the names of their classes; one that is named as the mean is `objects (class)`."""
+    rows = [f"{name} (class)" if name == OBJECTS else name for name in names]
+    return dict(zip(rows, map(float, values), strict=True))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -11,7 +11,12 @@ import numpy as np
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.fusion_metrics import evaluate_fusion
-from ssvif_core.evaluation.segmentation_metrics import OBJECTS, ConfusionMatrix, named_iou
+from ssvif_core.evaluation.segmentation_metrics import (
+    OBJECTS,
+    ConfusionMatrix,
+    by_class,
+    named_iou,
+)
 from ssvif_core.imaging.registration import Alignment
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
@@ -132,6 +137,6 @@ class Measures:
         return {
             "labelled": self.labelled,
             "iou": named_iou(self.matrix, self.names),
-            "precision": dict(zip(self.names, map(float, self.matrix.precision()), strict=True)),
-            "recall": dict(zip(self.names, map(float, self.matrix.recall()), strict=True)),
+            "precision": by_class(self.names, self.matrix.precision()),
+            "recall": by_class(self.names, self.matrix.recall()),
         }

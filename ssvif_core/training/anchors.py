@@ -22,6 +22,7 @@ from ssvif_core.network.fusion_network import FusionNetwork
 from ssvif_core.network.layers import upsample
 from ssvif_core.training.assignment import kmeans, nearest
 from ssvif_core.training.config import LossWeights
+from ssvif_core.training.distributed import Processes
 from ssvif_core.training.losses import segmentation_losses
 from ssvif_core.training.validation import as_tensors
 from ssvif_core.training.views import Window, without_border
@@ -55,8 +56,10 @@ class Anchor(Protocol):
 class LabelAnchor:
     """Cross-entropy and Dice on the labelled part of a batch; nothing elsewhere."""
 
-    def __init__(self, weights: LossWeights, class_weights: Tensor | None) -> None:
-        self.weights, self.class_weights = weights, class_weights
+    def __init__(
+        self, weights: LossWeights, class_weights: Tensor | None, processes: Processes
+    ) -> None:
+        self.weights, self.class_weights, self.processes = weights, class_weights, processes
 
     def losses(
         self, feature_logits: Tensor, pixel_logits: Tensor, window: Window, inputs: Inputs
@@ -68,7 +71,7 @@ class LabelAnchor:
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         terms = segmentation_losses(
-            upsample(logits.float()), labels[:, ::2, ::2], self.class_weights
+            upsample(logits.float()), labels[:, ::2, ::2], self.class_weights, self.processes
         )
         return self.weights.cross_entropy * terms["cross_entropy"] + (
             self.weights.dice * terms["dice"]
@@ -82,11 +85,14 @@ class PrototypeAnchor:
         network: as stage 1 left it; a frozen copy is kept.
         centres: (K, C) of unit length.
         margin: see `ssvif_core.training.assignment.nearest`.
+        processes: that train together.
     """
 
-    def __init__(self, network: FusionNetwork, centres: Tensor, margin: float) -> None:
+    def __init__(
+        self, network: FusionNetwork, centres: Tensor, margin: float, processes: Processes
+    ) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self.centres, self.margin = centres, margin
+        self.centres, self.margin, self.processes = centres, margin, processes
 
     @classmethod
     def found(
@@ -96,10 +102,10 @@ class PrototypeAnchor:
         clusters: int,
         margin: float,
         seed: int,
-        device: torch.device,
+        processes: Processes,
     ) -> PrototypeAnchor:
         """Find the prototypes: k-means over features of evenly spaced training frames."""
-        anchor = cls(network, torch.empty(0), margin)
+        anchor, device = cls(network, torch.empty(0), margin, processes), processes.device
         generator = torch.Generator().manual_seed(seed)
         points = []
         count = min(FRAMES, len(pairs))
@@ -127,16 +133,16 @@ class PrototypeAnchor:
         # Targets come from both cameras, also where the network has to do with one.
         targets = self.targets(inputs.whole_visible, inputs.whole_thermal)
         return (
-            _cross_entropy(feature_logits, targets),
-            _cross_entropy(pixel_logits, window.of(targets, 4)),
+            _cross_entropy(feature_logits, targets, self.processes),
+            _cross_entropy(pixel_logits, window.of(targets, 4), self.processes),
         )
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": self.network.state_dict(), "centres": self.centres}
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over known pixels; 0 where there is none."""
-    known = (targets != UNKNOWN).sum().clamp(min=1)
+def _cross_entropy(logits: Tensor, targets: Tensor, processes: Processes) -> Tensor:
+    """Mean over the known pixels of all processes; 0 where there is none."""
+    known = processes.whole((targets != UNKNOWN).sum()).clamp(min=1)
     loss = F.cross_entropy(logits.float(), targets, ignore_index=UNKNOWN, reduction="sum")
-    return loss / known
+    return processes.whole(loss) / known

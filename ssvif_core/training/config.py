@@ -57,7 +57,10 @@ class DataSource(_Strict):
     labels: str | None = Field(None, description="sub-folder of label images, if any")
     label_map: dict[int, int] | None = Field(None, description="ids in the file -> class ids")
     labelled: int | None = Field(None, ge=0, description="frames whose labels are used; all if not")
-    holdout_every: int = Field(0, ge=0, description="keep each n-th pair out to validate")
+    holdout_every: int = Field(
+        0, ge=0, description="keep each n-th pair out to validate; of those with labels and of the "
+        "others apart"
+    )  # fmt: skip
 
 
 class LossWeights(_Strict):
@@ -242,7 +245,11 @@ class TrainingConfig(_Strict):
         return content
 
     def with_steps(self, steps: int) -> TrainingConfig:
-        """The same run in `steps` steps; each stage keeps its part."""
+        """The same run in `steps` steps; each stage keeps its part.
+
+        In fewer steps the moving average is shorter by as much: it would else be the random start,
+        which is what is exported.
+        """
         total = self.steps
         ends = [
             round(sum(s.steps for s in self.stages[: i + 1]) * steps / total)
@@ -257,7 +264,10 @@ class TrainingConfig(_Strict):
             )
             for stage, size in zip(self.stages, sizes, strict=True)
         ]
-        return self.model_copy(update={"stages": stages})
+        decay = self.ema_decay
+        if steps < total:
+            decay = max(0.0, 1 - (1 - decay) * total / steps)
+        return self.model_copy(update={"stages": stages, "ema_decay": decay})
 
 
 def load_config(path: Path, overrides: dict[str, object] | None = None) -> TrainingConfig:

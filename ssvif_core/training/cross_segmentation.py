@@ -9,6 +9,7 @@ from torch import Tensor
 from ssvif_core.data.pairs import UNKNOWN
 from ssvif_core.training.assignment import balanced, confident
 from ssvif_core.training.config import ConsistencyConfig
+from ssvif_core.training.distributed import ALONE, Processes
 from ssvif_core.training.views import BORDER, STRIDE, without_border
 
 __all__ = ["cross_segmentation"]
@@ -19,6 +20,7 @@ def cross_segmentation(
     pixel_logits: Tensor,
     config: ConsistencyConfig,
     teachers: tuple[Tensor, Tensor] | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Cross-segmentation consistency: each branch learns what the other says of the same view.
 
@@ -32,6 +34,7 @@ def cross_segmentation(
         pixel_logits: (B, K, h, w) of the pixel-level branch.
         config: what is taught.
         teachers: logits of the two branches that teach; None: the same two.
+        processes: that have a part of the batch each.
 
     Returns:
         The two terms, for the feature-level and for the pixel-level branch.
@@ -41,14 +44,19 @@ def cross_segmentation(
     pixel_logits, pixel_teacher = (
         x[..., : size[0], : size[1]] for x in (pixel_logits, pixel_teacher)
     )
-    loss = _learn_probabilities if config.targets == "soft" else _learn_labels
+    feature_teacher, pixel_teacher = feature_teacher.detach(), pixel_teacher.detach()
+    if config.targets == "soft":
+        return (
+            _learn_probabilities(feature_logits, pixel_teacher),
+            _learn_probabilities(pixel_logits, feature_teacher),
+        )
     return (
-        loss(feature_logits, pixel_teacher.detach(), config),
-        loss(pixel_logits, feature_teacher.detach(), config),
+        _learn_labels(feature_logits, pixel_teacher, config, processes),
+        _learn_labels(pixel_logits, feature_teacher, config, processes),
     )
 
 
-def _learn_probabilities(taught: Tensor, teacher: Tensor, config: ConsistencyConfig) -> Tensor:
+def _learn_probabilities(taught: Tensor, teacher: Tensor) -> Tensor:
     """Cross-entropy with the teacher's probabilities (Zhang et al., Deep Mutual Learning, 2018).
 
     It moves the branches towards each other and nowhere else; labels made of them would move both
@@ -59,14 +67,17 @@ def _learn_probabilities(taught: Tensor, teacher: Tensor, config: ConsistencyCon
     return F.cross_entropy(taught[inside], teacher[inside].softmax(1))
 
 
-def _learn_labels(taught: Tensor, teacher: Tensor, config: ConsistencyConfig) -> Tensor:
+def _learn_labels(
+    taught: Tensor, teacher: Tensor, config: ConsistencyConfig, processes: Processes
+) -> Tensor:
     """Cross-entropy with labels. A pixel of a class with the part p of all counts p^-balance."""
     balances = config.targets == "balanced"
     labels = balanced(teacher) if balances else confident(teacher, config.confidence)
     target = without_border(labels)
-    weight = _class_weights(target, taught.shape[1], config.balance)
+    counts = processes.whole(_counts(target, taught.shape[1]))
+    weight = _class_weights(counts, config.balance)
     loss = F.cross_entropy(taught, target, weight, ignore_index=UNKNOWN, reduction="sum")
-    return loss / (weight * _counts(target, taught.shape[1])).sum().clamp(min=1e-6)
+    return processes.whole(loss) / (weight * counts).sum().clamp(min=1e-6)
 
 
 def _counts(target: Tensor, classes: int) -> Tensor:
@@ -74,8 +85,7 @@ def _counts(target: Tensor, classes: int) -> Tensor:
     return torch.bincount(target[target != UNKNOWN], minlength=classes).float()
 
 
-def _class_weights(target: Tensor, classes: int, balance: float) -> Tensor:
+def _class_weights(counts: Tensor, balance: float) -> Tensor:
     """(K,) weights p^-balance; a class that does not occur has none."""
-    part = _counts(target, classes)
-    part = part / part.sum().clamp(min=1)
+    part = counts / counts.sum().clamp(min=1)
     return torch.where(part > 0, part.clamp(min=1e-3) ** -balance, torch.zeros_like(part))

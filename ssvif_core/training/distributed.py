@@ -5,6 +5,10 @@
 (Without the `--` torchrun takes a `--run` behind it for its own `--run-path`.)
 
 Each process draws its own part of every batch; gradients are averaged by DistributedDataParallel.
+A mean over some of the pixels (those with labels, those that a branch teaches, those that are
+hidden) is one over those of all processes, see `Processes.whole`: where one has few of them they
+would else weigh more, and where it has none those of the others less. What the fusion losses ask
+for in some places alone (edges, flat, halo), and batch norm, know their own part of a batch only.
 Without torchrun everything here is the identity.
 """
 
@@ -22,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["Processes", "computes_bfloat16", "process_group", "usable_device"]
+__all__ = ["ALONE", "Processes", "computes_bfloat16", "process_group", "usable_device"]
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -58,6 +62,33 @@ class Processes:
             return module
         return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
+    def part_of(self, batch_size: int) -> int:
+        """Crops of a batch that each process draws.
+
+        Raises:
+            SsvifError: they do not divide it evenly.
+        """
+        part, left = divmod(batch_size, self.world)
+        if left:
+            sizes = [str(n * self.world) for n in (part, part + 1) if n]
+            raise SsvifError(
+                f"batch_size {batch_size} cannot be shared evenly by {self.world} processes: take "
+                f"{' or '.join(sizes)}, or another number of processes."
+            )
+        return part
+
+    def whole(self, part: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes of a tensor that each has its part of.
+
+        Its gradient is `world` times that of the part, so that the mean over all processes, which
+        is what they train by, is the gradient of the whole. All of them must ask for it.
+        """
+        if self.world == 1:
+            return part
+        total = part.detach().clone()
+        dist.all_reduce(total)
+        return total + self.world * (part - part.detach())
+
     def mean(self, values: dict[str, float]) -> dict[str, float]:
         """Means over all processes, so that all of them decide alike."""
         if self.world == 1:
@@ -76,6 +107,10 @@ class Processes:
     def any(self, here: bool) -> bool:
         """Whether it is so in some process: all of them stop at the same step, or none."""
         return self.mean({"here": float(here)})["here"] > 0
+
+
+#: Without torchrun.
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 @contextmanager

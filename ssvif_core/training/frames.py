@@ -26,13 +26,22 @@ class Frames:
         sources: to draw batches from.
         held_out: pairs for validation, never drawn.
         labelled: number of pairs to draw from whose labels are used.
+        labelled_held_out: number of pairs for validation that have labels.
         skipped: one line for each pair that could not be used, and why.
     """
 
     sources: list[WeightedPairs]
     held_out: Sequence[FramePair]
     labelled: int
+    labelled_held_out: int
     skipped: list[str]
+
+    def __str__(self) -> str:
+        drawn = sum(len(source.pairs) for source in self.sources)
+        return (
+            f"{drawn} frames to train on, {self.labelled} of them with labels; "
+            f"{len(self.held_out)} held out, {self.labelled_held_out} of them with labels"
+        )
 
 
 class _Subset(Sequence[FramePair]):
@@ -91,24 +100,40 @@ def load_sources(config: TrainingConfig) -> Frames:
     """
     sources: list[WeightedPairs] = []
     held_out: list[_Subset] = []
-    with_labels = 0
+    with_labels: list[int] = []
     skipped: list[str] = []
     for source in config.sources:
         pairs = _open(config, source)
         skipped.extend(f"{source.folder}: {s.name}: {s.reason}" for s in pairs.skipped)
-        every = source.holdout_every
-        kept = range(0, len(pairs), every) if every else range(0)
         have = set(pairs.labelled)
+        kept = _held_out(len(pairs), have, source.holdout_every)
         classes = None if config.mask_mode == "clusters" else config.classes
-        held_out.append(_Subset(pairs, list(kept), have.intersection(kept), classes))
+        held_out.append(_Subset(pairs, sorted(kept), have & kept, classes))
         rest = [i for i in range(len(pairs)) if i not in kept]
         if not rest:
-            raise SsvifError(f"{source.folder}: no pair is left to train on; lower holdout_every.")
+            raise SsvifError(
+                f"{source.folder}: no pair is left to train on; raise holdout_every, or 0 to hold "
+                "none out."
+            )
         labelled = [i for i in rest if i in have]
         subset = _Subset(pairs, rest, _rationed(labelled, source.labelled, config.seed), classes)
-        with_labels += len(subset.labelled)
         sources.append(WeightedPairs(subset, source.share))
-    return Frames(sources, joined(held_out), with_labels, skipped)
+        with_labels.append(len(subset.labelled))
+    kept_labels = sum(len(part.labelled) for part in held_out)
+    return Frames(sources, joined(held_out), sum(with_labels), kept_labels, skipped)
+
+
+def _held_out(count: int, labelled: set[int], every: int) -> set[int]:
+    """Each n-th of the labelled pairs and each n-th of the others, apart: who labels each n-th
+    frame of a recording would else lose all of them. A labelled one that is alone is trained on.
+    """
+    if not every:
+        return set()
+    others = [i for i in range(count) if i not in labelled]
+    kept = set(others[::every])
+    if not others or len(labelled) > 1:
+        kept |= set(sorted(labelled)[::every])
+    return kept
 
 
 def joined(parts: Sequence[Sequence[FramePair]]) -> Sequence[FramePair]:

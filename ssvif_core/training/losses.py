@@ -35,6 +35,7 @@ from torch import Tensor
 from ssvif_core.data.pairs import UNKNOWN
 from ssvif_core.training.config import FUSION_TERMS
 from ssvif_core.training.detail_losses import edge_loss, flat_loss, halo_loss
+from ssvif_core.training.distributed import ALONE, Processes
 
 __all__ = ["fusion_losses", "segmentation_losses"]
 
@@ -132,7 +133,10 @@ def _decomposition(fused: Tensor, luma: Tensor, thermal: Tensor) -> Tensor:
 
 
 def segmentation_losses(
-    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    class_weights: Tensor | None = None,
+    processes: Processes = ALONE,
 ) -> dict[str, Tensor]:
     """Cross-entropy and soft Dice over the known pixels.
 
@@ -140,21 +144,22 @@ def segmentation_losses(
         logits: (B, classes, h, w).
         labels: (B, h, w) int64, 255 where unknown.
         class_weights: (classes,) for the cross-entropy.
+        processes: that have a part of the batch each.
 
     Dice (Milletari et al. 2016) is taken over the whole batch for each class but background, and
     only for classes that the batch holds: it weighs a bicycle like a car.
     """
     known = labels != UNKNOWN
-    count = known.sum().clamp(min=1)
+    count = processes.whole(known.sum()).clamp(min=1)
     entropy = F.cross_entropy(
         logits, labels, weight=class_weights, ignore_index=UNKNOWN, reduction="sum"
     )
     probability = logits.softmax(1) * known[:, None]
     target = F.one_hot(labels.where(known, torch.zeros_like(labels)), logits.shape[1])
     target = target.permute(0, 3, 1, 2) * known[:, None]
-    overlap = (probability * target).sum((0, 2, 3))[1:]
-    total = (probability + target).sum((0, 2, 3))[1:]
-    present = target.sum((0, 2, 3))[1:] > 0
+    overlap = processes.whole((probability * target).sum((0, 2, 3))[1:])
+    total = processes.whole((probability + target).sum((0, 2, 3))[1:])
+    present = processes.whole(target.sum((0, 2, 3))[1:]) > 0
     dice = 1 - (2 * overlap + 1) / (total + 1)
     dice = (dice * present).sum() / present.sum().clamp(min=1)
-    return {"cross_entropy": entropy / count, "dice": dice}
+    return {"cross_entropy": processes.whole(entropy) / count, "dice": dice}

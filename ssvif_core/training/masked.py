@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ssvif_core.network.fusion_network import VARIANTS, FusionNetwork
 from ssvif_core.network.layers import upsample
+from ssvif_core.training.distributed import ALONE, Processes
 
 __all__ = [
     "STRIDE",
@@ -108,7 +109,11 @@ def draw_hidden(batch: int, height: int, width: int, seed: Sequence[int]) -> Hid
 
 
 def masked_losses(
-    predicted: Tensor, visible: Tensor, thermal: Tensor, hidden: Hidden
+    predicted: Tensor,
+    visible: Tensor,
+    thermal: Tensor,
+    hidden: Hidden,
+    processes: Processes = ALONE,
 ) -> dict[str, Tensor]:
     """Smooth L1 to the normalised images at 1/4, for each camera where it was hidden.
 
@@ -117,6 +122,7 @@ def masked_losses(
         visible: (B, 3, H, W) in [0, 1], whole.
         thermal: (B, 1, H, W) in [0, 1], whole.
         hidden: on the same grid.
+        processes: that have a part of the batch each.
     """
     images = torch.cat([visible, thermal], 1)
     mean, deviation = local_statistics(images)
@@ -125,7 +131,8 @@ def masked_losses(
     losses = {}
     for camera, channels in (("visible", slice(0, 3)), ("thermal", slice(3, 4))):
         where = F.avg_pool2d(getattr(hidden, camera), STRIDE).expand_as(apart[:, channels])
-        losses[camera] = (apart[:, channels] * where).sum() / where.sum().clamp(min=1)
+        total = processes.whole((apart[:, channels] * where).sum())
+        losses[camera] = total / processes.whole(where.sum()).clamp(min=1)
     return losses
 
 

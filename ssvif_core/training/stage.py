@@ -118,6 +118,8 @@ class Stage(ABC):
 
     #: Parts of the network that this kind of stage trains; empty: all.
     parts: tuple[str, ...] = ()
+    #: Parts that its loss depends on, the segmentation head only where it `uses_labels`.
+    reach: tuple[str, ...] = PARTS
     #: Of `Models.helpers`: what trains with it.
     helper: str | None = None
     #: What the pictures of `validate` are called.
@@ -142,7 +144,8 @@ class Stage(ABC):
         """Names of the network's parts that such a stage of a run trains.
 
         Raises:
-            SsvifError: `train_only` names a part that there is not, or leaves nothing to train.
+            SsvifError: `train_only` names a part that there is not or that the loss of the stage
+                does not reach, or leaves nothing to train.
         """
         asked = set(stage.train_only)
         if unknown := asked - set(PARTS) - {SEGMENTER}:
@@ -150,16 +153,23 @@ class Stage(ABC):
                 f"train_only: the network has no part {', '.join(sorted(unknown))}. It has "
                 f"{', '.join(sorted(PARTS))}; {SEGMENTER} alone trains none of them."
             )
-        left_out = {SEGMENTER}
+        reached = set(cls.reach)
         if not cls.uses_labels(config):
-            left_out |= set(SEGMENTATION_HEAD)
-        if config.mask_mode == "clusters":
-            left_out.add("context")  # see Models
-        parts = (asked or set(cls.parts or PARTS)) - left_out
-        if not parts and cls.helper is None:
+            reached -= set(SEGMENTATION_HEAD)
+        # Without a gradient a part stays as it is, and of several processes each waits for one.
+        if beyond := asked - reached - ({SEGMENTER} if cls.helper == SEGMENTER else set()):
             raise SsvifError(
-                f"train_only: a stage {stage.kind} trains nothing of {', '.join(sorted(asked))}: "
-                "name other parts, or none for those of its kind."
+                f"train_only: a stage {stage.kind} trains nothing of {', '.join(sorted(beyond))}, "
+                "which its loss does not depend on: leave that out, or name none for all that a "
+                "stage of this kind trains."
+            )
+        if config.mask_mode == "clusters":
+            reached.discard("context")  # see Models
+        parts = (asked or set(cls.parts or PARTS)) & reached
+        if not parts and SEGMENTER not in asked:
+            raise SsvifError(
+                f"train_only: a stage {stage.kind} trains nothing of {', '.join(sorted(asked))} in "
+                "mode clusters: name other parts, or none for those of its kind."
             )
         return parts
 

@@ -29,6 +29,7 @@ from ssvif_core.network.fusion_network import (
 from ssvif_core.network.layers import upsample
 from ssvif_core.training.config import StageConfig, TrainingConfig
 from ssvif_core.training.cross_segmentation import cross_segmentation
+from ssvif_core.training.frames import Frames
 from ssvif_core.training.losses import segmentation_losses
 from ssvif_core.training.masked import (
     MaskedPrediction,
@@ -39,7 +40,7 @@ from ssvif_core.training.masked_validation import validate_masked
 from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
 from ssvif_core.training.views import STRIDE, Window, draw_window
 
-__all__ = ["STAGES", "trained_parts"]
+__all__ = ["STAGES", "check_labels", "masks_after", "trained_parts"]
 
 
 class MaskedStage(Stage):
@@ -49,7 +50,7 @@ class MaskedStage(Stage):
     hidden is drawn here.
     """
 
-    parts = TRUNK
+    parts = reach = TRUNK
     helper = "reconstructor"
     shows = "hidden"
 
@@ -73,7 +74,7 @@ class MaskedStage(Stage):
             predicted = self.network(
                 shown[0].contiguous(memory_format=torch.channels_last), shown[1]
             )
-        losses = masked_losses(predicted, visible, thermal, hidden)
+        losses = masked_losses(predicted, visible, thermal, hidden, self.context.processes)
         total = losses["visible"] + losses["thermal"]
         total.backward()
         values = {f"loss/hidden_{camera}": float(x.detach()) for camera, x in losses.items()}
@@ -102,6 +103,7 @@ class SupervisedStage(Stage):
                 upsample(output.logits.float()),
                 inputs.labels[:, ::2, ::2],
                 self.context.class_weights,
+                self.context.processes,
             )
             weights = self.context.config.loss
             total = total + weights.cross_entropy * terms["cross_entropy"]
@@ -151,6 +153,7 @@ class WarmUpStage(_TwoBranches):
     """
 
     parts = SEGMENTATION_HEAD
+    reach = (*TRUNK, *SEGMENTATION_HEAD)  # the pixel-level branch sees the fused image detached
 
     def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
         output, window = self.fuse(inputs), self.window(inputs, step)
@@ -182,7 +185,10 @@ class JointStage(_TwoBranches):
         feature_logits, pixel_logits = output.logits.float(), self.segment(window.of(shown))
         taught = window.of(feature_logits, STRIDE), pixel_logits
         csc_feature, csc_pixel = cross_segmentation(
-            *taught, self.context.config.consistency, self._teachers(inputs, window)
+            *taught,
+            self.context.config.consistency,
+            self._teachers(inputs, window),
+            self.context.processes,
         )
         anchor_feature, anchor_pixel = self.anchor.losses(
             feature_logits, pixel_logits, window, inputs
@@ -269,28 +275,43 @@ STAGES: dict[str, type[Stage]] = {
 }
 
 
-def trained_parts(config: TrainingConfig, labelled: int) -> set[str]:
-    """Names of the network's parts that some stage of a run trains; looks at all of them first.
+def trained_parts(config: TrainingConfig) -> set[str]:
+    """Names of the network's parts that some stage of a run trains.
+
+    Raises:
+        SsvifError: see `Stage.trained`.
+    """
+    stages = config.stages
+    return set().union(*(STAGES[stage.kind].trained(stage, config) for stage in stages))
+
+
+def masks_after(config: TrainingConfig, before: str | None) -> str | None:
+    """What the masks of a run are in the end, see `Trainer.mask_mode`.
 
     Args:
         config: of the run.
-        labelled: frames with labels that it has.
+        before: what they are where it starts.
 
     Raises:
-        SsvifError: see `Stage.trained`; or a stage learns masks from labels, and there are none.
+        SsvifError: see `Stage.trained`.
     """
-    parts: set[str] = set()
+    trained = trained_parts(config)
+    if trained & set(SEGMENTATION_HEAD):
+        return config.mask_mode
+    return None if trained & set(TRUNK) else before
+
+
+def check_labels(config: TrainingConfig, frames: Frames) -> None:
+    """Raise SsvifError where a stage learns masks from labels, and no frame to train on has any."""
     for stage in config.stages:
         kind = STAGES[stage.kind]
         trained = kind.trained(stage, config)
         # A warm-up trains the pixel-level segmenter, whatever of the network it leaves as it is.
         masks = bool(trained - set(FUSION_PATH)) or stage.kind == "warm_up"
         by_labels = kind.uses_labels(config) and config.mask_mode != "clusters"
-        if masks and by_labels and not labelled:
+        if masks and by_labels and not frames.labelled:
             raise SsvifError(
-                f"A stage {stage.kind} learns masks from labels, and no frame has any: give a "
-                "source its labels (and not labelled: 0), or take stages warm_up and joint with "
-                "consistency.mode clusters, which need none."
+                f"A stage {stage.kind} learns masks from labels, and no frame has any that it may "
+                f"use ({frames}): give a source its labels (and not labelled: 0), or take stages "
+                "warm_up and joint with consistency.mode clusters, which need none."
             )
-        parts |= trained
-    return parts

@@ -24,17 +24,16 @@ from ssvif_core.data.batches import Batch, BatchMaker, prefetched
 from ssvif_core.data.degrade import drop_modality
 from ssvif_core.errors import SsvifError
 from ssvif_core.interrupts import Interrupts
-from ssvif_core.network.fusion_network import SEGMENTATION_HEAD, TRUNK
 from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
 from ssvif_core.training.config import StageConfig, TrainingConfig
-from ssvif_core.training.distributed import Processes
+from ssvif_core.training.distributed import ALONE, Processes
 from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
 from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
-from ssvif_core.training.stages import STAGES, trained_parts
+from ssvif_core.training.stages import STAGES, check_labels, masks_after
 from ssvif_core.training.weighting import make_weighting
 
 __all__ = ["Trainer"]
@@ -59,26 +58,27 @@ class Trainer:
     the run goes on from there; that file is needed no more.
 
     Raises:
-        SsvifError: data is missing, a stage asks for what there is not, or the folder belongs to
-            another configuration or start.
+        SsvifError: the processes cannot share a batch evenly, data is missing, a stage asks for
+            what there is not, or the folder belongs to another configuration or start.
     """
 
     def __init__(
         self, config: TrainingConfig, run_folder: Path, processes: Processes | None = None
     ) -> None:
-        self.processes = processes or Processes(0, 1, torch.device("cpu"))
+        self.processes = processes or ALONE
         self.device = self.processes.device
+        crops = self.processes.part_of(config.batch_size)
         if config.threads:
             torch.set_num_threads(config.threads)
         cv2.setNumThreads(1)
         torch.manual_seed(config.seed)
         self.config, self.folder = config, run_folder
         frames = load_sources(config)
-        self.held_out, self.skipped = frames.held_out, frames.skipped
-        trained = trained_parts(config, frames.labelled)
+        self.frames, self.held_out, self.skipped = frames, frames.held_out, frames.skipped
+        check_labels(config, frames)
         self.batches = BatchMaker(
             frames.sources,
-            max(1, config.batch_size // self.processes.world),
+            crops,
             config.crop,
             config.object_crops,
             (config.seed, self.processes.rank),
@@ -105,7 +105,7 @@ class Trainer:
             make_weighting(config.weighting),
             class_weights,
             self.averaged,
-            _mask_mode(trained, config.mask_mode, start.mask_mode),
+            masks_after(config, start.mask_mode),
         )
         self.alarm = CollapseAlarm(config.collapse)
         self.step = 0
@@ -183,14 +183,14 @@ class Trainer:
     def _make_anchor(self) -> LabelAnchor | PrototypeAnchor:
         c = self.config
         if c.consistency.mode != "clusters":
-            return LabelAnchor(c.loss, self.context.class_weights)
+            return LabelAnchor(c.loss, self.context.class_weights, self.processes)
         anchor = PrototypeAnchor.found(
             self.averaged.network,
             joined([source.pairs for source in self.batches.sources]),
             c.consistency.clusters,
             c.consistency.margin,
             c.seed,
-            self.device,
+            self.processes,
         )
         # Running statistics differ from process to process, and so would the features, the
         # prototypes, and what a cluster's number means.
@@ -321,7 +321,7 @@ class Trainer:
         if "anchor" in state:
             anchor = PrototypeAnchor(
                 self.models.network, state["anchor"]["centres"].to(self.device),
-                self.config.consistency.margin,
+                self.config.consistency.margin, self.processes,
             )  # fmt: skip
             anchor.network.load_state_dict(state["anchor"]["network"])
             self.context.anchor = anchor
@@ -338,10 +338,3 @@ def _parameter_groups(
         {"params": kernels, "weight_decay": decay},
         {"params": others, "weight_decay": 0.0},
     ]
-
-
-def _mask_mode(trained: set[str], taught: str, of_start: str | None) -> str | None:
-    """See `Trainer.mask_mode`. `trained`: parts of the network that some stage trains."""
-    if trained & set(SEGMENTATION_HEAD):
-        return taught
-    return None if trained & set(TRUNK) else of_start

@@ -17,7 +17,8 @@ import yaml
 pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
-from ssvif_core.adapt.recipe import RECIPE  # noqa: E402
+from ssvif_core.adapt.deployed import deploy  # noqa: E402
+from ssvif_core.adapt.recipe import RECIPE, configuration, trains_masks  # noqa: E402
 from ssvif_core.adapt.split import LEAST_PAIRS  # noqa: E402
 from ssvif_core.cli.adapt import adapt  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
@@ -30,6 +31,7 @@ from ssvif_core.network.fusion_network import FUSION_PATH  # noqa: E402
 from ssvif_core.replay.demo import DemoCamera, demo_frames, write_frame  # noqa: E402
 from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
 from ssvif_core.training.config import load_config  # noqa: E402
+from ssvif_core.training.trainer import Trainer  # noqa: E402
 
 # The first test makes the run for all: on a busy machine longer than the default.
 pytestmark = pytest.mark.timeout(400)
@@ -215,6 +217,38 @@ def test_without_torch_the_error_names_the_extra(night, tmp_path):
     assert done.returncode == 1
     assert "pip install '.[train]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def with_stages(folder, *stages):
+    path = folder / "stages.yaml"
+    given = [{"steps": 2, "warmup_steps": 1, **stage} for stage in stages]
+    path.write_text(yaml.safe_dump({**SMALL, "stages": given, "crop": [64, 64]}))
+    return path
+
+
+def test_masks_that_nothing_would_teach_are_refused_before_the_pairs(night, tmp_path):
+    path = with_stages(tmp_path, {"kind": "fusion"})  # the trunk, and not the head that reads it
+    with pytest.raises(SsvifError, match=r"masks would be nothing.*train_only.*warm_up"):
+        adapt(night, tmp_path / "out", model="tiny", recipe=path)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "masks", "mode"),
+    [
+        ({"kind": "warm_up", "train_only": ["segmenter"]}, "as before", "finetuned"),
+        ({"kind": "warm_up"}, "trained", "distilled"),
+        ({"kind": "supervised"}, "trained", "distilled"),  # its labels are the old model's masks
+    ],
+)
+def test_the_card_says_what_was_done_to_the_masks(paired_folder, tmp_path, stage, masks, mode):
+    old = open_model("tiny")
+    (tmp_path / "pairs").symlink_to(paired_folder / "frames")
+    config = configuration(tmp_path, old, "drive", with_stages(tmp_path, stage), None)
+    Trainer(config, tmp_path / "training").save()
+    about = {"recording": "drive", "masks": "trained" if trains_masks(config) else "as before"}
+    new = deploy(tmp_path / "training" / "checkpoint.pt", tmp_path / "new.onnx", old, about)
+    assert (about["masks"], new.card.mode) == (masks, mode)
 
 
 def test_the_documented_recipe_is_the_one_that_runs(repository):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix
+from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix, named_iou
 
 TRUTH = np.array([[0, 0, 1], [1, 1, 255]], np.uint8)
 PREDICTED = np.array([[0, 1, 1], [1, 0, 1]], np.uint8)
@@ -21,6 +21,16 @@ def test_iou_precision_and_recall_by_hand():
     np.testing.assert_allclose(matrix.iou(), [1 / 3, 2 / 4, np.nan])
     np.testing.assert_allclose(matrix.precision(), [1 / 2, 2 / 3, np.nan])
     np.testing.assert_allclose(matrix.recall(), [1 / 2, 2 / 3, np.nan])
+
+
+def test_a_class_that_is_named_as_the_mean_keeps_its_own_iou():
+    matrix = ConfusionMatrix(3)
+    matrix.update(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]))
+    names = ["background", "objects", "person"]
+    expected = {"background": 1.0, "objects (class)": 0.5, "person": 0.5, "objects": 0.5}
+    assert named_iou(matrix, names) == expected
+    matrix.update(np.array([1, 1]), np.array([1, 1]))
+    assert named_iou(matrix, names) == expected | {"objects (class)": 0.75, "objects": 0.625}
 
 
 def test_images_add_up():

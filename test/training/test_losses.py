@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -85,6 +88,65 @@ def test_unknown_pixels_do_not_count():
     nothing = segmentation_losses(logits, torch.full((1, 2, 2), 255))
     assert nothing["cross_entropy"].item() == 0
     assert nothing["dice"].item() == 0
+
+
+APART = """
+import torch
+import torch.distributed as dist
+from ssvif_core.training.anchors import _cross_entropy
+from ssvif_core.training.config import ConsistencyConfig
+from ssvif_core.training.cross_segmentation import cross_segmentation
+from ssvif_core.training.distributed import ALONE, process_group
+from ssvif_core.training.losses import segmentation_losses
+from ssvif_core.training.masked import Hidden, masked_losses
+
+torch.manual_seed(0)
+logits, others = torch.randn(2, 4, 4, 32, 32)
+images = torch.rand(4, 4, 128, 128)
+hidden = torch.zeros(4, 1, 128, 128)
+hidden[0, :, :64] = hidden[2, :, :32] = 1
+labels = torch.full((4, 32, 32), 255)
+labels[1, :5] = torch.randint(0, 4, (5, 32))  # the second process has none
+exact = {"rtol": 1e-4, "atol": 1e-8}
+likely = ConsistencyConfig(targets="likely", confidence=0.75)
+
+
+def losses(x, part, processes):
+    visible, thermal = images[part, :3], images[part, 3:]
+    return {
+        **segmentation_losses(x, labels[part], torch.tensor([1.0, 2, 3, 4]), processes),
+        "anchor": _cross_entropy(x, labels[part], processes),
+        "taught": cross_segmentation(x, 3 * others[part], likely, None, processes)[0],
+        **masked_losses(x, visible, thermal, Hidden(hidden[part], hidden[part]), processes),
+    }
+
+
+def gradients(part, processes):
+    x = logits[part].clone().requires_grad_()
+    named = losses(x, part, processes).items()
+    return {n: (v.detach(), torch.autograd.grad(v, x, retain_graph=True)[0]) for n, v in named}
+
+
+with process_group("cpu") as processes:
+    part = slice(2 * processes.rank, 2 * processes.rank + 2)
+    whole, own = gradients(slice(0, 4), ALONE), gradients(part, processes)
+    for name, (value, gradient) in own.items():
+        torch.testing.assert_close(value, whole[name][0], **exact, msg=name)
+        # What the average over processes makes of it.
+        torch.testing.assert_close(gradient / 2, whole[name][1][part], **exact, msg=name)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_ask_for_what_one_asks_for_though_one_of_them_has_no_label(tmp_path):
+    (tmp_path / "apart.py").write_text(APART)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        str(tmp_path / "apart.py"),
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr[:3000]
 
 
 def test_only_the_terms_that_are_wanted_are_computed():

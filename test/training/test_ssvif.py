@@ -148,6 +148,24 @@ def test_what_is_wrong_with_a_later_stage_is_said_before_the_first(paired_folder
             Trainer(configuration(paired_folder, stages=[*STAGES[:2], last]), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "parts", "beyond"),
+    [
+        ("masked", ["visible_stem", "detail_stem"], "detail_stem"),
+        ("masked", ["segmenter"], "segmenter"),
+        ("fusion", ["detail", "labels_quarter"], "labels_quarter"),
+        ("fusion", ["visible_stem", "segmenter"], "segmenter"),
+        ("warm_up", ["labels_quarter", "detail_stem", "detail"], "detail, detail_stem"),
+    ],
+)
+def test_a_part_that_the_loss_does_not_reach_is_said_before_the_first_step(
+    paired_folder, tmp_path, kind, parts, beyond
+):
+    stages = [{"kind": kind, "steps": 2, "train_only": parts}]
+    with pytest.raises(SsvifError, match=f"stage {kind} trains nothing of {beyond},"):
+        Trainer(configuration(paired_folder, stages=stages), tmp_path)
+
+
 def test_an_averaged_teacher_sees_the_camera_that_the_learner_has_lost(paired_folder, tmp_path):
     consistency = {"mode": "anchored", "teacher": "average"}
     config = configuration(paired_folder, modality_dropout=1.0, consistency=consistency)
@@ -336,6 +354,28 @@ def test_a_recording_without_labels_is_all_that_it_takes(recording, repository, 
     assert (tmp_path / "report.html").is_file()
 
 
+def test_clusters_get_names_by_the_command_that_their_recipe_names(
+    paired_folder, repository, tmp_path
+):
+    small = {
+        "data_root": paired_folder / "frames", "variant": "tiny", "batch_size": 2,
+        "crop": [64, 96], "precision": "float32",
+    }  # fmt: skip
+    recipes = repository / "config" / "training"
+    unnamed = load_config(recipes / "own_frames.yaml", {**small, "initialise_from": "tiny"})
+    Trainer(unnamed.with_steps(12), tmp_path / "own").run()
+    start = {"initialise_from": str(tmp_path / "own" / "checkpoint.pt")}
+    trainer = Trainer(load_config(recipes / "few_labels.yaml", {**small, **start}).with_steps(12),
+                      tmp_path / "few")  # fmt: skip
+    before = load_checkpoint(tmp_path / "own" / "checkpoint.pt")["average"]
+    weights = trainer.models.network.state_dict()
+    new = {name.split(".")[0] for name, value in weights.items() if not before[name].equal(value)}
+    assert new == set(SEGMENTATION_HEAD)  # four classes in place of twelve clusters
+    trainer.run()
+    state = load_checkpoint(tmp_path / "few" / "checkpoint.pt")
+    assert (state["mode"], state["step"]) == ("finetuned", 12)
+
+
 def test_fewer_steps_keep_the_parts_of_the_stages(repository):
     config = load_config(repository / "config" / "training" / "ssvif.yaml")
     assert [stage.steps for stage in config.stages] == [2500, 500, 6000]
@@ -348,6 +388,16 @@ def test_fewer_steps_keep_the_parts_of_the_stages(repository):
     ]
     with pytest.raises(SsvifError, match="too few"):
         config.with_steps(2)
+
+
+def test_in_fewer_steps_the_average_is_shorter_by_as_much_and_never_longer(repository):
+    config = load_config(repository / "config" / "training" / "ssvif.yaml")
+    assert (config.steps, config.ema_decay) == (9000, 0.998)
+    decays = {steps: config.with_steps(steps).ema_decay for steps in (18, 90, 4500, 9000, 20000)}
+    # 0.002 of the newest weights in each step; in a hundredth of the steps 0.2.
+    assert decays[90] == pytest.approx(1 - 0.2)
+    assert decays[4500] == pytest.approx(1 - 0.004)
+    assert (decays[18], decays[9000], decays[20000]) == (0.0, 0.998, 0.998)
 
 
 @pytest.mark.slow
@@ -445,6 +495,17 @@ def test_another_number_of_processes_is_said(paired_folder, tmp_path, caplog):
     assert not caplog.records
     Trainer(config, tmp_path, Processes(0, 2, torch.device("cpu")))
     assert "by 1 processes and goes on with 2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("size", "world", "message"), [(10, 4, "take 8 or 12,"), (1, 2, "take 2,")]
+)
+def test_a_batch_that_processes_cannot_share_is_said_before_anything_is_read(
+    tmp_path, size, world, message
+):
+    config = configuration(tmp_path / "nowhere", batch_size=size)
+    with pytest.raises(SsvifError, match=f"batch_size {size} .* {world} processes: {message}"):
+        Trainer(config, tmp_path / "run", Processes(0, world, torch.device("cpu")))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
 from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
 from ssvif_core.training.config import LossWeights, TrainingConfig, load_config  # noqa: E402
+from ssvif_core.training.frames import load_sources  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
 from ssvif_core.training.validation import strip, validate  # noqa: E402
 
@@ -227,6 +228,40 @@ def test_as_many_labelled_frames_are_used_as_are_asked_for(partly_labelled, tmp_
     batches = Trainer(config, tmp_path / "run").batches
     (pairs,) = (source.pairs for source in batches.sources)
     assert len(pairs.labelled) == used == sum(pair.labels is not None for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "held_out"),
+    [
+        (range(12), [0, 5, 10]),
+        ([], [0, 5, 10]),
+        ([0, 5, 10], [0, 1, 7]),  # 0 of the labelled; 1 and 7 of 1 2 3 4 6 7 8 9 11
+        ([5], [0, 6, 11]),  # the only one with labels is trained on
+    ],
+)
+def test_labelled_frames_and_others_are_held_out_apart(paired_folder, tmp_path, labelled, held_out):
+    shutil.copytree(paired_folder, tmp_path / "data")
+    for index, path in enumerate(sorted((tmp_path / "data" / "frames" / "labels").iterdir())):
+        if index not in labelled:
+            path.unlink()
+    labels = "labels" if labelled else None
+    config = configuration(tmp_path / "data", sources=sources(holdout_every=5, labels=labels))
+    frames = load_sources(config)
+    assert [int(pair.name) for pair in frames.held_out] == held_out
+    kept = len(set(labelled) & set(held_out))
+    assert str(frames) == (
+        f"9 frames to train on, {len(labelled) - kept} of them with labels; "
+        f"3 held out, {kept} of them with labels"
+    )
+    assert frames.labelled == sum(pair.labels is not None for pair in frames.sources[0].pairs)
+    assert sum(pair.labels is not None for pair in frames.held_out) == kept
+
+
+def test_an_error_about_labels_says_where_they_went(partly_labelled, tmp_path):
+    config = configuration(partly_labelled, sources=sources(holdout_every=5, labelled=0))
+    said = "9 frames to train on, 0 of them with labels; 3 held out, 1 of them with labels"
+    with pytest.raises(SsvifError, match=f"no frame has any that it may use.*{said}"):
+        Trainer(config, tmp_path / "run")
 
 
 def test_labelled_frames_are_found_among_more_than_are_looked_at(
