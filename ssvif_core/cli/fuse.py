@@ -154,7 +154,9 @@ def _of_one_name(visible: Path, thermal: Path) -> Streams | None:
     if not files:
         typer.echo("no names agree: images are paired in the order of their names")
         return None
-    alone = [c for c in there if not (c.visible and c.thermal)]
+    for lost in (c for c in there if c.reason):
+        typer.echo(f"left out {lost.name}: {lost.reason}")
+    alone = [c for c in there if not (c.visible and c.thermal) and not c.reason]
     if alone:
         named = ", ".join(str(c.visible or c.thermal) for c in alone[:NAMED])
         more = f" and {len(alone) - NAMED} more" if len(alone) > NAMED else ""

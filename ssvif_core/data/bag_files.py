@@ -41,13 +41,16 @@ class Bag:
     Attributes:
         path: file or folder.
         broken: file name -> what is wrong with it. Grows while messages are read.
+        turns: how many files have turned out to be damaged while they were read. From then on
+            they are read around the damage, so another pass may find other messages than the one
+            in which that happened; two passes without a turn find the same ones.
 
     Raises:
         SsvifError: `rosbags` is not installed, or nothing at `path` can be read.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.broken = path, dict[str, str]()
+        self.path, self.broken, self.turns = path, dict[str, str](), 0
         self._parts: list[Part] = []
         self._open = ExitStack()
 
@@ -132,16 +135,13 @@ class Bag:
         self, part: Part, topics: Sequence[str], start_ns: int | None, stop_ns: int | None
     ) -> Iterator[Recorded]:
         last_ns, same = start_ns, 0
-        counts = Counter[str]()
+        counts, rest = Counter[str](), list[Part]()
         try:
             for recorded in self._read(part, topics, start_ns, stop_ns):
                 same = same + 1 if recorded.received_ns == last_ns else 1
                 last_ns = recorded.received_ns
                 counts[recorded.topic] += 1
                 yield recorded
-            if start_ns is None and stop_ns is None and not part.salvaged:
-                self._compare(part, topics, counts)
-            return
         except Exception as error:  # of the storage: rosbags', SQLite's or a decompressor's own
             rest = self._salvaged(part, error)
         # What was given already is not given again.
@@ -150,12 +150,17 @@ class Bag:
             if same and recorded.received_ns == last_ns:
                 same -= 1
             else:
+                counts[recorded.topic] += 1
                 yield recorded
+        if start_ns is None and stop_ns is None:
+            name = (rest[0] if len(rest) == 1 else part).path.name
+            self._compare(part, name, topics, counts)
 
-    def _compare(self, part: Part, topics: Sequence[str], counts: Counter[str]) -> None:
+    def _compare(self, part: Part, name: str, topics: Sequence[str], counts: Counter[str]) -> None:
         """Note what a file says that it holds, and did not give.
 
-        Damage inside a chunk without a checksum makes rosbags leave out messages without a word.
+        Damage inside a chunk without a checksum makes rosbags leave out messages without a word,
+        and what was lost before a reader gave up, no other one looks for.
         """
         promised = Counter[str]()
         for connection in part.reader.connections:
@@ -163,8 +168,7 @@ class Bag:
                 promised[connection.topic] += connection.msgcount or 0
         for topic, lost in sorted((promised - counts).items()):
             self._note(
-                part.path.name,
-                f"is damaged: {lost} of {promised[topic]} messages of {topic} are missing",
+                name, f"is damaged: {lost} of {promised[topic]} messages of {topic} are missing"
             )
 
     def _salvaged(self, part: Part, error: Exception) -> list[Part]:
@@ -172,6 +176,7 @@ class Bag:
         if part.salvaged:  # reads as far as it goes by itself
             self._note(part.path.name, f"breaks off: {error}")
             return []
+        self.turns += 1
         rest = salvaged(part.path, self._open, self._note)
         if not rest:
             self._note(part.path.name, f"breaks off: {error}")

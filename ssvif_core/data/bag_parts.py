@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from ssvif_core.data.salvage_mcap import SalvagedMcap, ends_with_magic
+from ssvif_core.data.salvage_mcap import SalvagedMcap, ends_with_magic, has_no_chunks
 from ssvif_core.data.salvage_ros1 import SalvagedRos1
 from ssvif_core.data.salvage_sqlite import SalvagedSqlite, has_wal, missing_bytes
 from ssvif_core.data.unpack import unpack_file
@@ -87,7 +87,7 @@ def opened(path: Path, stack: ExitStack, note: Note) -> list[Part]:
         return _opened_file(path, stack, note)
     listed = path / METADATA
     if listed.is_file():
-        reader = None if any(map(has_wal, _files(path))) else _by_rosbags(path, stack)
+        reader = None if any(map(_is_left_out, _files(path))) else _by_rosbags(path, stack)
         if reader is not None:
             return [Part(path, reader)]
         if lost := [name for name in _listed(listed) if not (path / name).exists()]:
@@ -121,10 +121,18 @@ def _opened_file(path: Path, stack: ExitStack, note: Note) -> list[Part]:
     broken = (
         path.suffix not in SALVAGED
         or (path.suffix == ".mcap" and not ends_with_magic(path))
-        or (path.suffix == ".db3" and (missing_bytes(path) > 0 or has_wal(path)))
+        or (path.suffix == ".db3" and missing_bytes(path) > 0)
+        or _is_left_out(path)
     )
     reader = None if broken else _by_rosbags(path, stack)
     return _salvaged_file(path, stack, note) if reader is None else [Part(path, reader)]
+
+
+def _is_left_out(path: Path) -> bool:
+    """Whether `rosbags` would take a file, and leave out some of what is in it."""
+    return (path.suffix == ".db3" and has_wal(path)) or (
+        path.suffix == ".mcap" and has_no_chunks(path)
+    )
 
 
 def _by_rosbags(path: Path, stack: ExitStack) -> Reader | None:

@@ -77,9 +77,12 @@ def read_bag_pairs(
     """
     with Bag(path) as bag:
         visible, thermal = choose_topics(image_topics(bag), visible_topic, thermal_topic, path)
-        pairing: NearestPairing[int, int] = NearestPairing(slop_s=slop_s, thermal_offset_s=offset_s)
-        skipped: list[SkippedPair] = []
-        found = _paired(bag, visible, thermal, pairing, skipped)
+        turns = -1
+        while turns < bag.turns:  # the frames have other numbers when it is read around damage
+            turns = bag.turns
+            pairing = NearestPairing[int, int](slop_s=slop_s, thermal_offset_s=offset_s)
+            skipped: list[SkippedPair] = []
+            found = _paired(bag, visible, thermal, pairing, skipped)
         last = len(found) - 1
         picks = np.unique(np.linspace(0, last, min(limit, len(found))).round().astype(int))
         chosen = [found[i] for i in picks]
@@ -125,7 +128,10 @@ def _decoded(
 
     A frame is kept until its partner has been read, too.
     """
-    wanted = {visible: {p.visible for p in chosen}, thermal: {p.thermal for p in chosen}}
+    wanted = {
+        visible: {p.visible: p.visible_stamp_ns for p in chosen},
+        thermal: {p.thermal: p.thermal_stamp_ns for p in chosen},
+    }
     numbers = {visible: 0, thermal: 0}
     frames: dict[tuple[str, int], np.ndarray | None] = {}
     coming = deque(chosen)
@@ -137,7 +143,7 @@ def _decoded(
         camera = "visible" if recorded.topic == visible else "thermal"
         frames[camera, number] = None
         try:
-            frames[camera, number] = _pixels(bag, recorded, camera)
+            frames[camera, number] = _pixels(bag, recorded, camera, wanted[recorded.topic][number])
         except (SsvifError, cv2.error) as error:
             skipped.append(SkippedPair(f"{recorded.topic} message {number}", str(error)))
         while coming and all(key in frames for key in _keys(coming[0])):
@@ -151,9 +157,11 @@ def _keys(pair: Pair[int, int]) -> tuple[tuple[str, int], tuple[str, int]]:
     return ("visible", pair.visible), ("thermal", pair.thermal)
 
 
-def _pixels(bag: Bag, recorded: Recorded, camera: str) -> np.ndarray:
-    """A copy of the pixels, which keeps no message alive."""
+def _pixels(bag: Bag, recorded: Recorded, camera: str, stamp_ns: int) -> np.ndarray:
+    """A copy of the pixels, which keeps no message alive. SsvifError if they have another stamp."""
     message = bag.image(recorded)
+    if message.stamp_ns != stamp_ns:
+        raise SsvifError("the recording has changed while it was read: read it again")
     return (visible_of if camera == "visible" else thermal_of)(message).copy()
 
 

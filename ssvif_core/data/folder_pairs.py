@@ -144,6 +144,8 @@ def decode(
 
 def _sizes(candidate: Candidate, packed: bool) -> tuple[int, int]:
     """Rows and columns of the pair, from the files' headers. Raises SsvifError if it is no pair."""
+    if candidate.reason:
+        raise SsvifError(candidate.reason)
     files: dict[str, Path | None] = {"visible": candidate.visible, "thermal": candidate.thermal}
     missing = [part for part, path in files.items() if path is None]
     if missing:

@@ -92,12 +92,16 @@ class Located:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Files of one name; None where one is missing."""
+    """Files of one name; None where one is missing.
+
+    `reason` says why a file was left out for another one of its name; it is no pair then.
+    """
 
     name: str
     visible: Path | None
     thermal: Path | None
     labels: Path | None
+    reason: str = ""
 
 
 # MFNet's ids (labels/*.png, 8 bit): MSRS has kept them (its visualize.py, get_palette).
@@ -296,33 +300,69 @@ def two_folders(visible: Path, thermal: Path) -> Located:
 def candidates(place: Located, labels: Path | None) -> list[Candidate]:
     """What might be pairs: every name that is listed, or that is in either folder.
 
-    Files belong together when their names agree but for the extension. Where no two do, an ending
-    that names the camera (`_vi`, `_ir`, `-rgb`, `_thermal`) is left out of the comparison.
+    Files belong together when their names agree but for the extension. Of those that are left
+    then, an ending that names the camera (`_vi`, `_ir`, `-rgb`, `_thermal`) is left out of the
+    comparison. Of several files of one name in a folder, the last in natural order is taken.
 
     Args:
         place: folders of the two cameras.
         labels: folder of label images, or None.
 
     Returns:
-        One entry for each name, in natural order.
+        One entry for each name, in natural order; then one for each file that was left out for
+        another one of its name.
     """
-    visible, thermal = _by_name(place.visible), _by_name(place.thermal)
-    targets = _by_name(labels) if labels else {}
-    if not visible.keys() & thermal.keys():
-        visible, thermal, targets = (_without_ending(d) for d in (visible, thermal, targets))
+    folders = [place.visible, place.thermal, *([labels] if labels else [])]
+    files = {folder: image_files(folder) for folder in folders}
+    stems = {folder: {path.stem for path in files[folder]} for folder in folders}
+    common = stems[place.visible] & stems[place.thermal]
+    named = {folder: _by_name(files[folder], common) for folder in folders}
+    visible, thermal = (
+        {name: paths[-1] for name, paths in named[folder].items()}
+        for folder in (place.visible, place.thermal)
+    )
+    targets = {name: paths[-1] for name, paths in named[labels].items()} if labels else {}
     wanted = visible.keys() | thermal.keys() if place.names is None else place.names
+    there = sorted(wanted, key=natural_order)
     return [
-        Candidate(name, visible.get(name), thermal.get(name), targets.get(name))
-        for name in sorted(wanted, key=natural_order)
+        *(
+            Candidate(name, visible.get(name), thermal.get(name), targets.get(name))
+            for name in there
+        ),
+        *(
+            lost
+            for folder in named.values()
+            for name in there
+            for lost in _lost(folder.get(name, []))
+        ),
     ]
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
-    return {p.stem: p for p in image_files(folder)}
+def _by_name(files: list[Path], common: set[str]) -> dict[str, list[Path]]:
+    """Files by their names; of one name, the one to be taken comes last.
+
+    Names lose their endings, but for those that both cameras have, and those that would then be
+    one of these. A file that has its name without that is preferred.
+    """
+    found = dict[str, list[Path]]()
+    for path in files:
+        short = path.stem if path.stem in common else ENDING.sub("", path.stem)
+        found.setdefault(path.stem if short in common else short, []).append(path)
+    return {name: sorted(paths, key=lambda p: p.stem == name) for name, paths in found.items()}
 
 
-def _without_ending(files: dict[str, Path]) -> dict[str, Path]:
-    return {ENDING.sub("", name): path for name, path in files.items()}
+def _lost(paths: list[Path]) -> list[Candidate]:
+    """All but the last of the files of one name."""
+    return [
+        Candidate(
+            f"{path.parent.name}/{path.name}",
+            None,
+            None,
+            None,
+            f"{paths[-1].name} has the same name and was taken",
+        )
+        for path in paths[:-1]
+    ]
 
 
 def _fit(layout: Layout, folder: Path, split: str | None) -> int:

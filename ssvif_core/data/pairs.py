@@ -31,6 +31,10 @@ __all__ = [
     "read_visible",
 ]
 
+PNG = b"\x89PNG\r\n\x1a\n"
+#: A 16-bit visible image that is nowhere brighter would become 15 of 255 at most: black. Cameras of
+#: 10 and 12 bit leave such files.
+DARK_16_BITS = 4096
 #: Value of label pixels that are not known; ignored by losses and metrics.
 UNKNOWN = 255
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
@@ -64,12 +68,28 @@ def _read(path: Path, flags: int) -> np.ndarray:
 
 
 def read_visible(path: Path) -> np.ndarray:
-    """Read an image as (H, W, 3) uint8 RGB. Raises SsvifError if it cannot be decoded.
+    """Read an image as (H, W, 3) uint8 RGB.
 
-    A tag that turns the picture (EXIF) is ignored, as it is in thermal images and labels.
+    16 bits are scaled to 8 over their full range, as those of messages are. A tag that turns the
+    picture (EXIF) is ignored, as it is in thermal images and labels.
+
+    Raises:
+        SsvifError: it cannot be decoded, holds other than 8 or 16 bit integers, or has 16 bits of
+            which only the lower 12 are used: how bright it should be, the file does not say.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.cvtColor(_read(path, flags), cv2.COLOR_BGR2RGB)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    image = _read(path, flags)
+    if image.dtype == np.uint16:
+        brightest = int(image.max())
+        if 0 < brightest < DARK_16_BITS:
+            raise SsvifError(
+                f"{path} has 16 bits and is nowhere brighter than {brightest} of 65535: is it a "
+                "camera's 10 or 12 bits? Save all files as 8 bit, divided by 4 or 16."
+            )
+        image = cv2.convertScaleAbs(image, alpha=255 / 65535)
+    if image.dtype != np.uint8:
+        raise SsvifError(f"{path} holds {image.dtype} pixels: convert it to 8 bit.")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def read_thermal(path: Path) -> np.ndarray:
@@ -100,25 +120,32 @@ def read_packed(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def read_labels(path: Path, label_map: Mapping[int, int] | None = None) -> np.ndarray:
     """Read a label image as (H, W) uint8.
 
-    The ids are the values of a one-channel image (or of three equal channels), or the palette
-    indices of a PNG with a palette; colours are never guessed at.
+    The ids are the values of a one-channel image (or of three equal channels) as the file has
+    them, 0 and 1 where it has one bit, or the palette indices of an image with a palette; colours
+    are never guessed at.
 
     Args:
         path: label image.
         label_map: ids in the file -> class ids; ids that it does not name become 255 (unknown).
 
     Raises:
-        SsvifError: the file is damaged, holds colours, or ids that do not fit into 8 bits.
+        SsvifError: the file is damaged or lossy, holds colours, or ids that do not fit into 8 bits.
     """
     labels = _read(path, cv2.IMREAD_UNCHANGED)
-    if labels.ndim == 3:
-        indices = _palette_indices(path)
-        if indices is None and (labels[..., :3] != labels[..., :1]).any():
+    _refuse_lossy(path)
+    png_bits = _gray_png_bits(path)
+    indices = _indices(path) if png_bits is None else None
+    if indices is not None:
+        labels = indices
+    elif labels.ndim == 3:
+        if (labels[..., :3] != labels[..., :1]).any():
             raise SsvifError(
                 f"{path} holds colours, not class ids: convert it to one channel of ids, or name "
                 "the folder that has them."
             )
-        labels = labels[..., 0] if indices is None else indices
+        labels = labels[..., 0]
+    if png_bits in (1, 2, 4):  # OpenCV has spread them over 0 to 255
+        labels = labels // (255 // (2**png_bits - 1))
     if labels.dtype not in (np.uint8, np.uint16):
         raise SsvifError(f"{path} holds {labels.dtype} pixels: labels are 8 or 16 bit integers.")
     if label_map is None:
@@ -136,8 +163,27 @@ def read_labels(path: Path, label_map: Mapping[int, int] | None = None) -> np.nd
     return table[labels]
 
 
-def _palette_indices(path: Path) -> np.ndarray | None:
-    """Indices of a palette image, which OpenCV gives as colours only; None for another image.
+def _refuse_lossy(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(12)
+    webp = head[:4] == b"RIFF" and head[8:] == b"WEBP"
+    if head[:2] == b"\xff\xd8" or (webp and b"VP8L" not in path.read_bytes()):
+        kind = "lossy WebP" if webp else "JPEG"
+        raise SsvifError(
+            f"{path} is a {kind}, whose compression changes class ids: save label images as PNG, "
+            "from what they were made of."
+        )
+
+
+def _gray_png_bits(path: Path) -> int | None:
+    """Bits of a pixel of a gray PNG without alpha; None for another image."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return head[24] if head[:8] == PNG and len(head) == 26 and head[25] == 0 else None
+
+
+def _indices(path: Path) -> np.ndarray | None:
+    """Indices of an image with a palette or one bit, which OpenCV gives as colours only; or None.
 
     The colours do not tell: those of the ids in one image may all be gray.
     """
@@ -146,13 +192,16 @@ def _palette_indices(path: Path) -> np.ndarray | None:
     except ImportError as error:
         with path.open("rb") as file:
             head = file.read(26)
-        if (head[:8] == b"\x89PNG\r\n\x1a\n" and head[25] != 3) or head[:2] == b"\xff\xd8":
-            return None  # a PNG says whether it has a palette, a JPEG never has
+        if head[:8] == PNG and head[25] != 3:
+            return None  # a PNG says whether it has a palette
         raise SsvifError(
             f"{path} has colours or a palette; which of both needs `pip install pillow`."
         ) from error
-    with Image.open(path) as image:
-        return np.array(image) if image.mode == "P" else None
+    try:
+        with Image.open(path) as image:
+            return np.array(image).astype(np.uint8) if image.mode in ("P", "1") else None
+    except OSError:  # a kind of file that OpenCV alone reads
+        return None
 
 
 def make_pair(

@@ -26,6 +26,7 @@ class Channel(NamedTuple):
     id: int
     topic: str
     msgtype: str
+    msgcount: int = 0  # as the file says, where it does
 
 
 class Block(NamedTuple):

@@ -1,8 +1,11 @@
-"""Reading MCAP files that are cut short, have no index, or have damaged chunks.
+"""Reading MCAP files that are cut short, have no index or no chunks, or have damaged chunks.
 
 Format: https://mcap.dev/spec. A recorder that was killed leaves no footer and no summary; the file
 is walked record by record. Schemas and channels may lie within chunks, so a chunk is unpacked at
 once only where the message indexes behind it name a channel that is not known yet.
+
+Without chunks (rosbag2's preset `fastwrite`) messages lie as they came to the recorder, a little
+out of the order of their times, which `rosbags` refuses in the middle of the file.
 """
 
 from __future__ import annotations
@@ -17,16 +20,19 @@ from ssvif_core.data.salvage import NOT_CLOSED, Block, Channel, Note, SalvageRea
 from ssvif_core.data.unpack import unpacked
 from ssvif_core.errors import SsvifError
 
-__all__ = ["SalvagedMcap", "ends_with_magic"]
+__all__ = ["SalvagedMcap", "ends_with_magic", "has_no_chunks"]
 
 MAGIC = b"\x89MCAP0\r\n"
 #: Of a record: opcode and length of its content.
 HEADER = struct.Struct("<BQ")
-FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, DATA_END = 2, 3, 4, 5, 6, 7, 15
+FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX = 2, 3, 4, 5, 6, 7
+STATISTICS, DATA_END = 11, 15
 #: Fixed part of a message: channel, sequence, log time, publish time.
 MESSAGE_HEAD = struct.Struct("<HIQQ")
 #: Fixed part of a chunk: times of its first and last message, size unpacked, CRC-32.
 CHUNK_HEAD = struct.Struct("<QQQI")
+#: Fixed part of statistics, before messages by channel: channel and count.
+STATISTICS_HEAD, COUNT = struct.Struct("<QHIIIIQQI"), struct.Struct("<HQ")
 #: How ROS 2 writes messages; an MCAP file may hold any other encoding.
 CDR = "cdr"
 #: Messages outside chunks are taken together up to this many bytes.
@@ -38,6 +44,18 @@ def ends_with_magic(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, 2) - len(MAGIC)))
         return file.read() == MAGIC
+
+
+def has_no_chunks(path: Path) -> bool:
+    """Whether the first message of an MCAP file lies outside of chunks."""
+    with path.open("rb") as file:
+        file.seek(len(MAGIC))
+        while len(head := file.read(HEADER.size)) == HEADER.size:
+            opcode, length = HEADER.unpack(head)
+            if opcode in (MESSAGE, CHUNK, DATA_END, FOOTER) or length > path.stat().st_size:
+                return bool(opcode == MESSAGE)
+            file.seek(length, 1)
+    return False
 
 
 class SalvagedMcap(SalvageReader):
@@ -53,10 +71,14 @@ class SalvagedMcap(SalvageReader):
         self._encodings: set[str] = set()
         self._run: list[int] = []  # begin, end, first and last time of messages outside chunks
         self._ends: dict[int, int] = {}  # of runs, by their beginnings
+        self._counts: dict[int, int] = {}  # of messages, by channels, as the file says
         if self._bytes(0, len(MAGIC)) != MAGIC:
             self.close()
             raise SsvifError("it does not begin as an MCAP file")
         self._walk()
+        self.connections = [
+            c._replace(msgcount=self._counts.get(c.id, 0)) for c in self.connections
+        ]
         if self._encodings and CDR not in self._encodings:
             self.close()
             raise SsvifError(f"its messages are {sorted(self._encodings)}, not ROS 2's ('{CDR}')")
@@ -70,8 +92,8 @@ class SalvagedMcap(SalvageReader):
             if opcode != MESSAGE_INDEX and chunk >= 0:
                 self._add_chunk(chunk, ids)
                 chunk, ids = -1, set()
-            whole = opcode in (DATA_END, FOOTER)
-            if whole or not opcode or (behind > self._size and opcode != CHUNK):
+            whole = whole or opcode in (DATA_END, FOOTER)
+            if opcode in (0, FOOTER) or (behind > self._size and opcode != CHUNK):
                 break
             if opcode == CHUNK:
                 chunk = position
@@ -100,6 +122,11 @@ class SalvagedMcap(SalvageReader):
                 kind = self._schemas.get(_number(content, 2), "") if encoding == CDR else ""
                 self.connections.append(Channel(_number(content, 0), topic, kind))
                 self._encodings.add(encoding)
+            elif opcode == STATISTICS:
+                pairs = content[STATISTICS_HEAD.size :]
+                self._counts = dict(
+                    COUNT.iter_unpack(pairs[: len(pairs) // COUNT.size * COUNT.size])
+                )
         except (struct.error, UnicodeDecodeError) as error:
             self._note(f"names a topic or a type that cannot be read ({error})")
 

@@ -3,7 +3,8 @@
 SQLite refuses a file that is shorter than its header says (lockBtree in its btree.c), unless the
 schema may be written: then it takes the file as it is, which is how `.recover` of its shell begins.
 The table of messages lies in the order of its ids, so that a scan by id finds all that is left; the
-index over receipt times is spread over the file and is not used.
+index over receipt times is spread over the file and is not used. Ids need not be in order of
+receipt: the scan takes times alone, and messages are then read one by one in their order.
 
 A recorder with rosbag2's preset `resilient` writes ahead: what it recorded last lies in a file
 `-wal` beside the database until it closes it. `rosbags` opens databases as immutable, which leaves
@@ -16,6 +17,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ssvif_core.data.salvage import Channel, Note
 
@@ -66,28 +69,50 @@ class SalvagedSqlite:
         self._file = _connected(path, note)
         rows = self._file.execute("SELECT id, name, type FROM topics").fetchall()
         self.connections = [Channel(*row) for row in rows]
+        self._order: np.ndarray | None = None
 
     def messages(
         self, connections: Sequence[Channel], start_ns: int | None, stop_ns: int | None
     ) -> Iterator[tuple[Channel, int, bytes]]:
-        """Messages by id; those on damaged pages are left out."""
+        """Messages in order of receipt; those on damaged pages are left out."""
         wanted = {connection.id: connection for connection in connections}
-        for topic_id, received_ns, data in self._rows():
+        if self._order is None:
+            rows = np.array([*self._rows()], np.int64).reshape(-1, 3)
+            self._order = rows[np.lexsort(rows.T)]
+        failed = False
+        for topic_id, number, received_ns in self._order.tolist():
             early = start_ns is not None and received_ns < start_ns
             late = stop_ns is not None and received_ns >= stop_ns
-            if topic_id in wanted and not early and not late:
+            if topic_id not in wanted or early or late:
+                continue
+            data = self._data(number)
+            if data is not None:
                 yield wanted[topic_id], received_ns, data
+            elif not failed and not self._cut:
+                self._note(f"is damaged at message {number}")
+            failed = data is None
 
-    def _rows(self) -> Iterator[tuple[int, int, bytes]]:
-        query = "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id"
+    def _data(self, number: int) -> bytes | None:
+        """A message by its id; None where its pages are damaged."""
+        query = "SELECT data FROM messages WHERE id = ?"
+        try:
+            row = self._file.execute(query, (number,)).fetchone()
+        except sqlite3.DatabaseError:
+            return None
+        return row[0] if row and isinstance(row[0], bytes) else None
+
+    def _rows(self) -> Iterator[tuple[int, int, int]]:
+        """Topic, id and time of receipt of each message."""
+        query = "SELECT id, topic_id, timestamp FROM messages WHERE id > ? ORDER BY id"
         last, failed = 0, 0
         while last < LAST_ID:
             try:
-                for number, *row in self._file.execute(query, (last,)):
+                for number, topic_id, received_ns in self._file.execute(query, (last,)):
                     if number <= last:  # a damaged tree may lead in a circle
                         raise sqlite3.DatabaseError("rows are out of order")
                     last, failed = number, 0
-                    yield tuple(row)  # type: ignore[misc]
+                    if isinstance(topic_id, int) and isinstance(received_ns, int):
+                        yield topic_id, number, received_ns
                 return
             except sqlite3.DatabaseError as error:
                 if not failed and not self._cut:

@@ -42,6 +42,9 @@ MOST, FEW = 0.01, 4
 MOST_FAR = 0.2
 #: More holes than this are filled with one value, for looking around each of them takes long.
 MOST_HOLES = 0.05
+#: Beyond it a float32 cannot tell two neighbouring numbers apart: no camera measures there, and
+#: what drivers write for "no value" (FLT_MAX, 1e17) lies there.
+LARGEST = 2.0**24
 #: Rows and columns to the neighbours: the 8 of a 3 x 3, the 24 of a 5 x 5; and which of the 24 are
 #: the four next ones.
 AROUND = np.array([(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x])
@@ -199,7 +202,9 @@ class _Repair:
 
 
 def fill_not_finite(temperatures: np.ndarray) -> np.ndarray:
-    """Float frames without NaN and infinity, which stand for pixels that a driver knows to be bad.
+    """Float frames without NaN, infinity and numbers beyond `LARGEST`, as FLT_MAX.
+
+    They stand for pixels that a driver knows to be bad.
 
     Args:
         temperatures: (H, W) float32.
@@ -212,10 +217,15 @@ def fill_not_finite(temperatures: np.ndarray) -> np.ndarray:
         SsvifError: no pixel is finite.
     """
     if math.isfinite(cv2.sumElems(temperatures)[0]):
-        return temperatures
-    finite = np.isfinite(temperatures)
+        low, high, _, _ = cv2.minMaxLoc(temperatures)
+        if max(-low, high) <= LARGEST:
+            return temperatures
+    finite = np.abs(temperatures) <= LARGEST
     if not finite.any():
-        raise SsvifError("No pixel of the thermal image is a finite number: look at its driver.")
+        raise SsvifError(
+            "No pixel of the thermal image is a finite number that a camera can measure: look at "
+            "its driver."
+        )
     filled = np.where(finite, temperatures, np.median(temperatures[finite]))
     holes = np.argwhere(~finite)
     if len(holes) <= MOST_HOLES * temperatures.size:

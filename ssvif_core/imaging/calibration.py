@@ -21,6 +21,9 @@ __all__ = ["Calibration"]
 Size = tuple[int, int]
 Lenses = tuple[Camera, Camera]
 
+#: Smallest to largest stretch of a map between images of unit size. A camera that sees a hundredth
+#: of what the other one sees has about 1e-2, or 1e-4 where it is seen from the side.
+SMALLEST_PART = 1e-7
 #: Keys of the two lenses in the file; below each, what a camera file has.
 LENS_KEYS = ("visible_lens", "thermal_lens")
 
@@ -60,13 +63,13 @@ class Calibration:
         matrix = np.asarray(self.homography, np.float64)
         if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
             raise SsvifError("homography must be three rows of three finite numbers")
-        if abs(np.linalg.det(matrix)) < 1e-9 or abs(matrix[2, 2]) < 1e-9:
-            raise SsvifError("homography is singular: it takes the image to a line or a point")
         for name in ("visible_size", "thermal_size"):
             size = tuple(getattr(self, name))
             if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
                 raise SsvifError(f"{name} is {list(size)}: give [width, height] in pixels")
             object.__setattr__(self, name, size)
+        if _singular(matrix, self.visible_size, self.thermal_size):
+            raise SsvifError("homography is singular: it takes the image to a line or a point")
         for name in ("error_px", "confidence", "thermal_offset_s"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else _number(name, value))
@@ -120,6 +123,15 @@ class Calibration:
             part.replace(path)
         except OSError as error:
             raise SsvifError(f"Cannot write {path}: {error}") from error
+
+
+def _singular(matrix: np.ndarray, visible_size: Size, thermal_size: Size) -> bool:
+    """Whether a map cannot be inverted, whatever factor and sizes of images its numbers have."""
+    unit = np.diag([*np.divide(1.0, visible_size), 1.0]) @ matrix @ np.diag([*thermal_size, 1.0])
+    values = np.linalg.svd(unit, compute_uv=False)
+    return bool(
+        values[-1] <= SMALLEST_PART * values[0] or abs(unit[2, 2]) <= SMALLEST_PART * values[0]
+    )
 
 
 def _number(name: str, value: Any) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -207,6 +208,35 @@ def test_messages_that_a_chunk_without_a_checksum_has_lost_are_counted(tmp_path,
         assert messages_of(path, stop_ns=messages[3][2])[1] == {}
 
 
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("place", ["file", "folder"])
+def test_messages_outside_of_chunks_are_given_in_order_of_receipt(
+    tmp_path, messages, statistics, place
+):
+    bag = write_bag(tmp_path / "drive", messages[:2], "mcap")
+    serialized = list(ros2_messages(messages))
+    for at in range(20, len(messages) - 1, 9):  # as they come to a recorder
+        serialized[at : at + 2] = reversed(serialized[at : at + 2])
+    (bag / "drive.mcap").write_bytes(mcap_bytes(serialized, statistics=statistics))
+    assert messages_of(bag if place == "folder" else bag / "drive.mcap") == (
+        expected(messages),
+        {},
+    )
+
+
+def test_a_message_outside_of_chunks_that_is_lost_is_counted(tmp_path, messages):
+    serialized = list(ros2_messages(messages))
+    content = bytearray(mcap_bytes(serialized, statistics=True))
+    lost = next(i for i, row in enumerate(messages) if i > 30 and row[0] == VISIBLE)
+    at = content.index(serialized[lost][3]) - struct.calcsize("<BQHIQQ")
+    assert content[at] == 5
+    content[at] = 99  # a record of which nobody knows what it is
+    (tmp_path / "drive.mcap").write_bytes(content)
+    found, broken = messages_of(tmp_path / "drive.mcap")
+    assert found == expected(messages[:lost] + messages[lost + 1 :])
+    assert broken == {"drive.mcap": f"is damaged: 1 of 60 messages of {VISIBLE} are missing"}
+
+
 def test_an_mcap_file_of_another_encoding_is_refused_and_says_so(tmp_path, messages):
     path = tmp_path / "drive.mcap"
     path.write_bytes(mcap_bytes(list(ros2_messages(messages)), chunk=9, encoding="ros1"))
@@ -266,6 +296,22 @@ def test_a_damaged_page_of_a_database_costs_the_messages_on_it(tmp_path, message
     assert len(found) == len(set(found)) > 0.5 * len(messages)
     assert found[-1] == expected(messages)[-1]
     assert "is damaged behind message" in broken["drive.db3"]
+
+
+def test_a_cut_database_is_read_in_order_of_receipt_whatever_its_ids_are(tmp_path, messages):
+    file = write_bag(tmp_path / "drive", messages, "sqlite3") / "drive.db3"
+    database = sqlite3.connect(file)
+    database.executescript(
+        "CREATE TABLE rows AS SELECT * FROM messages; DELETE FROM messages;"
+        "INSERT INTO messages (topic_id, timestamp, data) SELECT topic_id, timestamp, data "
+        "FROM rows ORDER BY topic_id DESC, timestamp DESC; DROP TABLE rows; VACUUM;"
+    )
+    database.close()
+    file.write_bytes(file.read_bytes()[:-8192])
+    found, broken = messages_of(file)
+    assert 0.8 * len(messages) < len(found) < len(messages)
+    assert found == [row for row in expected(messages) if row in found]
+    assert "is cut short" in broken["drive.db3"]
 
 
 @pytest.mark.parametrize("storage", ["sqlite3", "mcap"])

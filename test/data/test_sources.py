@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -12,7 +14,7 @@ from PIL import Image
 
 from ssvif_core.data.folder_pairs import PairCache
 from ssvif_core.data.image_files import image_size
-from ssvif_core.data.pairs import FramePair, read_labels
+from ssvif_core.data.pairs import FramePair, read_labels, read_visible
 from ssvif_core.data.sources import open_pairs
 from ssvif_core.errors import SsvifError
 
@@ -163,7 +165,91 @@ def test_two_folders_pair_by_name_without_the_camera_in_it(folder):
     assert pairs[0].labels is not None
 
 
+def test_one_name_that_both_folders_share_leaves_the_endings_of_the_others(folder):
+    for part, ending in (("visible", "_vi"), ("thermal", "_ir"), ("labels", "_vi")):
+        for path in (folder / part).iterdir():
+            if path.stem not in ("0", "1"):
+                path.rename(path.with_name(f"{path.stem}{ending}.png"))
+    (folder / "thermal" / "1.png").rename(folder / "thermal" / "1_ir.png")
+    for part in ("visible", "thermal"):  # no second pair 0
+        (folder / part / "0_color.png").write_bytes((folder / part / "0.png").read_bytes())
+    (folder / "thermal" / "0_color.png").rename(folder / "thermal" / "0_th.png")
+    pairs = open_pairs(folder, labels="labels")
+    assert [pair.name for pair in pairs] == ["0", "1", "2", "3", "4", "5"]
+    assert len(pairs.labelled) == 6
+    assert [name for name, _ in pairs.skipped] == ["0_color", "0_th"]
+
+
+def test_of_files_of_one_name_one_is_taken_and_the_others_are_listed(folder):
+    counts = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
+    cv2.imwrite(
+        str(folder / "thermal" / "0.tiff"),
+        cv2.resize(counts, open_pairs(folder)[0].thermal.shape[::-1]),
+    )
+    (folder / "visible" / "1_vi.png").write_bytes((folder / "visible" / "1.png").read_bytes())
+    (folder / "thermal" / "1.png").rename(folder / "thermal" / "1_ir.png")
+    pairs = open_pairs(folder)
+    assert [pair.name for pair in pairs] == ["0", "1", "2", "3", "4", "5"]
+    assert (np.diff(pairs[0].thermal.astype(int), axis=1) >= 0).all()  # the counts
+    assert pairs.skipped == [
+        ("visible/1_vi.png", "1.png has the same name and was taken"),
+        ("thermal/0.png", "0.tiff has the same name and was taken"),
+    ]
+
+
+def test_a_16_bit_visible_image_is_scaled_and_one_with_12_bits_in_it_refused(tmp_path):
+    path = tmp_path / "0.png"
+    pixels = np.array([[[0, 257, 65535], [128 * 257, 1000, 2000]]], np.uint16)
+    cv2.imwrite(str(path), pixels[..., ::-1])
+    assert read_visible(path).tolist() == [[[0, 1, 255], [128, 4, 8]]]
+    cv2.imwrite(str(path), np.minimum(pixels, 4095))
+    with pytest.raises(SsvifError, match="nowhere brighter than 4095"):
+        read_visible(path)
+    cv2.imwrite(str(path), pixels * 0)
+    assert not read_visible(path).any()
+    cv2.imwrite(str(tmp_path / "0.tiff"), pixels.astype(np.float32))
+    with pytest.raises(SsvifError, match="holds float32 pixels"):
+        read_visible(tmp_path / "0.tiff")
+
+
 # Labels.
+
+
+@pytest.mark.parametrize("extension", ["png", "tiff", "bmp"])
+def test_masks_of_one_bit_have_the_ids_0_and_1(tmp_path, extension):
+    mask = np.random.default_rng(0).random((9, 13)) > 0.5
+    Image.fromarray(mask).save(tmp_path / f"mask.{extension}")
+    assert (read_labels(tmp_path / f"mask.{extension}") == mask).all()
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_a_gray_png_of_any_depth_has_the_ids_that_are_in_the_file(tmp_path, bits):
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", 16, 1, bits, 0, 0, 0, 0)
+    ids = [i % min(2**bits, 16) for i in range(16)]
+    row = sum(i << bits * (15 - at) for at, i in enumerate(ids)).to_bytes(2 * bits, "big")
+    content = (
+        chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    )
+    (tmp_path / "mask.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    assert read_labels(tmp_path / "mask.png").tolist() == [ids]
+
+
+def test_label_images_that_lose_ids_are_refused(tmp_path):
+    ids = np.zeros((32, 32), np.uint8)
+    ids[8:20, 8:20] = 3
+    image = Image.fromarray(ids)
+    image.convert("RGB").save(tmp_path / "same.webp", lossless=True)
+    assert (read_labels(tmp_path / "same.webp") == ids).all()
+    image.convert("RGB").save(tmp_path / "lossy.webp")
+    image.save(tmp_path / "jpeg.png", format="JPEG")
+    for name, kind in (("lossy.webp", "lossy WebP"), ("jpeg.png", "JPEG")):
+        with pytest.raises(SsvifError, match=f"is a {kind}.* save label images as PNG"):
+            read_labels(tmp_path / name)
 
 
 def test_label_ids_are_mapped_and_frames_without_a_label_image_stay(folder, frame_pairs):

@@ -1,11 +1,12 @@
-"""MCAP files by hand, https://mcap.dev/spec, as recorders leave them: no summary, any compression,
-with or without chunks.
+"""MCAP files by hand, https://mcap.dev/spec, as recorders leave them: any compression, with or
+without chunks and a summary.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections import Counter
 
 from lz4.frame import compress as lz4
 from rosbags.typesys import Stores, get_typestore
@@ -33,8 +34,17 @@ def definitions(topics, encoding):
     return records
 
 
-def mcap_bytes(messages, *, chunk=None, index=True, compression="lz4", end=True, encoding="cdr"):
-    """A file without a summary.
+def mcap_bytes(
+    messages,
+    *,
+    chunk=None,
+    index=True,
+    compression="lz4",
+    end=True,
+    encoding="cdr",
+    statistics=False,
+):
+    """A file without a summary, or with one that has no indexes.
 
     Args:
         messages: (topic, kind, received_ns, serialized), in order.
@@ -43,6 +53,7 @@ def mcap_bytes(messages, *, chunk=None, index=True, compression="lz4", end=True,
         compression: of chunks: "" or "lz4".
         encoding: of messages, as the channels say.
         end: with an end of data and a footer, as of a recorder that was not killed.
+        statistics: with a summary, which says how many messages there are.
     """
     topics = {topic: kind for topic, kind, _, _ in messages}
     ids = {topic: number for number, topic in enumerate(topics, 1)}
@@ -68,5 +79,16 @@ def mcap_bytes(messages, *, chunk=None, index=True, compression="lz4", end=True,
             array = b"".join(struct.pack("<QQ", *entry) for entry in entries)
             content += record(7, struct.pack("<HI", number, len(array)) + array)
     if end:
-        content += record(15, bytes(4)) + record(2, bytes(20)) + MAGIC
+        content += record(15, bytes(4))
+        summary_at = len(content) if statistics else 0
+        content += _summary(messages, topics, encoding) if statistics else b""
+        content += record(2, struct.pack("<QQI", summary_at, 0, 0)) + MAGIC
     return content
+
+
+def _summary(messages, topics, encoding):
+    counts = Counter(topic for topic, *_ in messages)
+    times = [ns for _, _, ns, _ in messages]
+    numbers = b"".join(struct.pack("<HQ", i, counts[t]) for i, t in enumerate(topics, 1))
+    head = len(messages), len(topics), len(topics), 0, 0, 0, min(times), max(times), len(numbers)
+    return definitions(topics, encoding) + record(11, struct.pack("<QHIIIIQQI", *head) + numbers)

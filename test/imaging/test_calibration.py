@@ -55,6 +55,18 @@ def test_a_number_in_quotes_is_a_number(tmp_path):
     assert Calibration.load(tmp_path / "c.yaml").error_px == 1.2
 
 
+@pytest.mark.parametrize("factor", [1.0, 1e-5, 1e6, -0.3])
+def test_a_map_is_the_same_whatever_factor_its_numbers_have(factor):
+    matrix = np.array([[1.5, 0, 1400], [0, 1.5, 900], [0, 0, 1]])
+    sizes = (3840, 2160), (640, 512)
+    for scale in (factor, factor / np.linalg.norm(matrix)):
+        assert np.allclose(Calibration(matrix * scale, *sizes).homography, matrix)
+    flat = np.array([[1.5, 3.0, 1400], [1.0, 2.0, 900], [0, 0, 1]])  # all on a line
+    for singular in (flat, np.zeros((3, 3)), np.diag([1e-9, 1.5, 1])):
+        with pytest.raises(SsvifError, match="singular"):
+            Calibration(singular * factor, *sizes)
+
+
 def test_other_sizes_scale_the_map_about_pixel_centres():
     identity = Calibration(np.eye(3), (640, 480), (640, 480))
     # The outer edge of the first pixel stays the outer edge: -0.5 on both grids.

@@ -29,9 +29,18 @@ def test_fixed_maps_low_to_0_high_to_255_and_saturates():
 def test_fixed_works_on_8_bit_frames_with_a_fractional_lower_limit():
     gain = ThermalGain(mode="fixed", low=9.5, high=60.5)  # 51 counts: 5 levels a count
     mapped = gain.apply(frame(0, 10, 60, 255, dtype=np.uint8))
-    # (10 - 9.5) * 5 = 2.5 and (60 - 9.5) * 5 = 252.5, rounded to even; what lies below the limit
-    # gets the level of the first whole count above it.
-    assert mapped[0, ::16].tolist() == [2, 2, 252, 255]
+    # (10 - 9.5) * 5 = 2.5 and (60 - 9.5) * 5 = 252.5, rounded to even.
+    assert mapped[0, ::16].tolist() == [0, 2, 252, 255]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("low", [20.0, 20.1, 20.5, 20.9, 0.4, -0.6])
+def test_what_lies_below_a_limit_between_two_counts_is_black(dtype, low):
+    counts = np.arange(64, dtype=dtype).reshape(8, 8)
+    levels = ThermalGain(mode="fixed", low=low, high=low + 10).apply(counts)
+    wanted = np.clip((counts.astype(float) - low) * 25.5, 0, 255)
+    assert (levels[counts <= low] == 0).all()
+    assert np.abs(levels - wanted).max() <= 0.51
 
 
 def test_fixed_in_celsius_takes_centikelvin():
@@ -71,7 +80,22 @@ def test_float_temperatures_are_mapped_and_what_is_no_number_does_no_harm():
     fixed = ThermalGain(mode="fixed", low=-20, high=31).apply(thermal)
     # 51 degrees on 255 levels: 5 levels a degree.
     assert fixed[12, ::16].tolist() == [0, 100, 200, 250]
-    assert (fixed[0, 0], fixed[5, 20], fixed[8, 63]) == (0, 100, 255)
+    assert (fixed[0, 0], fixed[5, 20], fixed[8, 63]) == (0, 100, 250)
+
+
+@pytest.mark.parametrize("sentinel", [np.finfo(np.float32).max, -1e17, 1e17, np.nan])
+@pytest.mark.parametrize("mode", ["percentile", "plateau", "fixed"])
+def test_what_a_driver_writes_for_no_value_is_refused_alone_and_filled_among_others(sentinel, mode):
+    scene = np.random.default_rng(0).normal(300, 2, (60, 80)).astype(np.float32)
+    gain = ThermalGain(mode=mode, low=290, high=310)
+    before = gain.apply(scene, 0.0)
+    with pytest.raises(SsvifError, match="look at its driver"):
+        gain.apply(np.full_like(scene, sentinel), 0.1)
+    rows = scene.copy()
+    rows[::20] = sentinel  # 5 %
+    after = gain.apply(rows, 0.2)
+    assert np.abs(after.astype(int) - before)[1::20].mean() < 4
+    assert before.min() < after[::20].min() and after[::20].max() < before.max()
 
 
 def test_a_float_scene_without_contrast_stays_gray():
