@@ -12,15 +12,17 @@ import numpy as np
 from ssvif_core.data.collection import SkippedPair
 from ssvif_core.data.folder_pairs import decode
 from ssvif_core.data.layouts import Candidate, Layout, Located, detect_layout, locate
-from ssvif_core.data.pairs import FramePair
+from ssvif_core.data.pairs import UNKNOWN, FramePair, read_labels
 from ssvif_core.data.sources import usable_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.fusion_metrics import LEAST_SIDE
 
-__all__ = ["DAY_NIGHT", "EvaluationSet", "open_evaluation_set", "parse_label_map"]
+__all__ = ["DAY_NIGHT", "EvaluationSet", "check_classes", "open_evaluation_set", "parse_label_map"]
 
 #: Last letter of a name -> part of the set, as MSRS has it.
 DAY_NIGHT = {"D": "day", "N": "night"}
+#: Label files that an error names for each id.
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,21 @@ class EvaluationSet:
             with suppress(SsvifError):
                 yield self.measurable(name)
 
+    def ids(self) -> dict[int, list[str]]:
+        """Every class id of the labels -> names of the files that hold it; no image is read.
+
+        Files that cannot be read are left out: their frames are skipped when their turn comes.
+        """
+        found: dict[int, list[str]] = {}
+        for name in self.labels:
+            path = self.files[name].labels
+            assert path is not None
+            with suppress(SsvifError):
+                for class_id in np.unique(read_labels(path, self.label_map)).tolist():
+                    found.setdefault(class_id, []).append(path.name)
+        found.pop(UNKNOWN, None)
+        return dict(sorted(found.items()))
+
     def evenly(self, count: int) -> list[str]:
         """At most `count` names, evenly spaced, in order."""
         return _evenly(self.names, count)
@@ -120,6 +137,39 @@ def _located(folder: Path, split: str | None) -> tuple[Located, str]:
             continue
     split = split or "train"  # also: all of what is not divided
     return locate(layout, folder, split), split
+
+
+def check_classes(
+    frames: EvaluationSet, model: str, classes: Sequence[str], option: str = "--label-map"
+) -> None:
+    """Refuse labels that a model cannot be held against, before hours of work and not after.
+
+    Args:
+        frames: whose label files are read.
+        model: its name.
+        classes: names in the order of their ids.
+        option: what the user can map the ids of these frames with.
+
+    Raises:
+        SsvifError: there are ids that are none of the classes; it says which, where, what to do.
+    """
+    unknown = {i: names for i, names in frames.ids().items() if i >= len(classes)}
+    if not unknown:
+        return
+    listed = "; ".join(f"{class_id} (in {_some(names)})" for class_id, names in unknown.items())
+    known = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(classes))
+    example = ",".join(f"{class_id}:{class_id}" for class_id in range(len(classes)))
+    raise SsvifError(
+        f"Labels of {frames.folder.parent} have ids that are no class of {model}: {listed}. Its "
+        f"classes are {known}. Say with {option} which ids of the files are which class, such as "
+        f"{option} {example}: pixels of all other ids are then left out (with "
+        f"{next(iter(unknown))}:0 added, those of id {next(iter(unknown))} are background)."
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def parse_label_map(text: str | None) -> dict[int, int] | None:
