@@ -116,8 +116,8 @@ def check_offset(found: TimeOffset, reach_s: float = 1.0) -> None:
     good = found.correlation >= LEAST_CORRELATION and found.lead >= LEAST_LEAD
     if not good or found.spread_s > MOST_SPREAD_S or abs(found.offset_s) > 0.97 * reach_s:
         raise SsvifError(
-            f"No distinct time offset: {seen}. Record {ADVISED_S} seconds or more in which the cameras turn "
-            "to and fro in an irregular way, or people walk through both images."
+            f"No distinct time offset: {seen}. Record {ADVISED_S} seconds or more in which the "
+            "cameras turn to and fro in an irregular way, or people walk through both images."
         )
 
 

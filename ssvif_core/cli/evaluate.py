@@ -45,8 +45,9 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Option(
-            help="Folder with visible/, thermal/ and, for masks, labels/; or MSRS, MFNet, FMB, "
-            "PST900, M3FD, LLVIP, RoadScene as published."
+            help="Folder with visible/, thermal/ and, for masks, labels/; MSRS, MFNet, FMB, "
+            "PST900, M3FD, LLVIP, RoadScene as published; or a recording (400 pairs at most, if "
+            "--limit does not say)."
         ),
     ] = Path("."),
     split: Annotated[

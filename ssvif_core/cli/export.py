@@ -50,8 +50,8 @@ def export(
     frames: Annotated[
         Path,
         typer.Option(
-            help="Real pairs (visible/ thermal/, and labels/ where there are any) to check the "
-            "file against torch."
+            help="Real pairs to check the file against torch: a folder (visible/ thermal/, and "
+            "labels/ where there are any) or a recording."
         ),
     ],
     precision: Annotated[
@@ -90,7 +90,7 @@ def export(
 
     For instance:
 
-    `ssvif export runs/mine/checkpoint.pt mine.onnx --frames pairs`
+    `ssvif export runs/mine/checkpoint.pt mine.onnx --frames drive.mcap`
 
     `ssvif export mine.onnx mine.onnx --precision fp16 --frames pairs`
 

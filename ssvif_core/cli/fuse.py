@@ -107,8 +107,9 @@ def fuse(
 def _check_gain(gain: str) -> None:
     if gain == "fixed":
         raise SsvifError(
-            "--gain fixed needs the limits of your camera, which fuse does not take: use percentile "
-            "or plateau. On a recording, `ssvif replay --params FILE` takes gain.low and gain.high."
+            "--gain fixed needs the limits of your camera, which fuse does not take: use "
+            "percentile or plateau. On a recording, `ssvif replay --params FILE` takes gain.low "
+            "and gain.high."
         )
     if gain not in GAINS:
         raise SsvifError(f"Unknown thermal gain '{gain}': use one of {', '.join(GAINS)}.")

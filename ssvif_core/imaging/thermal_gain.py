@@ -123,7 +123,9 @@ class ThermalGain:
                 finite.
         """
         if thermal.ndim != 2 or thermal.size == 0:
-            raise SsvifError(f"A thermal frame is (H, W) and not empty, this one is {thermal.shape}.")
+            raise SsvifError(
+                f"A thermal frame is (H, W) and not empty, this one is {thermal.shape}."
+            )
         while self._changes:
             for name, value in self._changes.popleft().items():
                 setattr(self, name, value)

@@ -194,9 +194,13 @@ def test_a_report_that_cannot_be_written_is_said_first(paired_folder, tmp_path):
 
 
 def test_the_report_is_there_although_what_is_learnt_fails(paired_folder, tmp_path):
-    pytest.importorskip("torch", reason="needs torch (extra `train`)")
+    torch = pytest.importorskip("torch", reason="needs torch (extra `train`)")
+    from ssvif_core.network.fusion_network import FusionNetwork
+
+    state = {"variant": "tiny", "classes": ["a", "b"], "config": "{}", "mode": None, "step": 0}
+    torch.save({**state, "average": FusionNetwork("tiny", 2).state_dict()}, tmp_path / "c.pt")
     frames = paired_folder / "frames"
-    mapped = {"train": frames, "train_label_map": "0:0,1:1,2:200,3:3", "segmentability": True}
-    with pytest.raises(SsvifError, match="200"):
+    mapped = {"train": frames, "train_label_map": "9:0", "probe": [tmp_path / "c.pt"]}
+    with pytest.raises(SsvifError, match="needs frames with labels"):
         evaluate(["tiny"], data=frames, output=tmp_path, jobs=1, limit=2, steps=1, **mapped)
     assert "tiny" in json.loads((tmp_path / "summary.json").read_text())["fusion"]
