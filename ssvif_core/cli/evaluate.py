@@ -33,6 +33,7 @@ from ssvif_core.evaluation.methods import (
 from ssvif_core.evaluation.report import write_report
 from ssvif_core.evaluation.tables import screen_table
 from ssvif_core.models import Model
+from ssvif_core.writable import check_writable
 
 __all__ = ["evaluate"]
 
@@ -134,6 +135,7 @@ def evaluate(
     if not (plan.models or plan.baselines or probe):
         raise SsvifError("There is nothing to evaluate: name a model, or keep the baselines.")
     output.mkdir(parents=True, exist_ok=True)
+    check_writable(output / "summary.json")
     evaluation = _evaluate(plan, frames, jobs)
     if evaluation.skipped:
         text = f"{len(evaluation.skipped)} left out: {summary(evaluation.skipped)}"

@@ -19,6 +19,7 @@ from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.models import Model, ModelCard, open_model, shipped_models
 from ssvif_core.simulation.scenes import SCENE_KINDS, Scene
 from ssvif_core.training.card import same_runs, training_section
+from ssvif_core.writable import check_writable
 
 if TYPE_CHECKING:
     from ssvif_core.network.fusion_network import FusionNetwork
@@ -97,6 +98,7 @@ def export(
     `ssvif export base base.onnx --precision int8 --frames pairs --calibrate drive.mcap`
     """
     path = output_path(output, known_precision(precision))
+    check_writable(path)
     try:
         from ssvif_core.deploy.export import export_model
     except ImportError as error:

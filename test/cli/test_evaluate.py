@@ -191,6 +191,8 @@ def test_a_report_that_cannot_be_written_is_said_first(paired_folder, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FileExistsError):  # which the command makes a line of
         evaluate(data=paired_folder / "frames", output=tmp_path / "file", jobs=1, engine="abacus")
+    with pytest.raises(SsvifError, match="Nothing may be written in /proc: put summary.json"):
+        evaluate(data=paired_folder / "frames", output=Path("/proc"), jobs=1, engine="abacus")
 
 
 def test_the_report_is_there_although_what_is_learnt_fails(paired_folder, tmp_path):
