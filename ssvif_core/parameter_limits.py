@@ -6,6 +6,7 @@ node has say it where they are declared (`ssvif_ros/parameters.py`).
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 from ssvif_core.errors import SsvifError
@@ -64,7 +65,7 @@ def check_parameter(field_name: str, value: Any) -> None:
     choices, low, high = (limits.get(key) for key in ("choices", "low", "high"))
     if choices and value not in choices:
         raise SsvifError(f"{ros_name(field_name)} is '{value}': use one of {list(choices)}.")
-    if low is not None and not low <= value <= high:
+    if low is not None and not (isinstance(value, Real) and low <= value <= high):
         raise SsvifError(f"{ros_name(field_name)} is {value}: use {low:g} to {high:g}.")
 
 

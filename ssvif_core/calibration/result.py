@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +15,7 @@ from ssvif_core.calibration.target import Board, TargetFit, fit_boards
 from ssvif_core.calibration.targetless import Estimate, estimate
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.calibration import Calibration
+from ssvif_core.writable import check_writable
 
 __all__ = [
     "calibrate_target",
@@ -168,8 +168,7 @@ def place_of(output: str | Path) -> Path:
             Calibration.load(path)
         except SsvifError as error:
             raise SsvifError(f"Not written over {path}, name another file: {error}") from error
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise SsvifError(f"Nothing may be written in {path.parent}: put {path.name} elsewhere.")
+    check_writable(path)
     return path
 
 

@@ -8,7 +8,9 @@ taken that leaves the thermal image upright.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -130,9 +132,9 @@ def fit_boards(
     """
     seen: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     left_out: dict[str, str] = {}
-    for index, (name, v, t) in enumerate(zip(names, visible, thermal, strict=True)):
-        in_visible = find_board(v, board)
-        in_thermal = find_board(t, board) if in_visible is not None else None
+    for index, (name, (in_visible, in_thermal)) in enumerate(
+        zip(names, _found(visible, thermal, board), strict=True)
+    ):
         if in_visible is None or in_thermal is None:
             left_out[name] = f"no board in the {'visible' if in_visible is None else 'thermal'} one"
         else:
@@ -178,6 +180,25 @@ def fit_boards(
         left_out,
         _coverage([v for v, _ in used.values()], visible[0].shape[:2]),
     )
+
+
+def _found(
+    visible: Sequence[np.ndarray], thermal: Sequence[np.ndarray], board: Board
+) -> Iterator[tuple[np.ndarray | None, np.ndarray | None]]:
+    """The board's points in both images of each frame, in order; thermal only where visible has it.
+
+    An image without a board takes longest, 0.7 s of one core at 640x480: hence on all of them.
+    """
+
+    def look(seen: np.ndarray, felt: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+        points = find_board(seen, board)
+        return points, None if points is None else find_board(felt, board)
+
+    pool = ThreadPoolExecutor(os.cpu_count(), "boards")
+    try:
+        yield from pool.map(look, visible, thermal)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C as well
 
 
 def _not_seen(board: Board, left_out: dict[str, str]) -> str:

@@ -27,6 +27,8 @@ STEP_S = 0.005
 #: Slower changes than this are light and gain, not motion.
 SLOW_S = 2.0
 LEAST_OVERLAP_S = 5.0
+#: What is advised: in less, motion is seldom irregular enough for one peak.
+ADVISED_S = 20
 PARTS = 4
 #: The offset is not surer than this part of the time between frames.
 PERIOD_PART = 0.05
@@ -114,8 +116,8 @@ def check_offset(found: TimeOffset, reach_s: float = 1.0) -> None:
     good = found.correlation >= LEAST_CORRELATION and found.lead >= LEAST_LEAD
     if not good or found.spread_s > MOST_SPREAD_S or abs(found.offset_s) > 0.97 * reach_s:
         raise SsvifError(
-            f"No distinct time offset: {seen}. Record 20 seconds or more in which the cameras turn "
-            "to and fro in an irregular way, or people walk through both images."
+            f"No distinct time offset: {seen}. Record {ADVISED_S} seconds or more in which the "
+            "cameras turn to and fro in an irregular way, or people walk through both images."
         )
 
 
@@ -125,7 +127,7 @@ def _grid(visible: Motion, thermal: Motion, reach_s: float) -> np.ndarray:
     if end - start < LEAST_OVERLAP_S:
         raise SsvifError(
             f"The two cameras' times overlap for {max(0.0, end - start):.1f} s (within {reach_s:g} "
-            f"s of offset): record {LEAST_OVERLAP_S:.0f} s or more of both at once."
+            f"s of offset): record {ADVISED_S} s or more of both at once."
         )
     for name, motion in (("visible", visible), ("thermal", thermal)):
         steps = np.diff(motion.times_s)

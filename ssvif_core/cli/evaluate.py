@@ -18,10 +18,11 @@ from ssvif_core.evaluation.evaluate import Evaluation
 from ssvif_core.evaluation.evaluate import evaluate as evaluate_plan
 from ssvif_core.evaluation.evaluation_set import (
     EvaluationSet,
+    check_classes,
     open_evaluation_set,
     parse_label_map,
 )
-from ssvif_core.evaluation.frame_scores import CLUSTERS, Plan, without_camera
+from ssvif_core.evaluation.frame_scores import CLUSTERS, Plan, known_camera, without_camera
 from ssvif_core.evaluation.methods import (
     SOURCES,
     Method,
@@ -32,6 +33,7 @@ from ssvif_core.evaluation.methods import (
 from ssvif_core.evaluation.report import write_report
 from ssvif_core.evaluation.tables import screen_table
 from ssvif_core.models import Model
+from ssvif_core.writable import check_writable
 
 __all__ = ["evaluate"]
 
@@ -44,8 +46,9 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Option(
-            help="Folder with visible/, thermal/ and, for masks, labels/; or MSRS, MFNet, FMB, "
-            "PST900, M3FD, LLVIP, RoadScene as published."
+            help="Folder with visible/, thermal/ and, for masks, labels/; MSRS, MFNet, FMB, "
+            "PST900, M3FD, LLVIP, RoadScene as published; or a recording (400 pairs at most, if "
+            "--limit does not say)."
         ),
     ] = Path("."),
     split: Annotated[
@@ -102,6 +105,7 @@ def evaluate(
     """
     if train is None and (segmentability or probe):
         raise SsvifError("--segmentability and --probe need labelled frames: add --train FOLDER.")
+    known_camera(without)
     numbers = _numbers(seeds)
     if segmentability:
         device = _usable(device)
@@ -118,6 +122,7 @@ def evaluate(
     if training is not None and (segmentability or probe):
         _check_labels(training, frames)
     opened = open_models(models or [])
+    _check_classes(opened, frames, training if segmentability else None)
     plan = Plan(
         models=tuple(models or ()),
         baselines=tuple(BASELINES) if baselines else (),
@@ -130,6 +135,7 @@ def evaluate(
     if not (plan.models or plan.baselines or probe):
         raise SsvifError("There is nothing to evaluate: name a model, or keep the baselines.")
     output.mkdir(parents=True, exist_ok=True)
+    check_writable(output / "summary.json")
     evaluation = _evaluate(plan, frames, jobs)
     if evaluation.skipped:
         text = f"{len(evaluation.skipped)} left out: {summary(evaluation.skipped)}"
@@ -312,6 +318,18 @@ def _check_labels(*sets: EvaluationSet) -> None:
             for name in found.labels:
                 found.measurable(name)  # raises what is wrong with it
             raise SsvifError(f"No frame of {found.folder} has labels: give a folder that has them.")
+
+
+def _check_classes(
+    models: Mapping[str, Model], frames: EvaluationSet, training: EvaluationSet | None
+) -> None:
+    """Raise SsvifError where labels hold ids that a model does not know; TRAIN's as well."""
+    for name, model in models.items():
+        if model.card.mode != CLUSTERS:
+            classes = [label.name for label in model.card.classes]
+            check_classes(frames, name, classes)
+            if training is not None:
+                check_classes(training, name, classes, "--train-label-map")
 
 
 def _needs_torch(error: ImportError) -> SsvifError:

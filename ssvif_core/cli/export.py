@@ -19,6 +19,7 @@ from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.models import Model, ModelCard, open_model, shipped_models
 from ssvif_core.simulation.scenes import SCENE_KINDS, Scene
 from ssvif_core.training.card import same_runs, training_section
+from ssvif_core.writable import check_writable
 
 if TYPE_CHECKING:
     from ssvif_core.network.fusion_network import FusionNetwork
@@ -50,8 +51,8 @@ def export(
     frames: Annotated[
         Path,
         typer.Option(
-            help="Real pairs (visible/ thermal/, and labels/ where there are any) to check the "
-            "file against torch."
+            help="Real pairs to check the file against torch: a folder (visible/ thermal/, and "
+            "labels/ where there are any) or a recording."
         ),
     ],
     precision: Annotated[
@@ -90,13 +91,14 @@ def export(
 
     For instance:
 
-    `ssvif export runs/mine/checkpoint.pt mine.onnx --frames pairs`
+    `ssvif export runs/mine/checkpoint.pt mine.onnx --frames drive.mcap`
 
     `ssvif export mine.onnx mine.onnx --precision fp16 --frames pairs`
 
     `ssvif export base base.onnx --precision int8 --frames pairs --calibrate drive.mcap`
     """
     path = output_path(output, known_precision(precision))
+    check_writable(path)
     try:
         from ssvif_core.deploy.export import export_model
     except ImportError as error:

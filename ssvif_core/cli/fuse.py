@@ -27,7 +27,7 @@ from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.imaging.panels import panel_row
 from ssvif_core.imaging.registration import HomographyAlignment, Registration
-from ssvif_core.imaging.thermal_gain import ThermalGain
+from ssvif_core.imaging.thermal_gain import GAIN_MODES, ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import FusionResult, Pipeline
 from ssvif_core.interrupts import Interrupts
@@ -40,6 +40,8 @@ Streams = tuple[FrameStream, FrameStream]
 
 #: What is written: a folder each, for images, or a file each, for videos.
 PARTS, VIDEOS = ("fused", "labels", "overlay"), ("fused", "panels")
+#: Thermal gains that need no limits of the camera.
+GAINS = tuple(mode for mode in GAIN_MODES if mode != "fixed")
 #: Files without a partner that are named.
 NAMED = 5
 
@@ -82,6 +84,7 @@ def fuse(
     `ssvif fuse pairs/visible pairs/thermal -o out --model tiny --gain percentile`
     """
     keep_image_buffers()
+    _check_gain(gain)
     registration = _registration(calibration)
     loaded = open_model(model)
     streams = open_stream(visible, "visible"), open_stream(thermal, "thermal")
@@ -99,6 +102,17 @@ def fuse(
     writer = _Videos(output, rate) if streams[0].rate_hz else _Images(output)
     count = _run(pipeline, streams, partners, rate, writer, loaded.card.palette)
     typer.echo(f"{count} pairs fused into {output}")
+
+
+def _check_gain(gain: str) -> None:
+    if gain == "fixed":
+        raise SsvifError(
+            "--gain fixed needs the limits of your camera, which fuse does not take: use "
+            "percentile or plateau. On a recording, `ssvif replay --params FILE` takes gain.low "
+            "and gain.high."
+        )
+    if gain not in GAINS:
+        raise SsvifError(f"Unknown thermal gain '{gain}': use one of {', '.join(GAINS)}.")
 
 
 def _registration(calibration: Path | None) -> Registration | None:

@@ -55,7 +55,7 @@ def train(
     Stop with Ctrl-C at any time: the run is saved, and the same command goes on from there to the
     same result. The run folder holds report.html; watch it with `tensorboard --logdir runs`.
 
-    Export what came out: `ssvif export runs/NAME-VARIANT/checkpoint.pt mine.onnx --frames pairs`.
+    Export what came out: `ssvif export runs/NAME-VARIANT/checkpoint.pt my.onnx --frames drive`.
 
     Several GPUs: `torchrun --nproc-per-node 2 -m -- ssvif_core.cli train CONFIG`.
     """
@@ -108,7 +108,7 @@ def _run(trainer: "Trainer", quiet: bool) -> None:
             typer.echo(f"stopped and saved at step {trainer.step}; run the same command to go on")
             raise typer.Exit(130) from None
     if not quiet:
-        after = f"ssvif export {trainer.checkpoint_path} MODEL.onnx --frames FOLDER"
+        after = f"ssvif export {trainer.checkpoint_path} MODEL.onnx --frames FRAMES"
         if trainer.mask_mode is None:
             after = f"a run with initialise_from: {trainer.checkpoint_path}"
         typer.echo(f"done, see {trainer.folder / 'report.html'}; next: {after}")

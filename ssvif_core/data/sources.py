@@ -31,7 +31,9 @@ from ssvif_core.data.pairs import FramePair
 from ssvif_core.data.videos import find_videos, read_video_pairs
 from ssvif_core.errors import SsvifError
 
-__all__ = ["PairCollection", "SkippedPair", "open_pairs", "usable_pairs"]
+__all__ = [
+    "PairCollection", "SkippedPair", "is_sequence", "open_pairs", "read_sequence", "usable_pairs",
+]  # fmt: skip
 
 log = logging.getLogger("ssvif.data")
 
@@ -80,19 +82,60 @@ def open_pairs(
         SsvifError: there is nothing at `path`, its layout is not known, or no pair is usable.
     """
     path = Path(path)
+    if is_sequence(path, layout, thermal_path):
+        pairs, skipped = read_sequence(
+            path,
+            thermal_path=thermal_path,
+            labels=labels,
+            limit=limit,
+            visible_topic=visible_topic,
+            thermal_topic=thermal_topic,
+            slop_s=slop_s,
+            offset_s=offset_s,
+        )
+        return PairCollection(path.name, [p.name for p in pairs], pairs.__getitem__, skipped)
+    return _folder(path, layout, split, thermal_path, labels, label_map, limit, cache_bytes)
+
+
+def is_sequence(path: Path, layout: str = "auto", thermal_path: Path | None = None) -> bool:
+    """Whether `open_pairs` takes this for a recording or two videos, not for images in folders.
+
+    Raises:
+        SsvifError: there is nothing at `path`, or one camera's file.
+    """
     if not path.exists():
         raise SsvifError(f"There is no file or folder {path}: check the path (and data_root).")
-    videos = _videos(path, thermal_path)
-    beside = is_bag(path) or videos is not None
+    beside = is_bag(path) or _videos(path, thermal_path) is not None
     if beside and _is_dataset(path, layout, thermal_path):
         log.info("%s: its folders of images are read, not the recording or videos there", path)
-        beside = False
-    if beside:
-        if labels is not None:
-            raise SsvifError(f"{path}: videos and recordings have no labels; leave `labels` out.")
-        limit = SEQUENCE_LIMIT if limit is None else limit
-        if videos:
-            return _in_memory(path, *read_video_pairs(*videos, limit, offset_s=offset_s))
+        return False
+    return beside
+
+
+def read_sequence(
+    path: Path,
+    *,
+    thermal_path: Path | None = None,
+    labels: str | None = None,
+    limit: int | None = None,
+    visible_topic: str | None = None,
+    thermal_topic: str | None = None,
+    slop_s: float = 0.05,
+    offset_s: float = 0.0,
+) -> tuple[list[FramePair], list[SkippedPair]]:
+    """The pairs of a recording or of two videos, all in memory, and what was left out.
+
+    Arguments are those of `open_pairs`.
+
+    Raises:
+        SsvifError: labels are asked for, or no pair is usable.
+    """
+    if labels is not None:
+        raise SsvifError(f"{path}: videos and recordings have no labels; leave `labels` out.")
+    limit, about = SEQUENCE_LIMIT if limit is None else limit, ""
+    if videos := _videos(path, thermal_path):
+        pairs, skipped = read_video_pairs(*videos, limit, offset_s=offset_s)
+    else:
         bag = read_bag_pairs(
             path,
             visible_topic=visible_topic,
@@ -101,9 +144,12 @@ def open_pairs(
             offset_s=offset_s,
             limit=limit,
         )
+        pairs, skipped = bag.pairs, bag.skipped
         about = f"paired {bag.visible_topic} with {bag.thermal_topic}: {bag.counts}"
-        return _in_memory(path, bag.pairs, bag.skipped, about)
-    return _folder(path, layout, split, thermal_path, labels, label_map, limit, cache_bytes)
+    if not pairs:
+        detail = "; ".join(part for part in (about, summary(skipped)) if part)
+        raise SsvifError(f"No usable pair in {path}: {detail or 'it holds no frames'}.")
+    return pairs, skipped
 
 
 def _videos(path: Path, thermal_path: Path | None) -> tuple[Path, Path] | None:
@@ -115,7 +161,8 @@ def _videos(path: Path, thermal_path: Path | None) -> tuple[Path, Path] | None:
     if thermal_path is None or not thermal_path.is_file():
         raise SsvifError(
             f"{path} is one camera's file: name the thermal one, too (thermal_path, `thermal` in a "
-            f"training file); there is {thermal_path or 'none'}."
+            f"training file; there is {thermal_path or 'none'}), or put both into a folder as "
+            "visible.mp4 and thermal.mp4."
         )
     return path, thermal_path
 
@@ -131,16 +178,6 @@ def _is_dataset(path: Path, layout: str, thermal_path: Path | None) -> bool:
     except SsvifError:
         return False
     return True
-
-
-def _in_memory(
-    path: Path, pairs: Sequence[FramePair], skipped: Sequence[SkippedPair], about: str = ""
-) -> PairCollection:
-    if not pairs:
-        detail = "; ".join(part for part in (about, summary(skipped)) if part)
-        raise SsvifError(f"No usable pair in {path}: {detail or 'it holds no frames'}.")
-    names = [pair.name for pair in pairs]
-    return PairCollection(path.name, names, pairs.__getitem__, skipped)
 
 
 def _folder(

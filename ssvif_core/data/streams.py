@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Protocol
 import cv2
 import numpy as np
 
+from ssvif_core.data.bag_files import is_bag
 from ssvif_core.data.pairs import IMAGE_SUFFIXES, image_files, read_thermal, read_visible
 from ssvif_core.errors import SsvifError
 
@@ -229,11 +230,13 @@ def open_stream(path: Path, modality: Modality) -> FrameStream:
     """Open a video file, an image file, or a folder of images, which are sorted by name.
 
     Raises:
-        SsvifError: there is nothing at `path`, the folder holds no image, or the video is not
-            readable.
+        SsvifError: there is nothing at `path`, it is a recording of several cameras, the folder
+            holds no image, or the video is not readable.
     """
     if path.is_dir():
         files = image_files(path)
+        if not files and is_bag(path):
+            raise _is_recording(path)
         if not files:
             raise SsvifError(f"There is no image in {path} (looked for {sorted(IMAGE_SUFFIXES)}).")
         return ImageStream(files, modality)
@@ -241,4 +244,13 @@ def open_stream(path: Path, modality: Modality) -> FrameStream:
         raise SsvifError(f"There is no file or folder {path}.")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageStream([path], modality)
+    if is_bag(path):
+        raise _is_recording(path)
     return VideoStream(path, modality)
+
+
+def _is_recording(path: Path) -> SsvifError:
+    return SsvifError(
+        f"{path} is a recording, and images or a video of one camera are needed: fuse it with "
+        f"`ssvif replay {path}`, which finds both cameras in it."
+    )

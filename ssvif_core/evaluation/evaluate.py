@@ -156,9 +156,9 @@ def _scores(plan: Plan, frames: EvaluationSet, jobs: int) -> Iterator[FrameScore
         return
     # Spawned, not forked: the parent may hold threads of ONNX Runtime, OpenCV or torch.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _begin_work, (plan, frames)) as pool:
+    with ProcessPoolExecutor(jobs, context, _begin_work, (plan,)) as pool:
         try:
-            yield from pool.map(_work, frames.names)
+            yield from pool.map(_work, map(frames.only, frames.names))
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -167,20 +167,19 @@ class _Worker:
     """What one process of the pool keeps between frames."""
 
     plan: Plan
-    frames: EvaluationSet
     scorer: FrameScorer | None = None
 
 
-def _begin_work(plan: Plan, frames: EvaluationSet) -> None:
+def _begin_work(plan: Plan) -> None:
     cv2.setNumThreads(1)  # the processes share the cores
-    _Worker.plan, _Worker.frames = plan, frames
+    _Worker.plan = plan
 
 
-def _work(name: str) -> FrameScores | SkippedPair:
+def _work(frame: EvaluationSet) -> FrameScores | SkippedPair:
     # Made here and not in `_begin_work`, whose errors would reach the caller as a broken pool.
     if _Worker.scorer is None:
         _Worker.scorer = FrameScorer(_Worker.plan)
-    return _score(_Worker.scorer, _Worker.frames, name)
+    return _score(_Worker.scorer, frame, frame.names[0])
 
 
 def _mean(values: Sequence[float]) -> float:

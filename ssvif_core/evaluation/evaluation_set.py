@@ -1,10 +1,10 @@
-"""The frames that methods are held against: a folder of pairs, its labels, its day and night."""
+"""The frames that methods are held against: pairs, their labels, their day and night."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,33 +12,35 @@ import numpy as np
 from ssvif_core.data.collection import SkippedPair
 from ssvif_core.data.folder_pairs import decode
 from ssvif_core.data.layouts import Candidate, Layout, Located, detect_layout, locate
-from ssvif_core.data.pairs import FramePair
-from ssvif_core.data.sources import usable_pairs
+from ssvif_core.data.pairs import UNKNOWN, FramePair, read_labels
+from ssvif_core.data.sources import is_sequence, read_sequence, usable_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.fusion_metrics import LEAST_SIDE
 
-__all__ = ["DAY_NIGHT", "EvaluationSet", "open_evaluation_set", "parse_label_map"]
+__all__ = ["DAY_NIGHT", "EvaluationSet", "check_classes", "open_evaluation_set", "parse_label_map"]
 
 #: Last letter of a name -> part of the set, as MSRS has it.
 DAY_NIGHT = {"D": "day", "N": "night"}
+#: Label files that an error names for each id.
+NAMED = 3
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Names and files of the frames; nothing is held in memory.
+    """Names and files of the frames; only those of a recording or of videos are held in memory.
 
     Attributes:
-        folder: of the visible images.
-        files: name -> the files of one frame, in the order of names.
-        layout: how they are packed.
+        folder: of the visible images; or the recording.
+        files: name -> the files of one frame, or the frame itself, in the order of names.
+        layout: how files are packed; None where there are none.
         label_map: ids in the label files -> class ids, or None.
         parts: name -> "day" or "night"; empty where not every name ends in D or N.
         skipped: pairs that cannot be used, with reasons.
     """
 
     folder: Path
-    files: Mapping[str, Candidate]
-    layout: Layout
+    files: Mapping[str, Candidate | FramePair]
+    layout: Layout | None
     label_map: Mapping[int, int] | None
     parts: Mapping[str, str]
     skipped: Sequence[SkippedPair] = ()
@@ -55,7 +57,15 @@ class EvaluationSet:
 
     def read(self, name: str) -> FramePair:
         """Read one frame; errors as `ssvif_core.data.pairs.read_pair`."""
-        return decode(self.files[name], self.layout, self.label_map)
+        found = self.files[name]
+        if isinstance(found, FramePair):
+            return found
+        assert self.layout is not None
+        return decode(found, self.layout, self.label_map)
+
+    def only(self, name: str) -> EvaluationSet:
+        """One of the frames, to be sent to another process."""
+        return replace(self, files={name: self.files[name]}, parts={}, skipped=())
 
     def measurable(self, name: str) -> FramePair:
         """Read one frame to measure on; raises SsvifError also where it is too small for that."""
@@ -73,6 +83,21 @@ class EvaluationSet:
             with suppress(SsvifError):
                 yield self.measurable(name)
 
+    def ids(self) -> dict[int, list[str]]:
+        """Every class id of the labels -> names of the files that hold it; no image is read.
+
+        Files that cannot be read are left out: their frames are skipped when their turn comes.
+        """
+        found: dict[int, list[str]] = {}
+        for name in self.labels:
+            path = self.files[name].labels
+            assert isinstance(path, Path)  # recordings and videos have none
+            with suppress(SsvifError):
+                for class_id in np.unique(read_labels(path, self.label_map)).tolist():
+                    found.setdefault(class_id, []).append(path.name)
+        found.pop(UNKNOWN, None)
+        return dict(sorted(found.items()))
+
     def evenly(self, count: int) -> list[str]:
         """At most `count` names, evenly spaced, in order."""
         return _evenly(self.names, count)
@@ -85,12 +110,14 @@ def open_evaluation_set(
     limit: int | None = None,
     split: str | None = None,
 ) -> EvaluationSet:
-    """Look through a folder of pairs, in any layout of `ssvif_core.data.layouts`.
+    """Look through a folder of pairs, in any layout of `layouts.py`, or read a recording.
 
     Pairs that are incomplete or whose sizes do not fit are left out and listed in `skipped`.
 
     Args:
-        folder: the dataset, or the folder of one split.
+        folder: the dataset, or the folder of one split; or what else `open_pairs` takes: a
+            recording, or a folder with two videos, of which 400 pairs are kept if no limit is
+            given.
         labels: name of the folder of label images, as in `open_pairs`; None takes the layout's
             own where there is one.
         label_map: ids in the files -> class ids; ids that it does not name become unknown.
@@ -100,6 +127,8 @@ def open_evaluation_set(
     Raises:
         SsvifError: there are no pairs, or the label folder that is asked for has none for them.
     """
+    if is_sequence(folder):
+        return _sequence(folder, labels, limit, split)
     place, split = _located(folder, split)
     if labels is None and place.labels is not None:
         labels = "auto"
@@ -108,6 +137,15 @@ def open_evaluation_set(
     ends = {name[-1] for name in files}
     parts = {n: DAY_NIGHT[n[-1]] for n in files} if ends <= DAY_NIGHT.keys() else {}
     return EvaluationSet(place.visible, files, place.layout, label_map, parts, pairs.skipped)
+
+
+def _sequence(
+    path: Path, labels: str | None, limit: int | None, split: str | None
+) -> EvaluationSet:
+    if split not in (None, "train"):  # as of a folder that is not divided
+        raise SsvifError(f"{path} has no split '{split}': leave it out.")
+    pairs, skipped = read_sequence(path, labels=labels, limit=limit)
+    return EvaluationSet(path, {pair.name: pair for pair in pairs}, None, None, {}, skipped)
 
 
 def _located(folder: Path, split: str | None) -> tuple[Located, str]:
@@ -120,6 +158,39 @@ def _located(folder: Path, split: str | None) -> tuple[Located, str]:
             continue
     split = split or "train"  # also: all of what is not divided
     return locate(layout, folder, split), split
+
+
+def check_classes(
+    frames: EvaluationSet, model: str, classes: Sequence[str], option: str = "--label-map"
+) -> None:
+    """Refuse labels that a model cannot be held against, before hours of work and not after.
+
+    Args:
+        frames: whose label files are read.
+        model: its name.
+        classes: names in the order of their ids.
+        option: what the user can map the ids of these frames with.
+
+    Raises:
+        SsvifError: there are ids that are none of the classes; it says which, where, what to do.
+    """
+    unknown = {i: names for i, names in frames.ids().items() if i >= len(classes)}
+    if not unknown:
+        return
+    listed = "; ".join(f"{class_id} (in {_some(names)})" for class_id, names in unknown.items())
+    known = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(classes))
+    example = ",".join(f"{class_id}:{class_id}" for class_id in range(len(classes)))
+    raise SsvifError(
+        f"Labels of {frames.folder.parent} have ids that are no class of {model}: {listed}. Its "
+        f"classes are {known}. Say with {option} which ids of the files are which class, such as "
+        f"{option} {example}: pixels of all other ids are then left out (with "
+        f"{next(iter(unknown))}:0 added, those of id {next(iter(unknown))} are background)."
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def parse_label_map(text: str | None) -> dict[int, int] | None:

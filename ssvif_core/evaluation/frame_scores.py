@@ -20,7 +20,7 @@ from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.imaging.panels import panel_row
 from ssvif_core.models import ModelCard
 
-__all__ = ["CLUSTERS", "FrameScorer", "FrameScores", "Plan", "without_camera"]
+__all__ = ["CLUSTERS", "FrameScorer", "FrameScores", "Plan", "known_camera", "without_camera"]
 
 #: The mode of a card whose ids have no names.
 CLUSTERS = "clusters"
@@ -69,10 +69,16 @@ class FrameScores:
     picture: np.ndarray | None = None
 
 
-def without_camera(pair: FramePair, camera: str | None) -> FramePair:
-    """The pair with "visible" or "thermal" black; None changes nothing."""
+def known_camera(camera: str | None) -> str | None:
+    """The camera to leave out, or None. Raises SsvifError if there is no such camera."""
     if camera not in (None, "visible", "thermal"):
         raise SsvifError(f"There is no camera '{camera}' to leave out: say visible or thermal.")
+    return camera
+
+
+def without_camera(pair: FramePair, camera: str | None) -> FramePair:
+    """The pair with "visible" or "thermal" black; None changes nothing."""
+    known_camera(camera)
     visible = np.zeros_like(pair.visible) if camera == "visible" else pair.visible
     thermal = np.zeros_like(pair.thermal) if camera == "thermal" else pair.thermal
     return FramePair(pair.name, visible, thermal, pair.labels)

@@ -12,8 +12,12 @@ __all__ = ["mean_rank", "ranks"]
 
 
 def ranks(values: Mapping[str, float]) -> dict[str, float]:
-    """Rank of each method by one metric: 1 for the highest; equal values share their mean rank."""
-    numbers = np.array(list(values.values()))
+    """Rank of each method by one metric: 1 for the highest; equal values share their mean rank.
+
+    A method without a figure (NaN) comes after all that have one.
+    """
+    numbers = np.array(list(values.values()), np.float64)
+    numbers[np.isnan(numbers)] = -np.inf
     higher = (numbers[None] > numbers[:, None]).sum(1)
     equal = (numbers[None] == numbers[:, None]).sum(1)
     return dict(zip(values, map(float, higher + (equal + 1) / 2), strict=True))

@@ -118,9 +118,14 @@ class ThermalGain:
             itself where nothing is to be done. A frame without contrast becomes mid-gray.
 
         Raises:
-            SsvifError: the mode or unit is unknown or cannot take this dtype or its values, `low`
-                is not below `high`, or no pixel is finite.
+            SsvifError: the frame is none or empty, the mode or unit is unknown or cannot take this
+                dtype or its values, `low` is not below `high`, a percentile is none, or no pixel is
+                finite.
         """
+        if thermal.ndim != 2 or thermal.size == 0:
+            raise SsvifError(
+                f"A thermal frame is (H, W) and not empty, this one is {thermal.shape}."
+            )
         while self._changes:
             for name, value in self._changes.popleft().items():
                 setattr(self, name, value)
@@ -155,7 +160,9 @@ class ThermalGain:
         if self.mode == "auto":
             return "none" if dtype == np.uint8 else "percentile"
         if self.mode == "none" and dtype != np.uint8:
-            raise SsvifError("Thermal gain 'none' is for 8-bit frames: use percentile or fixed.")
+            raise SsvifError(
+                "Thermal gain 'none' is for 8-bit frames: use auto, percentile or plateau."
+            )
         return self.mode
 
     def _fixed(self) -> tuple[float, float]:
@@ -184,6 +191,11 @@ class ThermalGain:
     def _follow(self, thermal: np.ndarray, part: float, min_span: float) -> float:
         sample = thermal[::SAMPLE_STEP, ::SAMPLE_STEP]
         percents = (self.low_percentile, self.high_percentile)
+        if not 0 <= percents[0] <= percents[1] <= 100:
+            raise SsvifError(
+                f"Thermal gain: the percentiles are {percents[0]:g} and {percents[1]:g}; they must "
+                "be in order, and from 0 to 100."
+            )
         step = self._scene.follow(sample, percents, min_span, part)
         self._limits = self._scene.ends
         return step

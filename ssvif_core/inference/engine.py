@@ -45,7 +45,9 @@ class Engine(Protocol):
 
         Raises:
             SsvifError: this frame could not be computed, such as a size that the engine was not
-                built for; the engine can go on with the next frame.
+                built for; the engine can go on with the next frame. Arrays that are not as said
+                above are a bug of the caller's, and raise what they raise: `Pipeline.process`
+                checks what comes from outside.
         """
         ...
 

@@ -105,7 +105,7 @@ class Pipeline:
         self._next_lock = threading.Lock()
         self._running = threading.Lock()  # for `release`, which comes from another thread
         self._stand_in = StandIn()
-        self._sizes_seen: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+        self._sizes_told: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
 
     def process(
         self,
@@ -199,17 +199,16 @@ class Pipeline:
 
     def _resized(self, thermal: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
         """Thermal at the visible image's size, for cameras that are not registered."""
-        if (thermal.shape, size) != self._sizes_seen:
-            self._sizes_seen = (thermal.shape, size)
-            if thermal.shape != size:
-                logger.warning(
-                    "thermal is %dx%d and visible %dx%d: thermal is resized to visible. This is "
-                    "right only if both cameras have the same field of view; else register them "
-                    "(docs/registration.md).",
-                    *(thermal.shape[::-1] + size[::-1]),
-                )
         if thermal.shape == size:
             return np.ascontiguousarray(thermal)
+        if (thermal.shape, size) not in self._sizes_told:  # a folder may mix sizes
+            self._sizes_told.add((thermal.shape, size))
+            logger.warning(
+                "thermal is %dx%d and visible %dx%d: thermal is resized to visible. This is "
+                "right only if both cameras have the same field of view; else register them "
+                "(docs/registration.md).",
+                *(thermal.shape[::-1] + size[::-1]),
+            )
         return cv2.resize(thermal, size[::-1], interpolation=cv2.INTER_LINEAR)
 
     def replace_engine(self, engine: Engine) -> bool:

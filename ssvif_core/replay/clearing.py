@@ -11,7 +11,10 @@ from ssvif_core.replay.journal import JOURNAL
 from ssvif_core.replay.outputs import BAG, VIDEO
 from ssvif_core.replay.rerun_file import RRD
 
-__all__ = ["REPORT", "SUMMARY", "clear_outputs", "prepare", "refuse_own_input"]
+__all__ = [
+    "REPORT", "SUMMARY", "check_earlier_run", "clear_earlier_run", "clear_outputs", "prepare",
+    "refuse_own_input",
+]  # fmt: skip
 
 SUMMARY, REPORT = "summary.json", "report.html"
 #: What a replay writes whole. The summary goes last, for it says that the folder is a replay's.
@@ -53,13 +56,49 @@ def prepare(folder: Path, *, resume: bool = False) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_others(folder)
-        if not (resume and (folder / JOURNAL).exists()):
-            clear_outputs(folder)
-            (folder / JOURNAL).unlink(missing_ok=True)
-        for name in WHOLE:
-            (folder / name).unlink(missing_ok=True)
+        _remove_run(folder, to_go_on=resume and (folder / JOURNAL).exists())
     except OSError as error:
         raise SsvifError(f"Cannot write to {folder}: {error}") from error
+
+
+def check_earlier_run(recording: Path, folder: Path) -> None:
+    """Refuse a comparison in a folder of a replay that could not be removed without a loss.
+
+    A comparison writes its replays to folders below: where no replay was, all is left alone.
+
+    Args:
+        recording: file or folder that is read.
+        folder: of the comparison; it need not be there.
+
+    Raises:
+        SsvifError: of what would be removed, something is the recording or is not a replay's.
+    """
+    if _is_of_a_replay(folder):
+        refuse_own_input(recording, folder)
+        _refuse_others(folder)
+
+
+def clear_earlier_run(recording: Path, folder: Path) -> None:
+    """Remove an earlier replay from the folder of a comparison, which would not belong to it.
+
+    Raises:
+        SsvifError: as `check_earlier_run`, or it cannot be removed.
+    """
+    check_earlier_run(recording, folder)
+    if _is_of_a_replay(folder):
+        try:
+            _remove_run(folder)
+        except OSError as error:
+            raise SsvifError(f"Cannot write to {folder}: {error}") from error
+
+
+def _remove_run(folder: Path, *, to_go_on: bool = False) -> None:
+    """Remove a replay; `to_go_on`: all but what a stopped one is gone on from."""
+    if not to_go_on:
+        clear_outputs(folder)
+        (folder / JOURNAL).unlink(missing_ok=True)
+    for name in WHOLE:
+        (folder / name).unlink(missing_ok=True)
 
 
 def clear_outputs(folder: Path) -> None:

@@ -17,6 +17,7 @@ from ssvif_core.data.video_writer import why_not_h264
 from ssvif_core.errors import SsvifError
 from ssvif_core.memory import keep_image_buffers
 from ssvif_core.models import open_model
+from ssvif_core.replay.clearing import check_earlier_run, clear_earlier_run
 from ssvif_core.replay.compare_report import (
     FILE,
     PAGE,
@@ -151,11 +152,13 @@ def _compared(task: Task, progress: Progress, lines: list[str]) -> dict[str, Any
             lines.append(escape(f"{task.path.name}: done already, see {task.folder}"))
             return earlier[0]
     refuse_other_files(task.folder)
+    check_earlier_run(task.path, task.folder)
     runs: list[Run] = []
     for name, (folder, options) in variants.items():
         model = options.settings
         lines.append(f"{name}: model {model.model}, {model.precision}, {model.engine}")
         summary, anew = _one(task, name, folder, options, progress, lines)
+        clear_earlier_run(task.path, task.folder)
         if anew:
             forget_comparison(task.folder)  # it was of other runs
         if summary["interrupted"]:

@@ -93,6 +93,11 @@ def test_cameras_that_see_nothing_move_are_refused():
         check_offset(estimate_offset(*meters))
 
 
+def test_a_recording_that_is_too_short_is_told_the_length_that_is_advised():
+    with pytest.raises(SsvifError, match=r"overlap for 4\.9 s.* record 20 s or more"):
+        estimate_offset(motion(30, 1, thermal=False, seconds=5.0), motion(30, 2, thermal=True))
+
+
 def test_a_recording_is_read_and_a_folder_has_no_times(recording, paired_folder):
     with pytest.raises(SsvifError, match="too few"):
         read_motion(Source(recording))

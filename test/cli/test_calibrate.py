@@ -58,6 +58,8 @@ def test_what_cannot_be_is_said_before_anything_is_read(tmp_path):
         run(tmp_path, "--no-map")
     with pytest.raises(SsvifError, match="no folder"):
         run(tmp_path, "-o", tmp_path / "nowhere" / "c.yaml")
+    with pytest.raises(SsvifError, match="Nothing may be written in /proc: put c.yaml elsewhere"):
+        run(tmp_path, "-o", "/proc/c.yaml")
     with pytest.raises(SsvifError, match="is a folder: name a file"):
         run(tmp_path, "-o", tmp_path)
     for name, content in (("robot.yaml", "/**: {ros__parameters: {}}"), ("run.py", "\x00import x")):

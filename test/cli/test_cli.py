@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import ssvif_core.cli.doctor as doctor_command
+from ssvif_core.cli.fuse import fuse
+from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.simulation.scenes import Scene
 
@@ -228,6 +230,22 @@ def test_a_16_bit_frame_is_fused_through_the_gain(tmp_path):
     fused = cv2.imread(str(tmp_path / "out" / "fused" / "v.png"))
     assert fused.shape == (128, 160, 3)
     assert np.ptp(fused) > 50
+
+
+@pytest.mark.parametrize(
+    ("gain", "advice"),
+    [
+        ("fixed", "use percentile or plateau"),
+        ("magic", "one of auto, none, percentile, plateau"),
+        ("none", "use auto, percentile or plateau"),
+    ],
+)
+def test_a_gain_that_cannot_map_raw_counts_names_those_that_can(gain, advice, tmp_path):
+    frame = Scene("night", width=64, height=48, seed=1).render(1.0, labels=False)
+    cv2.imwrite(str(tmp_path / "v.png"), frame.visible)
+    cv2.imwrite(str(tmp_path / "t.png"), frame.thermal)
+    with pytest.raises(SsvifError, match=advice):
+        fuse(tmp_path / "v.png", tmp_path / "t.png", tmp_path / "out", model="tiny", gain=gain)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video at all" * 100])

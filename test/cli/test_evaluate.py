@@ -117,6 +117,30 @@ def test_a_frame_that_is_left_out_is_not_counted_as_labelled(three_frames, tmp_p
     assert "1 left out: 001" in shown.err
 
 
+def test_ids_that_a_model_does_not_know_are_told_before_the_first_frame(
+    three_frames, tmp_path, capsys
+):
+    for name, ids in (("001.png", (4, 7)), ("002.png", (4,))):
+        path = str(three_frames / "labels" / name)
+        labels = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+        labels[0, : len(ids)] = ids
+        cv2.imwrite(path, labels)
+    asked = {"models": ["tiny"], "data": three_frames, "jobs": 1, "baselines": False}
+    with pytest.raises(SsvifError) as refused:
+        evaluate(**asked, output=tmp_path / "out")
+    for said in ("4 (in 001.png, 002.png); 7 (in 001.png)", "2 person", "0:0,1:1,2:2,3:3"):
+        assert said in str(refused.value)
+    assert "evaluating" not in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SsvifError, match="such as --train-label-map 0:0"):
+        evaluate(
+            **asked, output=tmp_path / "out", label_map="0:0", train=three_frames,
+            segmentability=True,
+        )  # fmt: skip
+    evaluate(**asked, output=tmp_path / "out", label_map="0:0,1:1,2:2,3:3,4:0")  # as it advises
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["labelled"] == 3
+
+
 def test_a_wrong_call_is_one_line_that_says_what_to_do(tmp_path):
     answer = ssvif_evaluate("tiny", "--data", tmp_path, "-o", tmp_path)
     assert answer.returncode == 1
@@ -131,7 +155,7 @@ def test_a_wrong_call_is_one_line_that_says_what_to_do(tmp_path):
         ({"labels": "truth"}, "no label image"),
         ({"segmentability": True}, "--train FOLDER"),
         ({"baselines": False}, "nothing to evaluate"),
-        ({"without": "radar"}, "visible or thermal"),
+        ({"without": "radar", "data": Path("/nowhere")}, "visible or thermal"),
         ({"models": ["nonesuch"]}, "There is no model"),
     ],
 )
@@ -167,12 +191,18 @@ def test_a_report_that_cannot_be_written_is_said_first(paired_folder, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FileExistsError):  # which the command makes a line of
         evaluate(data=paired_folder / "frames", output=tmp_path / "file", jobs=1, engine="abacus")
+    with pytest.raises(SsvifError, match="Nothing may be written in /proc: put summary.json"):
+        evaluate(data=paired_folder / "frames", output=Path("/proc"), jobs=1, engine="abacus")
 
 
 def test_the_report_is_there_although_what_is_learnt_fails(paired_folder, tmp_path):
-    pytest.importorskip("torch", reason="needs torch (extra `train`)")
+    torch = pytest.importorskip("torch", reason="needs torch (extra `train`)")
+    from ssvif_core.network.fusion_network import FusionNetwork
+
+    state = {"variant": "tiny", "classes": ["a", "b"], "config": "{}", "mode": None, "step": 0}
+    torch.save({**state, "average": FusionNetwork("tiny", 2).state_dict()}, tmp_path / "c.pt")
     frames = paired_folder / "frames"
-    mapped = {"train": frames, "train_label_map": "0:0,1:1,2:200,3:3", "segmentability": True}
-    with pytest.raises(SsvifError, match="200"):
+    mapped = {"train": frames, "train_label_map": "9:0", "probe": [tmp_path / "c.pt"]}
+    with pytest.raises(SsvifError, match="needs frames with labels"):
         evaluate(["tiny"], data=frames, output=tmp_path, jobs=1, limit=2, steps=1, **mapped)
     assert "tiny" in json.loads((tmp_path / "summary.json").read_text())["fusion"]

@@ -100,6 +100,10 @@ def test_frames_to_calibrate_on_come_from_a_simulation_a_folder_or_a_recording(f
         ({"label_map": "0:0,1:9"}, "an id 9.*--label-map"),
         ({"label_map": "a"}, "no label map"),
         ({"frames": Path("nowhere")}, "nowhere"),
+        (
+            {"output": Path("/proc/new/m.onnx"), "frames": Path("nowhere")},
+            "Nothing may be written in /proc: put m.onnx elsewhere",
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_one_clear_error(changed, message, frames, tmp_path):

@@ -72,6 +72,14 @@ def test_a_missing_source_is_named(tmp_path, name):
         open_stream(tmp_path / name, "visible")
 
 
+@pytest.mark.parametrize("name", ["drive", "drive/drive_0.mcap"])
+def test_a_recording_is_none_of_one_camera_and_is_replayed(tmp_path, name):
+    (tmp_path / "drive").mkdir()
+    (tmp_path / "drive" / "drive_0.mcap").touch()
+    with pytest.raises(SsvifError, match=f"`ssvif replay {tmp_path / name}`"):
+        open_stream(tmp_path / name, "visible")
+
+
 def test_an_empty_folder_says_what_was_looked_for(tmp_path):
     with pytest.raises(SsvifError, match="png"):
         open_stream(tmp_path, "visible")

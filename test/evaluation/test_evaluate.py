@@ -212,6 +212,22 @@ def test_frames_are_limited_evenly_and_parts_need_every_name(day_and_night, pair
     assert open_evaluation_set(paired_folder / "frames").parts == {}
 
 
+def test_a_recording_is_evaluated_in_one_process_or_two_without_labels(recording):
+    frames = open_evaluation_set(recording, limit=3)
+    assert (len(frames.names), frames.labels, frames.parts) == (3, [], {})
+    with pytest.raises(SsvifError, match="have no labels"):
+        open_evaluation_set(recording, labels="labels")
+    with pytest.raises(SsvifError, match="no split 'val'"):
+        open_evaluation_set(recording, split="val")
+    with pytest.raises(SsvifError, match="no file or folder"):
+        open_evaluation_set(recording / "nowhere")
+    plan = Plan((), ("max",))
+    one, two = (evaluate(plan, frames, jobs) for jobs in (1, 2))
+    assert [frame.name for frame in one.frames] == frames.names
+    assert one.fusion() == two.fusion()
+    assert one.frames[0].metrics["max"]["SD"] > 1
+
+
 def test_labels_that_are_asked_for_must_be_there(day_and_night, tmp_path):
     assert len(open_evaluation_set(day_and_night).labels) == 6
     with pytest.raises(SsvifError, match="no label image"):

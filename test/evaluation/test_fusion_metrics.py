@@ -251,6 +251,8 @@ def test_ties_share_their_rank_and_the_mean_is_over_metrics():
     assert ranks({"a": 3.0, "b": 5.0, "c": 3.0}) == {"a": 2.5, "b": 1.0, "c": 2.5}
     table = {"a": {"x": 1.0, "y": 9.0}, "b": {"x": 2.0, "y": 1.0}}
     assert mean_rank(table) == {"a": 1.5, "b": 1.5}
+    nan = float("nan")
+    assert ranks({"a": nan, "b": -1.0, "c": nan}) == {"a": 2.5, "b": 1.0, "c": 2.5}
     with pytest.raises(SsvifError, match="same metrics"):
         mean_rank({"a": {"x": 1.0}, "b": {"y": 1.0}})
 

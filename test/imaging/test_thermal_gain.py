@@ -210,6 +210,10 @@ def test_hotter_never_becomes_darker(a, b, c):
         (ThermalGain(unit="fahrenheit"), frame(1, 2), "fahrenheit"),
         (ThermalGain(mode="fixed", low=5, high=5), frame(1, 2), "below"),
         (ThermalGain(), frame(1, 2, dtype=np.float64), "float64"),
+        (ThermalGain(), np.zeros((0, 4), np.uint16), "not empty"),
+        (ThermalGain(), np.zeros((4, 4, 3), np.uint16), r"is \(H, W\)"),
+        (ThermalGain(high_percentile=200), frame(1, 2), "1 and 200"),
+        (ThermalGain(low_percentile=float("nan")), frame(1, 2), "nan and 99.5"),
     ],
 )
 def test_what_cannot_be_mapped_says_why(gain, thermal, reason):

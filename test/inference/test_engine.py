@@ -324,17 +324,20 @@ def test_threads_that_no_engine_could_start_are_refused(threads):
         EngineOptions(threads=threads)
 
 
-def test_the_pipeline_resizes_thermal_and_says_it_once(tiny, caplog):
+def test_the_pipeline_resizes_thermal_and_says_it_once_for_each_pair_of_sizes(tiny, caplog):
     pipeline = Pipeline(tiny, ThermalGain(mode="auto"))
     visible, thermal = np.zeros((96, 128, 3), np.uint8), np.zeros((48, 64), np.uint8)
     thermal[:, 32:] = 200
     with caplog.at_level(logging.WARNING, "ssvif"):
         for _ in range(3):
             result = pipeline.process(visible, thermal, 0.0)
+        assert result.thermal[50, 100] == 200
+        for other in (thermal[:24], thermal, thermal[:24]):
+            pipeline.process(visible, other, 0.0)
     assert result.thermal.shape == (96, 128)
     assert result.fused.shape == (96, 128, 3)
-    assert result.thermal[50, 100] == 200
-    assert len([r for r in caplog.records if "resized" in r.getMessage()]) == 1
+    said = [r.getMessage() for r in caplog.records if "resized" in r.getMessage()]
+    assert [text[:16] for text in said] == ["thermal is 64x48", "thermal is 64x24"]
 
 
 def test_the_pipeline_takes_raw_counts(tiny):

@@ -12,6 +12,7 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.journal import JOURNAL  # noqa: E402
+from ssvif_core.replay.one import Task, do_task  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 
@@ -93,6 +94,40 @@ def test_what_a_replay_wrote_makes_way_for_the_next_one(drive, tmp_path, mark):
     replayed(drive, tmp_path, video=False, bag=False)
     names = {path.name for path in tmp_path.iterdir()} - {"frames.parquet"}
     assert names == {"report.html", "summary.json", "frames.csv.gz", "notes.txt"}
+
+
+def compared(path, folder):
+    options = ReplayOptions(**(vars(OPTIONS) | {"bag": False}))
+    return do_task(Task(path, folder, options, ("tiny",)), lambda *_: None)
+
+
+def test_a_single_replay_makes_way_for_a_comparison(drive, tmp_path):
+    replayed(drive, tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert not compared(drive, tmp_path).failed
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"tiny", "tiny--2", "compare.html", "compare.json", "notes.txt"}
+
+
+def test_a_comparison_leaves_alone_what_no_replay_wrote(session):
+    (session / "fused.mp4").write_bytes(b"mine")
+    (session / "report.html").write_bytes(b"mine")
+    before = contents(session)
+    assert not compared(session / "bag", session).failed
+    assert (session / "compare.html").is_file()
+    assert before.items() <= contents(session).items()
+
+
+def test_a_comparison_of_what_a_replay_wrote_is_refused_in_its_folder(drive, tmp_path):
+    replayed(drive, tmp_path, video=False)
+    before = contents(tmp_path)
+    assert "is what it reads: name another folder" in compared(tmp_path / "bag", tmp_path).failed
+    shutil.rmtree(tmp_path / "bag")
+    shutil.copytree(drive, tmp_path / "bag")
+    assert "a recording that no replay wrote" in compared(drive, tmp_path).failed
+    shutil.rmtree(tmp_path / "bag")
+    assert contents(tmp_path).items() <= before.items()
+    assert (tmp_path / "report.html").is_file()
 
 
 @pytest.mark.parametrize(

@@ -288,6 +288,8 @@ def test_a_value_that_the_node_would_refuse_is_refused(tmp_path, text, reason):
         read_settings(None, {"gain__mode": "foo"})
     with pytest.raises(SsvifError, match="precision is 'fp8'"):
         dataclasses.replace(NodeSettings(), precision="fp8")
+    with pytest.raises(SsvifError, match="slop is x: use 0 to 10"):
+        dataclasses.replace(NodeSettings(), slop="x")
 
 
 TWO_NODES = """
