@@ -8,7 +8,6 @@ taken that leaves the thermal image upright.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 
 from ssvif_core.calibration.geometry import apply, corners
 from ssvif_core.calibration.lenses import Lenses
+from ssvif_core.cores import cores
 from ssvif_core.errors import SsvifError
 
 __all__ = ["PATTERNS", "Board", "TargetFit", "find_board", "fit_boards"]
@@ -194,7 +194,7 @@ def _found(
         points = find_board(seen, board)
         return points, None if points is None else find_board(felt, board)
 
-    pool = ThreadPoolExecutor(os.cpu_count(), "boards")
+    pool = ThreadPoolExecutor(cores(), "boards")
     try:
         yield from pool.map(look, visible, thermal)
     finally:
