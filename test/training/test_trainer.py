@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -14,7 +15,7 @@ import numpy as np  # noqa: E402
 from ssvif_core.data.pairs import FramePair, list_pairs, read_pair  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
-from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
+from ssvif_core.training.checkpoint import KEYS, load_checkpoint  # noqa: E402
 from ssvif_core.training.config import LossWeights, TrainingConfig, load_config  # noqa: E402
 from ssvif_core.training.frames import load_sources  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
@@ -137,14 +138,18 @@ def test_a_foreign_file_to_start_from_is_one_clear_error(paired_folder, tmp_path
         Trainer(config, tmp_path / "run")
 
 
-def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
+def test_a_checkpoint_with_code_in_it_is_refused_and_runs_none_of_it(tmp_path):
+    ran = tmp_path / "ran"
+
     class Payload:
         def __reduce__(self):
-            return print, ("this must never run",)
+            return os.mkdir, (str(ran),)
 
-    torch.save({"step": Payload()}, tmp_path / "checkpoint.pt")
-    with pytest.raises(SsvifError):
+    # Whole but for the code, so that nothing else is a reason to refuse it.
+    torch.save({**dict.fromkeys(KEYS, 0), "average": Payload()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(SsvifError, match="could run code"):
         load_checkpoint(tmp_path / "checkpoint.pt")
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize(
