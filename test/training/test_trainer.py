@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 
 import pytest
 
@@ -15,7 +16,7 @@ import numpy as np  # noqa: E402
 from ssvif_core.data.pairs import FramePair, list_pairs, read_pair  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
-from ssvif_core.training.checkpoint import KEYS, load_checkpoint  # noqa: E402
+from ssvif_core.training.checkpoint import KEYS, load_checkpoint, save_checkpoint  # noqa: E402
 from ssvif_core.training.config import LossWeights, TrainingConfig, load_config  # noqa: E402
 from ssvif_core.training.frames import load_sources  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
@@ -128,6 +129,14 @@ def test_a_truncated_checkpoint_is_one_clear_error(paired_folder, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(SsvifError, match="damaged"):
         Trainer(configuration(paired_folder), tmp_path)
+
+
+def test_a_save_that_fails_half_way_leaves_the_checkpoint_before(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {**dict.fromkeys(KEYS, 0), "step": 7})
+    with pytest.raises(TypeError):  # a lock cannot be saved, as a full disk cannot be written to
+        save_checkpoint(path, {**dict.fromkeys(KEYS, 0), "average": threading.Lock()})
+    assert load_checkpoint(path)["step"] == 7
 
 
 @pytest.mark.parametrize("content", [{"a": torch.zeros(3)}, [1, 2], {"config": "{}"}])
