@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from dataclasses import asdict
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from ssvif_core.alignment import Alignment
 from ssvif_core.errors import SsvifError
-from ssvif_core.pairing import NearestPairing, Pair
+from ssvif_core.pairing import ExactPairing, NearestPairing, Pair
 
 MS = 1_000_000
 FOREVER_S = 1e6
@@ -280,6 +281,47 @@ def test_the_thermal_offset_is_added_before_comparing_and_may_change_live():
     pairing.thermal_offset_s = 0.02
     play(pairing, [("v", 2000), ("t", 1979)])
     assert [p.delta_ns for p in pairing.flush()] == [-1 * MS]  # 1979 + 20 - 2000
+
+
+def odd_pair_of_cameras(triggered: bool) -> list[tuple[int, str, int]]:
+    """(received, kind, stamp) of 30 + 8 Hz: jitter, losses, thermal 250 ms later, the bag loops."""
+    chance, events = random.Random(0), []
+    for start in (0, 4000, 8000):
+        stamps = [10_000 + 33 * k + chance.randint(-6, 6) for k in range(120)]
+        kept = [s for s in stamps if chance.random() > 0.1]
+        events += [(start + s + chance.randint(0, 20), "v", s) for s in kept]
+        late = [s + (0 if triggered else chance.randint(-15, 15)) for s in stamps[2::4]]
+        late = [s for s in late if chance.random() > 0.1]
+        events += [(start + s + 250, "t", s) for s in late]
+    return sorted(events)
+
+
+@pytest.mark.parametrize("shift_ms", [-5000, -50, 50, 5000])
+@pytest.mark.parametrize(
+    ("make", "triggered"),
+    [
+        (NearestPairing, False),
+        (lambda **settings: NearestPairing(anticipate=False, **settings), False),
+        (ExactPairing, True),
+    ],
+    ids=["nearest", "without anticipation", "exact"],
+)
+def test_an_offset_that_undoes_a_shift_of_the_stamps_changes_no_decision(make, triggered, shift_ms):
+    def run(shift_ms: int) -> tuple[list[tuple[int, float, float, int]], dict[str, int]]:
+        pairing = make(thermal_offset_s=-shift_ms / 1e3)
+        made = []
+        for now, kind, stamp in odd_pair_of_cameras(triggered):
+            moved = (stamp + (shift_ms if kind == "t" else 0)) * MS
+            add = pairing.add_visible if kind == "v" else pairing.add_thermal
+            for pair in [*pairing.poll(now * MS - MS), *add(moved, None, now * MS)]:
+                seen = pair.visible_stamp_ns, pair.thermal_stamp_ns - shift_ms * MS
+                made.append((now, *seen, pair.delta_ns))
+        return made, asdict(pairing.counts)
+
+    plain = run(0)
+    assert plain[1]["resets"] == 2
+    assert len(plain[0]) > 60
+    assert run(shift_ms) == plain
 
 
 def test_duplicates_late_and_unstamped_frames_are_counted_and_dropped():

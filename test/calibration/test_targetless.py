@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from contextlib import nullcontext
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from ssvif_core.calibration.choice import Look, choose
 from ssvif_core.calibration.frames import (
     Source,
     choose_frames,
@@ -18,7 +21,7 @@ from ssvif_core.calibration.frames import (
 from ssvif_core.calibration.geometry import centred_similarity, corner_errors, translation
 from ssvif_core.calibration.result import calibrate_targetless, check, picture_path
 from ssvif_core.calibration.structure import structure_map
-from ssvif_core.calibration.targetless import estimate
+from ssvif_core.calibration.targetless import Estimate, estimate
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.simulation.two_views import misalignment, placed, seen, street
@@ -75,7 +78,7 @@ def test_noise_is_refused_with_what_to_do(tmp_path, small_street):
     _, visible, thermal = small_street
     random = np.random.default_rng(0)
     noise = [random.integers(0, 255, image.shape, dtype=np.uint8) for image in thermal]
-    with pytest.raises(SsvifError, match="--pattern"):
+    with pytest.raises(SsvifError, match="edges do not agree anywhere.*--pattern"):
         calibrate_targetless(shots(visible[:3], noise[:3]), 3, tmp_path / "noise.yaml")
 
 
@@ -96,6 +99,24 @@ def test_black_frames_are_not_chosen(small_street):
     assert choose_frames(mixed, 4).names == ["1", "3"]
     with pytest.raises(SsvifError, match="by day"):
         choose_frames(shots([black, black], thermal[:2]), 2)
+
+
+def look(thumb, visible=0.5, thermal=0.5):
+    sizes = (240, 320), (128, 160)
+    return Look("", sizes, [visible, thermal], np.array([float(thumb)]))
+
+
+def test_frames_with_little_to_see_in_either_camera_are_not_chosen():
+    looks = [look(0, 0.6), look(100, 0.2), look(1), look(200, 0.5, 0.1)]  # 0.2 < 0.35 * 0.6
+    assert choose(looks, 4) == [0, 2]
+    # But where there are not two that are better: all that show anything.
+    assert choose([look(0, 0.6), look(1, 0.2), look(2, 0.0)], 4) == [0, 1]
+
+
+def test_each_frame_that_is_chosen_is_the_one_least_like_those_before():
+    # The richest is at 0; farthest from it is 9; from 0 and 9 then 4, for 8 is beside 9.
+    looks = [look(8), look(2), look(0, 0.6, 0.6), look(4), look(9)]
+    assert [choose(looks, count) for count in (2, 3, 4)] == [[2, 4], [2, 3, 4], [1, 2, 3, 4]]
 
 
 @pytest.mark.parametrize("kind", ["folders", "videos"])
@@ -141,6 +162,17 @@ def test_a_map_with_uncertain_corners_is_refused(small_street):
     found = estimate(masked, thermal[:3], initial=true)
     with pytest.raises(SsvifError, match="Not written"):
         check(found, 3, SMALL[0], None)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "spread_px", "message"),
+    [(0.59, 0.1, "edges do not agree"), (0.61, 9.0, "corners are not certain"), (0.61, 0.1, None)],
+)
+def test_what_is_said_of_a_map_is_what_is_wrong_with_it(agreement, spread_px, message):
+    found = Estimate(np.eye(3), spread_px, 0.1, 0.1, 0.1, agreement, np.ones(3))
+    refusal = nullcontext() if message is None else pytest.raises(SsvifError, match=message)
+    with refusal:
+        check(found, 3, 640, Path("picture.jpg"))
 
 
 @pytest.mark.long

@@ -33,6 +33,16 @@ def test_a_class_that_is_named_as_the_mean_keeps_its_own_iou():
     assert named_iou(matrix, names) == expected | {"objects (class)": 0.75, "objects": 0.625}
 
 
+def test_what_is_missed_counts_in_the_recall_and_what_is_false_in_the_precision():
+    matrix = ConfusionMatrix(3)
+    matrix.counts = np.array([[5, 3, 0], [1, 2, 0], [4, 0, 0]])
+    # Rows are the truth. Class 0: hit 5, missed 3, false 1 + 4. Class 1: hit 2, missed 1, false 3.
+    # Class 2: occurs and is never predicted.
+    np.testing.assert_allclose(matrix.precision(), [5 / 10, 2 / 5, np.nan])
+    np.testing.assert_allclose(matrix.recall(), [5 / 8, 2 / 3, 0])
+    np.testing.assert_allclose(matrix.iou(), [5 / 13, 2 / 6, 0])
+
+
 def test_images_add_up():
     whole, halves = ConfusionMatrix(2), [ConfusionMatrix(2), ConfusionMatrix(2)]
     for row in range(2):

@@ -85,14 +85,29 @@ def test_a_small_hot_thing_that_moves_stays():
         assert cleaner.apply(frame) is frame
 
 
-def test_a_far_lamp_that_a_lens_drew_stays_even_if_nothing_moves():
+@pytest.mark.parametrize("height", [60, 100, 200, 900])
+def test_a_far_lamp_that_a_lens_drew_stays_even_if_nothing_moves(height):
     lamp = np.zeros((48, 64), np.float32)
-    lamp[20, 30] = 900
-    lamp = cv2.GaussianBlur(lamp, (0, 0), 0.45)
+    # A spot of 0.4 pixels, averaged over each pixel: an eighth of its height beside the middle.
+    lamp[19:22, 29:32] = height * np.outer((0.13, 1, 0.13), (0.13, 1, 0.13))
     cleaner = BadPixels()
     for frame in frames():
-        assert cleaner.apply((frame + lamp).astype(np.uint16)).max() > 7400
-    assert cleaner.count == 0
+        lit = (frame + lamp).astype(np.uint16)
+        assert cleaner.apply(lit) is lit
+
+
+def test_two_pixels_side_by_side_are_a_thing_and_stay():
+    cleaner = BadPixels()
+    for frame in frames():
+        spoil(frame, [(20, 30), (20, 31)], [400, 100])
+        assert cleaner.apply(frame) is frame
+
+
+def test_more_dots_than_a_sensor_has_defects_are_the_scenes_and_stay():
+    cleaner = BadPixels()
+    for frame in frames():
+        frame[2::5, 2::5] += 200
+        assert cleaner.apply(frame) is frame
 
 
 def test_wires_and_edges_stay():
@@ -103,10 +118,13 @@ def test_wires_and_edges_stay():
         assert cleaner.apply(frame) is frame
 
 
-def test_a_pixel_that_recovers_is_left_alone_again():
+def test_a_pixel_that_recovers_is_left_alone_again_but_not_at_once():
     cleaner = BadPixels()
     for frame in frames():
         cleaner.apply(spoil(frame, BAD, 200))
+    assert cleaner.count == len(BAD)
+    for frame in frames(seed=2, count=4 * EVERY * BANDS):  # four looks of ten
+        cleaner.apply(frame)
     assert cleaner.count == len(BAD)
     for frame in frames(seed=1, count=3 * ENOUGH):
         cleaner.apply(frame)
@@ -146,6 +164,13 @@ def test_nan_and_infinity_are_filled_from_around_without_a_warning():
     assert fill_not_finite(good) is good
     with pytest.raises(SsvifError, match="finite"):
         fill_not_finite(np.full((4, 4), np.nan, np.float32))
+
+
+def test_holes_side_by_side_are_filled_from_what_is_good_around_them():
+    frame = np.full((12, 20), 20, np.float32)  # the median of the frame is 20
+    frame[:, 14:] = 30
+    frame[5:7, 16:19] = np.nan  # the middle ones have three good neighbours of eight
+    assert (fill_not_finite(frame)[:, 14:] == 30).all()
 
 
 def test_cleaning_says_what_it_found_and_can_be_switched_while_it_runs():

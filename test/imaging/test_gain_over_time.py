@@ -103,6 +103,25 @@ def test_neither_a_hot_thing_nor_a_turning_camera_is_taken_for_a_shutter_step(st
     assert gain.describe()["gain_offset_steps"] == 0
 
 
+def test_a_shutter_step_is_followed_in_frames_that_share_one_buffer(street):
+    gain, buffer = ThermalGain(mode="percentile"), street.copy()
+    gain.apply(buffer, 0.0)
+    buffer += 80
+    gain.apply(buffer, 1 / RATE_HZ)
+    assert gain.describe()["gain_offset_steps"] == 1
+
+
+def test_quantiles_that_move_alike_are_no_step_where_the_pixels_do_not():
+    limits = SceneLimits()
+    scene = np.arange(1000, 2000)
+    limits.follow(scene, (0, 100), 64, 1.0)
+    # All counts are 100 higher, and 300 pixels further: most pixels see one that is 200 lower.
+    assert limits.follow(np.roll(scene, 300) + 100, (0, 100), 64, 0.0) == 0
+    assert limits.follow(np.repeat(scene, 2) + 200, (0, 100), 64, 0.0) == 0  # another size
+    assert limits.ends == pytest.approx((1000, 1999))
+    assert limits.steps == 0
+
+
 def test_quantiles_are_those_of_numpy():
     values = np.sort(np.random.default_rng(0).integers(0, 65536, 1001).astype(np.uint16))
     percents = (0.0, 1.0, 33.3, 50.0, 99.5, 100.0)

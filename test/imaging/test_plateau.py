@@ -66,6 +66,20 @@ def test_a_street_keeps_its_contrast_beside_a_flame():
     assert ThermalGain(mode="plateau").apply(flame, 0.0)[0, 0] == 255
 
 
+def test_the_plateau_of_the_gain_goes_from_linear_to_equalised():
+    # Nine tenths of the pixels have the lowest tenth of the counts.
+    counts = np.concatenate([np.linspace(7000, 7100, 900), np.linspace(7100, 8000, 100)])
+    frame = np.tile(counts.astype(np.uint16), (16, 1))
+    linear = ThermalGain(mode="percentile").apply(frame, 0.0).astype(int)
+    reached = []
+    for plateau in (0.0, 1.0, 100.0):
+        mapped = ThermalGain(mode="plateau", plateau=plateau).apply(frame, 0.0).astype(int)
+        reached.append(np.ptp(mapped[0, :900]))
+        if plateau == 0:
+            assert np.abs(mapped - linear).max() <= 2
+    assert reached[0] + 20 < reached[1] < reached[2] - 20
+
+
 def test_noise_of_a_flat_scene_is_not_stretched():
     random = np.random.default_rng(0)
     flat = (7000 + random.normal(0, 4, (240, 320))).astype(np.uint16)

@@ -274,8 +274,17 @@ def test_the_border_continues_the_image_and_ends_at_its_mean():
 
 
 def test_a_registration_serves_sizes_that_change_in_flight():
-    registration = Registration(by_homography(CENTRAL, (320, 240), (320, 240)))
-    for visible, thermal in (((64, 48), (32, 24)), ((80, 60), (32, 24)), ((80, 60), (3, 2))):
-        assert registration.warp(texture(thermal), visible).shape == visible[::-1]
-        blank = np.zeros((*visible[::-1], 3), np.uint8)
-        assert registration.blend(blank, blank).shape == blank.shape
+    alignment = by_homography(CENTRAL, (320, 240), (320, 240))
+    registration = Registration(alignment)
+    small, large = (64, 48), (80, 60)
+    for visible, thermal in (
+        (small, (32, 24)), (large, (32, 24)), (large, (64, 48)), (large, (3, 2)), (small, (3, 2))
+    ):  # fmt: skip
+        fresh, image = Registration(alignment), texture(thermal)
+        warped = registration.warp(image, visible)
+        assert warped.shape == visible[::-1]
+        assert (warped == fresh.warp(image, visible)).all()
+        white = np.full((*visible[::-1], 3), 255, np.uint8)
+        blended = registration.blend(white, np.zeros_like(white))
+        assert (blended == fresh.blend(white, np.zeros_like(white))).all()
+        assert registration.coverage == fresh.coverage

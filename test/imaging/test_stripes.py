@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ssvif_core.imaging.stripes import LOOK_EVERY, Stripes
+from ssvif_core.imaging.thermal_cleaning import ThermalCleaning
 from ssvif_core.simulation.scenes import Scene
 
 SHAPE = (120, 160)
@@ -126,9 +127,32 @@ def test_a_slow_gradient_is_the_scenes_and_stays():
     assert slope == pytest.approx(4.0, rel=0.05)
 
 
+def test_another_size_forgets_the_stripes_of_the_one_before():
+    random = np.random.default_rng(0)
+    stripes, cleaner = random.normal(0, 8, SHAPE[1]), Stripes("both")
+    for (height, width), sign in ((SHAPE, 1), ((60, 80), -1), (SHAPE, -1)):
+        base = np.full((height, width), 7000, np.uint16)
+        dirty = noisy(striped(base, sign * stripes[:width], 1), random)
+        cleaned = cleaner.apply(dirty)
+        assert neighbour_steps(cleaned, base, 1) < neighbour_steps(dirty, base, 1) / 5
+        # As one that never saw another size.
+        assert np.array_equal(cleaned, Stripes("both").apply(dirty))
+
+
 def test_without_a_mode_the_frame_is_passed_on_as_it_is():
     frame = np.zeros(SHAPE, np.uint16)
     assert Stripes().apply(frame) is frame
+
+
+def test_cleaning_takes_off_the_stripes_that_it_is_told_to():
+    random = np.random.default_rng(0)
+    base = np.full(SHAPE, 7000, np.uint16)
+    dirty = noisy(striped(base, random.normal(0, 8, SHAPE[1]), 1), random)
+    cleaning = ThermalCleaning(stripes="columns")
+    cleaned = cleaning.apply(dirty)
+    assert neighbour_steps(cleaned, base, 1) < neighbour_steps(dirty, base, 1) / 5
+    cleaning.stripes = "none"
+    assert cleaning.apply(dirty) is dirty
 
 
 def test_stripes_on_a_real_radiometric_frame_are_reduced_five_times(shared_data):

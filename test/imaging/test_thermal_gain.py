@@ -147,6 +147,10 @@ def test_auto_passes_8_bit_frames_through_and_stretches_16_bit_ones():
     assert gain.apply(gray) is gray
     assert gain.limits is None
     assert gain.apply(frame(7000, 7200), 0.0)[0, ::16].tolist() == [0, 255]
+    assert gain.limits is not None
+    gain.apply(gray)  # nothing is mapped again, so there are no limits to show
+    assert gain.limits is None
+    assert "gain_low" not in gain.describe()
 
 
 def test_grey_levels_follow_with_the_time_constant_whatever_the_frame_rate():

@@ -107,3 +107,12 @@ def test_an_engine_that_cannot_even_warm_up_is_replaced(engines):
     assert len(made) == 1
     assert infer(engine, BUILT_FOR, 3) == 3
     assert engine.describe()["engine_fallback"].startswith("one-size fails at 64x48")
+
+
+def test_closing_it_closes_the_engine_and_the_spare(engines):
+    engine, first, spares = engines
+    assert infer(engine, OTHER, FAILURES_IN_ROW) == 1
+    engine.close()
+    for one, size in ((first, BUILT_FOR), (spares[0], OTHER)):
+        with pytest.raises(SsvifError, match="closed"):
+            one.infer(np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8))

@@ -57,6 +57,9 @@ def test_passthrough_hands_on_the_image_itself_with_unknown_labels(pipeline, fra
     assert np.array_equal(result.fused, np.repeat(thermal[..., None], 3, axis=2))
     both = pipeline.process(visible, thermal, passthrough=True)
     assert (both.labels != 255).all()  # with both cameras there is nothing to pass through
+    small = pipeline.process(visible[:64, :80], None, passthrough=True)
+    assert small.labels.shape == (64, 80)
+    assert (small.labels == 255).all()
 
 
 def test_the_gain_keeps_its_limits_while_thermal_is_missing(pipeline):

@@ -12,15 +12,19 @@ import pytest
 
 pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
-from ssvif_core.data.bag_files import Bag  # noqa: E402
+from ssvif_core.data.bag_files import Bag, Recorded  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.replay.demo import DemoCamera, demo_frames  # noqa: E402
 from ssvif_core.replay.frame_table import FRAMES, FrameTable  # noqa: E402
+from ssvif_core.replay.pairs import DecidedPair  # noqa: E402
 from ssvif_core.replay.real_time import Mailbox  # noqa: E402
+from ssvif_core.replay.recording import Arrival  # noqa: E402
+from ssvif_core.replay.rows import Rows  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings, read_settings  # noqa: E402
 from ssvif_core.replay.stability import Stability  # noqa: E402
 from ssvif_core.replay.streams import StreamWatch  # noqa: E402
+from ssvif_core.replay.timeline import Timeline  # noqa: E402
 
 MS = 1_000_000
 
@@ -175,10 +179,53 @@ def test_lags_of_receipt_are_told_with_the_offset_of_the_stamps():
     assert watch.summary(900 * MS)["period_median_s"] == pytest.approx(0.1)
 
 
+def test_a_step_of_the_clock_that_was_taken_out_of_the_receipt_is_no_lag():
+    watch = StreamWatch(0)
+    for time_ms, step_ms in ((0, 0), (100, 0), (200, 40_000), (300, 40_000)):
+        header_ns = (time_ms + step_ms - 5) * MS  # the stamps step with the clock
+        watch.see(time_ms * MS, header_ns, bytes([time_ms // 10]), step_ms * MS)
+    assert watch.lags_s == pytest.approx(np.full(4, 0.005))
+    assert watch.stale() == []
+
+
 def test_the_same_image_for_longer_than_a_quarter_second_is_frozen():
     watch = watched(range(0, 1000, 100), [0, 1, 2, 2, 2, 2, 3, 4, 4, 5])
     assert watch.frozen == [pytest.approx((0.2, 0.3))]
     assert watch.repeated == 4
+
+
+# Rows.
+
+
+def came(role, received_ms, header_ms, step_ms=0):
+    recorded = Recorded(f"/{role}/image_raw", "sensor_msgs/msg/Image", received_ms * MS, b"", None)
+    return Arrival(role, recorded, received_ms * MS, header_ms * MS, step_ns=step_ms * MS)
+
+
+@pytest.mark.parametrize("step_ms", [0, 40_000])
+def test_a_thermal_frame_alone_has_its_stamp_and_latency_on_the_visible_clock(tmp_path, step_ms):
+    visible = came("visible", 1000, 995 + step_ms, step_ms)
+    # Stamped 200 ms ahead, which the offset undoes: 5 ms on its way as well.
+    thermal = came("thermal", 1000, 1195 + step_ms, step_ms)
+    stamps = visible.header_ns, thermal.header_ns
+    decided_ns = 1010 * MS
+    pairs = [
+        DecidedPair(visible, thermal, *stamps, 0, decided_ns),
+        DecidedPair(None, thermal, None, stamps[1], None, decided_ns),
+        DecidedPair(visible, None, stamps[0], None, None, decided_ns),
+    ]
+    made = []
+    with FrameTable(tmp_path / FRAMES) as table:
+        for pair in pairs:
+            rows = Rows(table, Timeline(0), 0, -200 * MS)
+            row = rows.make(pair)
+            made += [row["_stamp_ns"], row["_header_ns"]]
+            rows.close(row, decided_ns, 20 * MS)
+            rows.flush()
+    assert set(made) == {(995 + step_ms) * MS}
+    # Fused at 1030, which is 30 after the receipt and 35 after the stamp.
+    assert table.column("after_receipt_ms") == pytest.approx([30, 30, 30])
+    assert table.column("latency_ms") == pytest.approx([35, 35, 35])
 
 
 # A full disk.

@@ -100,10 +100,14 @@ def test_probabilities_move_the_branches_to_each_other_and_not_to_what_is_freque
     feature = torch.zeros(1, 2, 12, 12, requires_grad=True)  # 1/2, 1/2
     pixel = torch.zeros(1, 2, 12, 12)
     pixel[:, 1] = math.log(3)  # 1/4, 3/4
+    pixel.requires_grad_()
     loss_feature, loss_pixel = cross_segmentation(feature, pixel, config)
     assert loss_feature.item() == pytest.approx(math.log(2), rel=1e-5)
     # -1/2 log(1/4) - 1/2 log(3/4)
     assert loss_pixel.item() == pytest.approx(-math.log(3 / 16) / 2, rel=1e-5)
+    # Who teaches learns nothing by it.
+    for loss, teacher in ((loss_feature, pixel), (loss_pixel, feature)):
+        assert torch.autograd.grad(loss, teacher, retain_graph=True, allow_unused=True) == (None,)
     # The gradient of a pixel's logits is p - q, here (1/2 - 1/4), over the 4 x 4 pixels compared.
     (gradient,) = torch.autograd.grad(loss_feature, feature)
     assert gradient[0, 0, 6, 6].item() == pytest.approx(0.25 / 16, rel=1e-5)

@@ -47,6 +47,16 @@ def test_a_copy_of_two_equal_sources_loses_nothing_but_the_decomposition():
     assert losses["decomposition"].item() == pytest.approx(1)
 
 
+def test_similarity_of_even_images_is_that_of_their_brightness():
+    dark, bright = torch.full((1, 1, 32, 32), 0.2), torch.full((1, 1, 32, 32), 0.6)
+    # 1 - (2 * 0.2 * 0.6 + C1) / (0.2^2 + 0.6^2 + C1), C1 = 0.0001
+    expected = 1 - 0.2401 / 0.4001
+    assert fusion_losses(dark, bright, bright)["ssim"].item() == pytest.approx(expected, abs=5e-4)
+    # Of two sources each counts half.
+    half = fusion_losses(dark, bright, dark)["ssim"].item()
+    assert half == pytest.approx(expected / 2, abs=5e-4)
+
+
 def test_the_gradient_loss_wants_the_stronger_edge_with_its_sign():
     luma = torch.zeros(1, 1, 16, 16)
     luma[..., 8:] = 0.2  # a step up of 0.2

@@ -225,6 +225,25 @@ def test_a_closed_gate_keeps_the_pixel_branch_from_changing_the_fused_image(
     assert gradients[1.0] > 0.0
 
 
+@pytest.mark.parametrize(
+    ("loss", "gate"),
+    [
+        ({"intensity": 0, "gradient": 0, "ssim": 0, "decomposition": 0}, 0.0),
+        ({"consistency": 0, "anchor": 0}, 1.0),
+    ],
+    ids=["fusion asks for nothing", "segmentation asks for nothing"],
+)
+def test_the_gate_holds_segmentation_to_fusion_and_not_fusion_to_segmentation(
+    paired_folder, tmp_path, loss, gate
+):
+    config = configuration(paired_folder, weighting={"kind": "gate", "rho": 0.3}, loss=loss)
+    trainer = Trainer(config, tmp_path)
+    trainer._enter(config.stages[2], start=0)
+    trainer.stage.training_mode()
+    values = trainer.stage.backward(trainer.inputs(trainer.batches.at(0)), 0)
+    assert values["weight/gate"] == gate
+
+
 def test_clusters_that_collapse_end_the_run_with_a_checkpoint_and_a_report(paired_folder, tmp_path):
     collapse = {"every": 1, "patience": 2, "min_perplexity": 5.0}  # of 5 clusters: never reached
     config = configuration(paired_folder, "clusters", collapse=collapse)

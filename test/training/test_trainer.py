@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 
 import pytest
 
@@ -14,7 +16,7 @@ import numpy as np  # noqa: E402
 from ssvif_core.data.pairs import FramePair, list_pairs, read_pair  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
-from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
+from ssvif_core.training.checkpoint import KEYS, load_checkpoint, save_checkpoint  # noqa: E402
 from ssvif_core.training.config import LossWeights, TrainingConfig, load_config  # noqa: E402
 from ssvif_core.training.frames import load_sources  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
@@ -129,6 +131,14 @@ def test_a_truncated_checkpoint_is_one_clear_error(paired_folder, tmp_path):
         Trainer(configuration(paired_folder), tmp_path)
 
 
+def test_a_save_that_fails_half_way_leaves_the_checkpoint_before(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {**dict.fromkeys(KEYS, 0), "step": 7})
+    with pytest.raises(TypeError):  # a lock cannot be saved, as a full disk cannot be written to
+        save_checkpoint(path, {**dict.fromkeys(KEYS, 0), "average": threading.Lock()})
+    assert load_checkpoint(path)["step"] == 7
+
+
 @pytest.mark.parametrize("content", [{"a": torch.zeros(3)}, [1, 2], {"config": "{}"}])
 def test_a_foreign_file_to_start_from_is_one_clear_error(paired_folder, tmp_path, content):
     torch.save(content, tmp_path / "foreign.pt")
@@ -137,14 +147,18 @@ def test_a_foreign_file_to_start_from_is_one_clear_error(paired_folder, tmp_path
         Trainer(config, tmp_path / "run")
 
 
-def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
+def test_a_checkpoint_with_code_in_it_is_refused_and_runs_none_of_it(tmp_path):
+    ran = tmp_path / "ran"
+
     class Payload:
         def __reduce__(self):
-            return print, ("this must never run",)
+            return os.mkdir, (str(ran),)
 
-    torch.save({"step": Payload()}, tmp_path / "checkpoint.pt")
-    with pytest.raises(SsvifError):
+    # Whole but for the code, so that nothing else is a reason to refuse it.
+    torch.save({**dict.fromkeys(KEYS, 0), "average": Payload()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(SsvifError, match="could run code"):
         load_checkpoint(tmp_path / "checkpoint.pt")
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,16 @@ def test_dynamic_averaging_favours_the_loss_that_falls_more_slowly():
     assert factors["b"] == pytest.approx(2 * b / (a + b))
 
 
+def test_dynamic_averaging_compares_the_last_two_intervals_and_none_before():
+    average = weighting(kind="dwa", interval=1, temperature=2.0)
+    for losses in ({"a": 8.0, "b": 8.0}, {"a": 8.0, "b": 4.0}, {"a": 2.0, "b": 4.0}):
+        average.weights(losses)
+    # a 8 -> 2 (ratio 1/4), b 4 -> 4 (ratio 1): 2 e^(1/8) / (e^(1/8) + e^(1/2)) = 0.8147.
+    factors = average.weights({"a": 1.0, "b": 1.0})
+    assert factors["a"] == pytest.approx(0.8147, abs=1e-4)
+    assert factors["b"] == pytest.approx(2 - 0.8147, abs=1e-4)
+
+
 def test_a_restored_state_goes_on_with_the_same_weights():
     first = weighting(kind="dwa", interval=3)
     for i in range(8):
