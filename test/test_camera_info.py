@@ -58,7 +58,16 @@ def test_a_changed_calibration_or_size_is_noticed_and_the_original_left_alone():
     scaled, info = ScaledInfo(), camera()
     first = scaled.of(info, 200, 400)
     assert scaled.of(camera(), 200, 400) is first
-    assert scaled.of(camera(binning_x=2), 200, 400) is not first
+    for change in (
+        {"d": [0.2, 0.0, 0.0, 0.0, 0.0]}, {"r": [0.0, 1, 0, 1, 0, 0, 0, 0, 1]},
+        {"p": [400.0, 0, 400, -48, 0, 490, 200, 0, 0, 0, 1, 0]}, {"distortion_model": "fisheye"},
+        {"binning_x": 2}, {"binning_y": 2}, {"width": 1600}, {"height": 800},
+        {"roi": RegionOfInterest(x_offset=8)}, {"roi": RegionOfInterest(y_offset=8)},
+        {"roi": RegionOfInterest(width=400)}, {"roi": RegionOfInterest(height=200)},
+    ):  # fmt: skip
+        before = scaled.of(info, 200, 400)
+        assert scaled.of(camera(**change), 200, 400) is not before, change
+    assert scaled.of(camera(d=[0.2] * 5), 200, 400).d.tolist() == [0.2] * 5
     assert scaled.of(info, 400, 800).k[0] == 500.0
     assert scaled.of(camera(k=[600.0, 0, 410, 0, 520, 190, 0, 0, 1]), 400, 800).k[0] == 600.0
     assert (info.width, info.k[0]) == (800, 500.0)

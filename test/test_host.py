@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import threading
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from ssvif_ros import host
 from ssvif_ros.host import HostMonitor, process_usage, temperatures
 
 
@@ -74,18 +76,42 @@ def test_the_hottest_sensor_is_named_and_near_its_limit_it_is_a_problem(tmp_path
             f"{zone}1/type": "GPU-therm",
             f"{zone}1/temp": "",  # a part that is switched off
             f"{chip}0/name": "k10temp",
-            f"{chip}0/temp1_input": 55000,
+            f"{chip}0/temp1_input": 98500,
             f"{chip}0/temp1_label": "Tctl",
+            f"{chip}0/temp2_input": 55000,
+            f"{chip}0/temp2_label": "Tccd1",
             f"{chip}1/name": "nvme",
             f"{chip}1/temp1_input": 99000,
         },
     )
-    assert [sensor.name for sensor in temperatures(sys)] == ["CPU-therm", "k10temp Tctl"]
+    names = ["CPU-therm", "k10temp Tctl", "k10temp Tccd1"]
+    assert [sensor.name for sensor in temperatures(sys)] == names
     monitor = HostMonitor(sys)
     values = read(monitor, {"temperature_c"})
-    assert (values["temperature_c"], values["temperature_sensor"]) == (97.5, "CPU-therm")
+    assert (values["temperature_c"], values["temperature_sensor"]) == (98.5, "k10temp Tctl")
     (problem,) = monitor.problems
-    assert "98 °C of at most 101" in problem
+    assert "CPU-therm has 98 °C of at most 101" in problem  # the hottest has no limit
+
+
+@pytest.mark.parametrize(("available_kib", "low"), [(51_000, True), (53_000, False)])
+def test_waiting_for_a_disk_is_idle_time_and_little_memory_is_a_problem(
+    tmp_path, monkeypatch, available_kib, low
+):
+    rounds = itertools.count(1)
+
+    def text(path):  # as proc(5) has it
+        if path == "/proc/stat":  # user nice system idle iowait irq softirq steal guest guest_nice
+            n = next(rounds)
+            return f"cpu {30 * n} 0 {10 * n} {45 * n} {15 * n} 0 0 0 {20 * n} 0\ncpu0 1 2 3 4"
+        if path == "/proc/meminfo":
+            return f"MemTotal: 1048576 kB\nMemAvailable: {available_kib} kB"
+        return ""
+
+    monkeypatch.setattr(host, "_text", text)
+    monkeypatch.setattr(host, "PERIOD_S", 0.01)
+    monitor = HostMonitor(tmp_path)
+    assert read(monitor, {"cpu_percent"})["cpu_percent"] == 40.0
+    assert [problem[:16] for problem in monitor.problems] == ["Only 50 MiB of m"] * low
 
 
 def test_the_load_of_a_jetson_is_found_by_the_device_tree(tmp_path):

@@ -19,10 +19,12 @@ rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from rclpy.time import Time  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Float64MultiArray, Header  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
+from ssvif_core.inference.pipeline import FusionResult  # noqa: E402
 from ssvif_ros.diagnostics import InputRate  # noqa: E402
 from ssvif_ros.host import process_usage  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
@@ -339,6 +341,51 @@ def test_a_snapshot_is_answered_though_the_node_was_deactivated_meanwhile(robot,
     assert spin_until(r.executor, answer.done, 30.0)
     assert "No pair was fused" in answer.result().message
     r.node.destroy_client(client)
+
+
+@pytest.mark.parametrize(
+    ("gone", "parts", "stem"),
+    [
+        (None, {"visible", "thermal", "thermal_raw", "fused", "predicted"}, "7_000000008"),
+        ("thermal", {"visible", "fused", "predicted"}, "7_000000008"),
+        ("visible", {"thermal", "thermal_raw", "fused", "predicted"}, "6_000000009"),
+    ],
+)
+def test_a_snapshot_is_of_the_cameras_that_live_and_shares_its_pixels_with_nobody(
+    gone, parts, stem
+):
+    arrays = np.full((48, 64, 3), 90, np.uint8), np.full((24, 32), 7000, np.uint16)
+    stamps = Time(seconds=7, nanoseconds=8), Time(seconds=6, nanoseconds=9)
+    sent = [
+        (to_image(array, encoding, Header(stamp=stamp.to_msg())), array)
+        for array, encoding, stamp in zip(arrays, ("rgb8", "mono16"), stamps, strict=True)
+    ]
+    cameras = ("visible", "thermal")
+    pair = [(None, None) if c == gone else x for c, x in zip(cameras, sent, strict=True)]
+    gray = np.full((48, 64), 40, np.uint8)
+    result = FusionResult(arrays[0] + 1, gray + 1, gray)
+    messages, images = zip(*pair, strict=True)
+    shot = Snapshot.of(messages, images, result, {})
+    assert shot.images.keys() == parts and shot.stem == stem
+    assert shot.about["frames"].keys() == set(cameras) - {gone}
+    shown = {"visible": arrays[0], "thermal_raw": arrays[1], "fused": result.fused}
+    shown |= {"predicted": result.labels, "thermal": result.thermal}
+    for part, image in shot.images.items():
+        assert (image == shown[part]).all() and not np.shares_memory(image, shown[part])
+
+
+def test_a_snapshot_of_a_bag_that_is_played_again_keeps_the_one_before(tmp_path):
+    pictures = [np.full((4, 6), level, np.uint8) for level in (1, 2, 3)]
+    for picture in pictures:
+        save(tmp_path, Snapshot("1_000000000", {"thermal": picture}, {}))
+    stems = ["1_000000000", "1_000000000_2", "1_000000000_3"]
+    for part, suffix in (("thermal", "png"), ("about", "json")):
+        assert {path.name for path in (tmp_path / part).iterdir()} == {
+            f"{stem}.{suffix}" for stem in stems
+        }
+    for stem, picture in zip(stems, pictures, strict=True):
+        read = cv2.imread(str(tmp_path / "thermal" / f"{stem}.png"), cv2.IMREAD_UNCHANGED)
+        assert (read == picture).all()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

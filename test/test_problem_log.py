@@ -47,8 +47,9 @@ def test_a_trouble_is_said_at_once_then_now_and_then_and_its_end_too(look):
     for second in range(2, 31):
         assert look(second, ("warn", f"slow: {second}.5 Hz.")) == []
     assert look(31.0, ("warn", "slow: 2 Hz.")) == ["warning camera: slow: 2 Hz."]
-    assert look(33.0) == []  # it may come back at once
-    assert look(36.0) == ["info camera: well again (ok)"]
+    assert look(34.0, ("warn", "slow: 3 Hz.")) == []
+    assert look(38.0) == []  # it may come back at once
+    assert look(39.0) == ["info camera: well again (ok)"]
     assert look(50.0) == []
 
 
@@ -62,6 +63,9 @@ def test_what_is_worse_is_said_at_once_and_what_differs_soon(look):
 def test_what_follows_from_another_part_is_in_diagnostics_alone(look):
     assert look(0.0, ("follow", "see the other.")) == []
     assert look(1.0, ("follow", "see the other."), ("warn", "slow."))
+    assert look(4.0, ("follow", "see the other.")) == []
+    assert look(8.0) == []  # well for 4 s only
+    assert look(9.0) == ["info camera: well again (ok)"]
     status = Status("pairing")
     status.follow("see the other.")
     assert (status.level, status.message) == (b"\x01", "see the other.")

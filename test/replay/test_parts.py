@@ -6,6 +6,8 @@ import dataclasses
 import math
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,13 +17,20 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from ssvif_core.data.bag_files import Bag, Recorded  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
+from ssvif_core.hold_pairing import HoldPairing  # noqa: E402
+from ssvif_core.imaging.camera_model import camera_of  # noqa: E402
+from ssvif_core.imaging.poses import Pose  # noqa: E402
+from ssvif_core.imaging.registration import PlaneAlignment  # noqa: E402
+from ssvif_core.imaging.temperature import TemperatureScale  # noqa: E402
+from ssvif_core.inference.engine import EngineOptions  # noqa: E402
+from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.replay.demo import DemoCamera, demo_frames  # noqa: E402
 from ssvif_core.replay.frame_table import FRAMES, FrameTable  # noqa: E402
 from ssvif_core.replay.pairs import DecidedPair  # noqa: E402
 from ssvif_core.replay.real_time import Mailbox  # noqa: E402
 from ssvif_core.replay.recording import Arrival  # noqa: E402
 from ssvif_core.replay.rows import Rows  # noqa: E402
-from ssvif_core.replay.settings import NodeSettings, read_settings  # noqa: E402
+from ssvif_core.replay.settings import NodeSettings, build, read_settings  # noqa: E402
 from ssvif_core.replay.stability import Stability  # noqa: E402
 from ssvif_core.replay.streams import StreamWatch  # noqa: E402
 from ssvif_core.replay.timeline import Timeline  # noqa: E402
@@ -337,6 +346,63 @@ def test_a_value_that_the_node_would_refuse_is_refused(tmp_path, text, reason):
         dataclasses.replace(NodeSettings(), precision="fp8")
     with pytest.raises(SsvifError, match="slop is x: use 0 to 10"):
         dataclasses.replace(NodeSettings(), slop="x")
+
+
+ALL_OTHERWISE = NodeSettings(
+    model="tiny", engine="onnxruntime", precision="fp16", threads=1, tensorrt__workspace_mib=333,
+    tensorrt__dla_core=1, tensorrt__cache="engines", sync__policy="hold", queue_size=7, slop=0.021,
+    max_wait=0.22, thermal_offset=-0.33, max_thermal_age=0.44, on_missing="stop",
+    missing_after=0.65, frozen_after=1.6, gain__mode="plateau", gain__low=11.0, gain__high=222.0,
+    gain__unit="celsius", gain__kelvin_per_count=0.04, gain__celsius_at_zero=-100.0,
+    gain__low_percentile=3.0, gain__high_percentile=88.0, gain__plateau=7.0,
+    gain__time_constant=2.5, thermal__bad_pixels="none", thermal__stripes="both",
+    registration__mode="camera_info", registration__file="unused.yaml",
+    registration__extrinsics="0.4 0 0 0 0 0.1", registration__depth=5.0, overlay_alpha=0.7,
+)  # fmt: skip
+
+
+def test_every_setting_reaches_its_part():
+    """No value is a default, and no two numbers are alike."""
+    s = ALL_OTHERWISE
+    assert not [name for name, value in vars(NodeSettings()).items() if getattr(s, name) == value]
+    infos = {}
+    for camera, focal in (("visible", 60.0), ("thermal", 80.0)):
+        k = np.array([focal, 0, 32, 0, focal, 24, 0, 0, 1])
+        infos[camera] = SimpleNamespace(
+            height=48, width=64, distortion_model="", d=[], k=k, r=np.zeros(9), p=np.zeros(12),
+            binning_x=0, binning_y=0,
+            roi=SimpleNamespace(x_offset=0, y_offset=0, height=0, width=0),
+        )  # fmt: skip
+    parts = build(s, (48, 64), infos)
+    parts.pipeline.close()
+
+    pairing, presence, gain = parts.pairing, parts.presence, parts.pipeline.gain
+    assert isinstance(pairing, HoldPairing)
+    assert (pairing.queue_size, pairing.singles) == (7, False)
+    given = pairing.slop_s, pairing.max_wait_s, pairing.thermal_offset_s, pairing.max_thermal_age_s
+    assert given == (0.021, 0.22, -0.33, 0.44)
+    assert (presence.missing_after_s, presence.frozen_after_s) == (0.65, 1.6)
+    assert {f.name: getattr(gain, f.name) for f in dataclasses.fields(gain) if f.init} == {
+        "mode": "plateau", "low": 11.0, "high": 222.0, "unit": "celsius",
+        "scale": TemperatureScale(kelvin_per_count=0.04, celsius_at_zero=-100.0),
+        "low_percentile": 3.0, "high_percentile": 88.0, "plateau": 7.0, "time_constant_s": 2.5,
+    }  # fmt: skip
+    cleaning = parts.pipeline.cleaning
+    assert (cleaning.bad_pixels, cleaning.stripes) == ("none", "both")
+    pose, depth_m = Pose.from_text("0.4 0 0 0 0 0.1"), 5.0
+    cameras = camera_of(infos["visible"], "visible"), camera_of(infos["thermal"], "thermal")
+    wanted = PlaneAlignment(*cameras, pose, depth_m)
+    assert parts.registration == wanted.describe()
+    assert parts.pipeline.registration is not None
+    grids = [a.coordinates((64, 48), (64, 48)) for a in (parts.alignment, wanted)]
+    np.testing.assert_array_equal(*grids)
+    assert parts.model.card.name == open_model("tiny").card.name
+    assert parts.why == "onnxruntime, as asked for"
+    assert parts.pipeline.engine.describe()["precision"] == "fp16"
+    assert parts.pipeline.engine.options == EngineOptions(
+        threads=1, precision="fp16", height=48, width=64, workspace_mib=333, dla_core=1,
+        cache=Path("engines"),
+    )  # fmt: skip
 
 
 TWO_NODES = """
