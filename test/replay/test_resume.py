@@ -218,9 +218,9 @@ def test_a_run_that_was_killed_goes_on_where_it_was(noisy, at_once, tmp_path, wo
     assert not (task.folder / "bag" / "metadata.yaml").exists()
     fused, infer = [], OnnxRuntimeEngine.infer
 
-    def counted(engine, visible, thermal):
+    def counted(engine, *arguments):
         fused.append(engine)
-        return infer(engine, visible, thermal)
+        return infer(engine, *arguments)
 
     monkeypatch.setattr(OnnxRuntimeEngine, "infer", counted)
     outcome, remarks = resumed(task)
