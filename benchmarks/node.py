@@ -1,7 +1,7 @@
 """What the live node costs beside the bare engine and a node that only passes images on.
 
     python benchmarks/node.py --rounds 5 --attempts 7
-    python benchmarks/node.py --models tiny --cameras 1280x1024+640x512@15 --result node_15hz
+    python benchmarks/node.py --models tiny --cameras 1280x1024+640x512@10 --result node_large
     python benchmarks/node.py --cameras 1280x1024+640x512@30 --rounds 1 --result node_overload
 
 A visible and a thermal camera, each a process of its own (`camera_sender.py`), publish an rgb8 and
