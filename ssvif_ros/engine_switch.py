@@ -95,8 +95,9 @@ class EngineSwitch:
     def _make(self, settings: Settings) -> None:
         """In the worker's thread."""
         with self._making:
-            # Inactive: `resume` makes it, and may have done so by now.
-            if not self._pipeline.released and _wanted(settings) != _wanted(self._runs):
+            # Inactive: `resume` makes it, and may have done so, or given it up, by now.
+            still_asked = settings is self._asked and _wanted(settings) != _wanted(self._runs)
+            if still_asked and not self._pipeline.released:
                 self._change(settings, beside=True)
 
     def _change(self, settings: Settings, *, beside: bool = False) -> bool:
