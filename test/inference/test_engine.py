@@ -312,7 +312,7 @@ ONE_CORE = """
 )
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torch"])
 def test_one_thread_for_each_core_stays_on_the_cores_that_were_given(engine):
-    pytest.importorskip(engine)
+    pytest.importorskip(engine, reason=f"needs {engine}")
     code = [sys.executable, "-c", textwrap.dedent(ONE_CORE), engine]
     done = subprocess.run(code, capture_output=True, text=True)
     assert done.stdout == "one for each core\n", done.stderr
