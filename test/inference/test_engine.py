@@ -293,11 +293,11 @@ def test_a_model_file_that_went_is_one_clear_error_at_the_next_size(tmp_path):
 #: Given one core, an engine with a thread for each; where may its threads run?
 ONE_CORE = """
     import os, sys
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})  # before numpy is imported, whose BLAS has threads, too
     from pathlib import Path
     from ssvif_core.inference.engine import EngineOptions, create_engine
     from ssvif_core.models import open_model
-    core = min(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})
     engine, _ = create_engine(open_model("tiny"), sys.argv[1], EngineOptions(threads=0))
     engine.warm_up(48, 64)
     allowed = [os.sched_getaffinity(int(task.name)) for task in Path("/proc/self/task").iterdir()]
