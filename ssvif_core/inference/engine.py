@@ -36,8 +36,9 @@ class Engine(Protocol):
         Args:
             visible: (H, W, 3) uint8 RGB, C-contiguous.
             thermal: (H, W) uint8, C-contiguous, the same H and W.
-            on_fused: called with the fused image by an engine that has it before the labels, and
-                again if the frame had to be computed anew; it must not raise.
+            on_fused: called with the fused image by an engine that has it before the labels, in
+                the caller's thread, while the labels may be computed in another; and again if the
+                frame had to be computed anew. It must not raise.
 
         Returns:
             fused (H, W, 3) uint8 RGB and labels (H, W) uint8. Both are buffers of the engine and

@@ -4,19 +4,22 @@ The session is specialised to one frame size: with fixed sizes ONNX Runtime fold
 arithmetic away and plans its memory once. A frame of another size makes a new session.
 
 On the CPU the model runs in two halves, so that the fused image can be handed on before the labels
-are there: at 1280x1024 they take the last 7 % of the time.
+are there: at 1280x1024 they take the last 7 % of the time. With more than one thread both happen at
+once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from ssvif_core.errors import SsvifError
+from ssvif_core.inference.labels_half import LabelsHalf, bound
 from ssvif_core.inference.onnx_halves import split
 from ssvif_core.inference.onnxruntime_providers import PROVIDERS, providers
 from ssvif_core.inference.options import EngineOptions
@@ -53,9 +56,8 @@ class OnnxRuntimeEngine:
         # TensorRT builds for the size that is announced; any other session is made in no time.
         announced = (self.options.height, self.options.width) if provider == "tensorrt" else None
         self._session: onnxruntime.InferenceSession | None = self._load(announced)
-        self._labels_session: onnxruntime.InferenceSession | None = None
         self._binding: Any = None
-        self._labels_binding: Any = None
+        self._labels_half: LabelsHalf | None = None
         for wanted, found in (
             (INPUTS, self._session.get_inputs()),
             (OUTPUTS, self._session.get_outputs()),
@@ -107,8 +109,9 @@ class OnnxRuntimeEngine:
 
     def _forget(self) -> None:
         """Free the sessions; a binding holds the one that it is of."""
-        self._session = self._labels_session = None
-        self._binding = self._labels_binding = None
+        if self._labels_half is not None:
+            self._labels_half.close()
+        self._session = self._binding = self._labels_half = None
 
     def _specialise(self, height: int, width: int) -> None:
         self._size = (0, 0)  # until all of it is there, so that a failure half-way is not kept
@@ -117,7 +120,7 @@ class OnnxRuntimeEngine:
         self._labels = np.empty((1, height, width), np.uint8)
         if not (self.provider == "cpu" and self._prepare_halves((height, width))):
             self._session = self._load((height, width))
-            self._binding = self._bound(self._session, fused=self._fused, labels=self._labels)
+            self._binding = bound(self._session, fused=self._fused, labels=self._labels)
         give_back_freed()  # the session before, and what reading and optimising the model took
         self._size = (height, width)
 
@@ -136,22 +139,13 @@ class OnnxRuntimeEngine:
             return False
         # Half of the threads for the rest: whoever takes the fused image needs a core as well.
         rest = self._load(size, second, max(self.options.cpu_threads // 2, 1))
-        self._binding = self._bound(session, fused=self._fused)
+        self._session, self._binding = session, bound(session, fused=self._fused)
         self._binding.bind_output(halves.scores, "cpu")
-        self._labels_binding = self._bound(rest, labels=self._labels)
-        self._scores, self._sized_by = halves.scores, halves.inputs_of_second
-        self._session, self._labels_session = session, rest
+        beside = self.options.cpu_threads > 1
+        self._labels_half = LabelsHalf(
+            rest, halves.scores, halves.inputs_of_second, self._labels, beside
+        )
         return True
-
-    @staticmethod
-    def _bound(
-        session: onnxruntime.InferenceSession, **buffers: np.ndarray
-    ) -> onnxruntime.IOBinding:
-        """With these buffers for its outputs."""
-        binding = session.io_binding()
-        for name, buffer in buffers.items():
-            binding.bind_output(name, "cpu", 0, np.uint8, buffer.shape, buffer.ctypes.data)
-        return binding
 
     def infer(
         self,
@@ -168,14 +162,12 @@ class OnnxRuntimeEngine:
         for name, array in inputs.items():
             self._binding.bind_cpu_input(name, array)
         self._session.run_with_iobinding(self._binding)
-        if on_fused is not None:
-            on_fused(self._fused[0])
-        if self._labels_session is not None:
-            scores = self._binding.get_outputs()[-1]
-            self._labels_binding.bind_ortvalue_input(self._scores, scores)
-            for name in self._sized_by:
-                self._labels_binding.bind_cpu_input(name, inputs[name])
-            self._labels_session.run_with_iobinding(self._labels_binding)
+        hand_on = partial(on_fused, self._fused[0]) if on_fused is not None else None
+        if self._labels_half is not None:
+            self._labels_half.bind(self._binding.get_outputs()[-1], inputs)
+            self._labels_half.run_while(hand_on) if hand_on else self._labels_half.run()
+        elif hand_on is not None:
+            hand_on()
         return self._fused[0], self._labels[0]
 
     def warm_up(self, height: int, width: int) -> None:

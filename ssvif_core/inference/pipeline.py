@@ -33,7 +33,7 @@ STUCK_S = 10.0
 
 @dataclass
 class StageTimes:
-    """Wall time of each stage, in milliseconds."""
+    """Wall time of each stage, in milliseconds; the engine's is what the frame waited for it."""
 
     gain_ms: float = 0.0
     warp_ms: float = 0.0

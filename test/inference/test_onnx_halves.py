@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 
 import numpy as np
@@ -17,6 +18,7 @@ from ssvif_core.imaging.registration import HomographyAlignment, Registration
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.inference.engine import EngineOptions
 from ssvif_core.inference.fallback import FAILURES_IN_ROW, FallbackEngine
+from ssvif_core.inference.labels_half import LabelsHalf
 from ssvif_core.inference.onnx_halves import split
 from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
 from ssvif_core.inference.pipeline import Pipeline
@@ -89,6 +91,69 @@ def test_the_fused_image_is_there_before_the_labels_are(tiny):
     fused, _ = tiny.infer(*frame(96, 128), lambda fused: during.append(fused.copy() + labels.min()))
     np.testing.assert_array_equal(during[0], fused + 9)
     assert labels.max() < 9
+
+
+@pytest.fixture
+def tiny_on_two_threads():
+    engine = OnnxRuntimeEngine(open_model("tiny"), EngineOptions(threads=2))
+    yield engine
+    engine.close()
+
+
+def test_with_two_threads_the_labels_come_while_the_fused_image_is_taken(tiny_on_two_threads):
+    labels = tiny_on_two_threads.infer(*frame(96, 128))[1]
+    wanted, came = labels.copy(), []
+    labels[:] = 9
+
+    def take(fused):
+        deadline = time.monotonic() + 10
+        while (labels == 9).any() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        came.append((threading.current_thread(), labels.copy()))
+
+    tiny_on_two_threads.infer(*frame(96, 128), take)
+    assert came[0][0] is threading.current_thread()
+    np.testing.assert_array_equal(came[0][1], wanted)
+
+
+def test_who_fails_to_take_the_fused_image_does_not_stop_the_labels(tiny_on_two_threads):
+    labels = tiny_on_two_threads.infer(*frame(96, 128))[1]
+    wanted = labels.copy()
+    labels[:] = 9
+
+    def broken(fused):
+        raise RuntimeError("cannot publish")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="cannot publish"):
+            tiny_on_two_threads.infer(*frame(96, 128), broken)
+        np.testing.assert_array_equal(labels, wanted)
+
+
+def test_labels_that_cannot_be_computed_are_an_error_of_the_engine(
+    tiny_on_two_threads, monkeypatch
+):
+    taken = []
+
+    def fails(half):
+        raise RuntimeError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelsHalf, "run", fails)
+        with pytest.raises(RuntimeError, match="no memory"):
+            tiny_on_two_threads.infer(*frame(96, 128), taken.append)
+    assert len(taken) == 1
+    tiny_on_two_threads.infer(*frame(96, 128), taken.append)
+    assert len(taken) == 2
+
+
+def test_a_closed_engine_and_one_of_another_size_keep_no_thread(tiny_on_two_threads):
+    before = set(threading.enumerate())
+    for size in ((96, 128), (48, 64), (96, 128)):
+        tiny_on_two_threads.infer(*frame(*size), lambda fused: None)
+        assert len(set(threading.enumerate()) - before) == 1
+    tiny_on_two_threads.close()
+    assert set(threading.enumerate()) <= before
 
 
 def model_of(outputs, nodes, value=1.0):

@@ -1,0 +1,82 @@
+"""The second half of a model on ONNX Runtime: the labels, while somebody takes the fused image."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnxruntime
+
+__all__ = ["LabelsHalf", "bound"]
+
+
+def bound(session: onnxruntime.InferenceSession, **buffers: np.ndarray) -> onnxruntime.IOBinding:
+    """A binding of a session with these uint8 buffers for its outputs."""
+    binding = session.io_binding()
+    for name, buffer in buffers.items():
+        binding.bind_output(name, "cpu", 0, np.uint8, buffer.shape, buffer.ctypes.data)
+    return binding
+
+
+class LabelsHalf:
+    """From scores to labels.
+
+    Args:
+        session: of the second half.
+        scores: name of its input that the first half computes.
+        sized_by: names of those of its inputs that are the frame's own.
+        labels: (1, H, W) uint8, to be written to.
+        beside: whether a thread of its own may be had.
+    """
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        scores: str,
+        sized_by: tuple[str, ...],
+        labels: np.ndarray,
+        beside: bool,
+    ) -> None:
+        self._session, self._scores, self._sized_by = session, scores, sized_by
+        self._binding = bound(session, labels=labels)
+        self._beside = ThreadPoolExecutor(1, "labels") if beside else None
+
+    def bind(self, scores: onnxruntime.OrtValue, frame: Mapping[str, np.ndarray]) -> None:
+        """What the next run reads; must stay as it is until that has ended."""
+        self._binding.bind_ortvalue_input(self._scores, scores)
+        for name in self._sized_by:
+            self._binding.bind_cpu_input(name, frame[name])
+
+    def run(self) -> None:
+        """Compute the labels of what is bound."""
+        self._session.run_with_iobinding(self._binding)
+
+    def run_while(self, task: Callable[[], None]) -> None:
+        """The same, beside a task in the caller's thread; after it without a thread of its own.
+
+        Publishing a large image holds Python's lock for milliseconds. ONNX Runtime works without
+        it, but a thread that had not got that far would wait for all of them.
+        """
+        if self._beside is None:
+            task()
+            self.run()
+            return
+        under_way = threading.Event()
+
+        def run() -> None:
+            under_way.set()
+            self.run()
+
+        labelled = self._beside.submit(run)
+        under_way.wait()
+        try:
+            task()
+        finally:
+            labelled.result()  # what it reads and writes is in use until then
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._beside is not None:
+            self._beside.shutdown()
