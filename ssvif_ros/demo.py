@@ -101,7 +101,7 @@ def run(options: argparse.Namespace, console: Console) -> dict[str, object]:
             children.append(RosProcess(module, parameters, logs / f"{name}.log"))
         if not spin_until(executor, lambda: _began(recorder, children), 30.0):
             raise SsvifError(f"Nothing was fused within 30 s: see {logs}.")
-        _record(options.duration, executor, children, console)
+        _record(recorder, options.duration, executor, children, console)
         with undisturbed():
             recorder.close()
             return summarise(recorder, options)
@@ -130,6 +130,7 @@ def _began(recorder: DemoRecorder, children: list[RosProcess]) -> bool:
 
 
 def _record(
+    recorder: DemoRecorder,
     duration_s: float,
     executor: SingleThreadedExecutor,
     children: list[RosProcess],
@@ -148,6 +149,9 @@ def _record(
                 bar.update(task, completed=elapsed)
         for child in children:
             child.check()
+        # Once a second the node says what it did: what it says of the end is waited for.
+        end_ns = recorder.now_ns()
+        spin_until(executor, lambda: recorder.said_ns > end_ns, 5.0)
     except (KeyboardInterrupt, ExternalShutdownException):
         console.print("stopped: what was recorded until now is kept")
 

@@ -46,6 +46,8 @@ class DemoRecorder:
         self.latencies_ms: list[float] = []
         self.stamps_ns: list[int] = []
         self.diagnostics: dict[str, str] = {}
+        #: When the node said that, by its clock.
+        self.said_ns = 0
         self.received = {"visible": 0, "thermal": 0}
         self._visible: OrderedDict[int, Image] = OrderedDict()
         self._thermal: OrderedDict[int, Image] = OrderedDict()
@@ -63,6 +65,10 @@ class DemoRecorder:
         subscribe(Image, "fusion/overlay", self._take_overlay, qos)
         subscribe(DiagnosticArray, "/diagnostics", self._take_diagnostics, 10)
 
+    def now_ns(self) -> int:
+        """By the clock that stamps are of."""
+        return self._node.get_clock().now().nanoseconds
+
     def _take_visible(self, message: Image) -> None:
         self.received["visible"] += 1
         _keep(self._visible, message)
@@ -73,8 +79,7 @@ class DemoRecorder:
 
     def _take_fused(self, message: Image) -> None:
         stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
-        now_ns = self._node.get_clock().now().nanoseconds
-        self.latencies_ms.append((now_ns - stamp_ns) * 1e-6)
+        self.latencies_ms.append((self.now_ns() - stamp_ns) * 1e-6)
         self.stamps_ns.append(stamp_ns)
         _keep(self._fused, message)
 
@@ -107,6 +112,7 @@ class DemoRecorder:
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name.startswith("/fusion: "):
+                self.said_ns = Time.from_msg(message.header.stamp).nanoseconds
                 self.diagnostics.update({value.key: value.value for value in status.values})
 
     def close(self) -> None:

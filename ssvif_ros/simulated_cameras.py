@@ -267,6 +267,9 @@ def _run() -> int:
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if not _failed.is_set():  # else a camera that failed has taken ROS away from this thread
+            raise
     finally:
         # The threads end with the context; leaving before they do would abort inside the middleware
         # and leave its shared memory behind.

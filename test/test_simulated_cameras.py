@@ -25,6 +25,15 @@ from ssvif_ros import simulated_cameras
 simulated_cameras.SimulatedCamera._send = lambda *_: 1 / 0
 sys.exit(simulated_cameras.main())
 """
+#: The same, and all have failed before the main thread spins.
+BROKEN_AT_ONCE = (
+    """
+import threading
+start = threading.Thread.start
+threading.Thread.start = lambda thread: (start(thread), thread.join())
+"""
+    + BROKEN
+)
 
 
 @pytest.fixture
@@ -161,9 +170,10 @@ def test_what_cannot_be_played_is_one_clear_line(ros_domain, tmp_path, parameter
     assert "Traceback" not in process.output
 
 
-def test_whatever_a_camera_raises_is_said_and_ends_the_program(ros_domain):
+@pytest.mark.parametrize("program", [BROKEN, BROKEN_AT_ONCE])
+def test_whatever_a_camera_raises_is_said_and_ends_the_program(ros_domain, program):
     done = subprocess.run(
-        [sys.executable, "-c", BROKEN],
+        [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         timeout=60,
