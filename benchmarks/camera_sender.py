@@ -3,13 +3,14 @@
 Cameras on a robot are triggered together and have a driver each, so two of these share nothing but
 the clock: each sends when the time of day is a multiple of the frame period. Drivers are written in
 C++, which serialises an image once; rclpy would copy it into a message first. So the bytes are made
-before it is time, and published as they are.
+before it is time, and published as they are. SIGUSR1 makes it pause, and go on.
 
     python benchmarks/camera_sender.py visible/image_raw rgb8 640x480 30
 """
 
 from __future__ import annotations
 
+import signal
 import struct
 import sys
 import time
@@ -38,7 +39,17 @@ def picture(encoding: str, size: str) -> np.ndarray:
     return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+_sends = True
+
+
+def toggle(*_: object) -> None:
+    """Handler of SIGUSR1."""
+    global _sends
+    _sends = not _sends
+
+
 def main(topic: str, encoding: str, size: str, rate_hz: str) -> None:
+    signal.signal(signal.SIGUSR1, toggle)
     keep_image_buffers()
     rclpy.init()
     node = rclpy.create_node("sender_" + encoding)
@@ -51,7 +62,8 @@ def main(topic: str, encoding: str, size: str, rate_hz: str) -> None:
             packet[STAMP] = struct.pack("<iI", *divmod(due_ns, 10**9))
             ready = bytes(packet)
             time.sleep(max(0.0, (due_ns - time.time_ns()) * 1e-9))
-            publisher.publish(ready)
+            if _sends:
+                publisher.publish(ready)
     except KeyboardInterrupt:
         rclpy.try_shutdown()
 

@@ -1,6 +1,6 @@
 """What the live node costs beside the bare engine and a node that only passes images on.
 
-    python benchmarks/node.py --rounds 5 --attempts 7
+    python benchmarks/node.py --rounds 5
     python benchmarks/node.py --models tiny --cameras 1280x1024+640x512@10 --result node_large
     python benchmarks/node.py --cameras 1280x1024+640x512@30 --rounds 1 --result node_overload
 
@@ -9,10 +9,12 @@ a mono16 image at the same time of day and at some rate; this process subscribes
 and to the labels. Latency is from the visible image's stamp to the pixels in the subscriber, so it
 holds two trips through the middleware: that of the fused image, and with `labels_` before it that
 of the labels. A camera and the subscriber copy an image once more than a driver and a node in C++
-do, and not as often as messages in Python are copied. In each round the bare engine runs first,
-alone and at the same rate (back to back it finds its caches warm and is some milliseconds faster),
-then the pass-through node (`passthrough_node.py`), then the fusion node, then the bare engine once
-more.
+do, and not as often as messages in Python are copied.
+
+In each round the pass-through node (`passthrough_node.py`) runs first, then the fusion node by
+turns with the bare engine, which runs alone and at the same rate while the cameras pause (back to
+back it finds its caches warm and is some milliseconds faster): so both meet the same minutes of a
+machine that others use, too. Each turn of the engine is a new process, for they differ.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import statistics
 import struct
 import subprocess
@@ -65,8 +68,12 @@ SHOWN = (
     *("engine_p50_ms", "added_ms_p50", "labels_added_ms_p50"),
     *("p99_in_periods", "cpu_of_engine", "dropped_by_worker"),
 )
-#: A round is disturbed if the bare engine is that much slower or faster after it than before it.
-DISTURBED = 1.1
+#: How often the fusion node and the bare engine take turns in a round.
+TURNS = 4
+#: Of the engine in each turn.
+ENGINE_FRAMES = 60
+#: Frames after each pause of the cameras that do not count.
+FIRST_FRAMES = 10
 
 
 def cpu_seconds(pid: int) -> float:
@@ -90,6 +97,7 @@ class Listener:
         self.latencies: dict[str, list[float]] = {"fused": [], "labels": []}
         self.said: dict[str, str] = {}
         self.said_before: dict[str, str] = {}
+        self.cpu_s = self.callbacks_s = self.elapsed_s = 0.0
         for name, latencies in self.latencies.items():
             take = partial(self._take, latencies)
             self.node.create_subscription(Image, f"fusion/{name}", take, RELIABLE, raw=True)
@@ -104,25 +112,31 @@ class Listener:
     def _hear(self, message: DiagnosticArray) -> None:
         self.said.update({v.key: v.value for status in message.status for v in status.values})
 
-    def measure(self, pid: int, seconds: float, rate_hz: float) -> dict[str, float]:
-        """Latency, rate and CPU of the process that fuses, in its steady state."""
-        spin_until(self.executor, lambda: len(self.latencies["labels"]) > 60, 30.0)
-        for latencies in self.latencies.values():
-            latencies.clear()
-        self.said_before = dict(self.said)
+    def listen(self, pid: int, seconds: float) -> None:
+        """Go on counting latencies, frames and CPU time of the process that fuses."""
+        seen = {name: len(latencies) for name, latencies in self.latencies.items()}
+        many = seen["labels"] + FIRST_FRAMES
+        spin_until(self.executor, lambda: len(self.latencies["labels"]) >= many, 30.0)
+        for name, latencies in self.latencies.items():
+            del latencies[seen[name] :]
+        self.said_before = self.said_before or dict(self.said)
         cpu, callbacks, start = cpu_seconds(pid), callback_seconds(pid), time.monotonic()
         spin_until(self.executor, lambda: time.monotonic() - start > seconds, seconds + 1)
-        cpu, elapsed = cpu_seconds(pid) - cpu, time.monotonic() - start
-        callbacks = callback_seconds(pid) - callbacks
+        self.cpu_s += cpu_seconds(pid) - cpu
+        self.callbacks_s += callback_seconds(pid) - callbacks
+        self.elapsed_s += time.monotonic() - start
+
+    def figures(self, rate_hz: float) -> dict[str, float]:
+        """Latency, rate, and CPU time for a frame, of all that was listened to."""
         frames = len(self.latencies["fused"])
         p50, p99 = np.percentile(self.latencies["fused"], (50, 99))
         return {
             "ms_p50": float(p50),
             "ms_p99": float(p99),
             "labels_ms_p50": float(np.median(self.latencies["labels"])),
-            "cpu_ms": cpu / max(frames, 1) * 1e3,
-            "callbacks_cpu_ms": callbacks / (elapsed * rate_hz) * 1e3,  # of a frame that came
-            "rate_hz": frames / elapsed,
+            "cpu_ms": self.cpu_s / max(frames, 1) * 1e3,
+            "callbacks_cpu_ms": self.callbacks_s / (self.elapsed_s * rate_hz) * 1e3,  # of one taken
+            "rate_hz": frames / self.elapsed_s,
         }
 
 
@@ -144,7 +158,7 @@ def live(module: str, parameters: dict[str, object], cameras: str, logs: Path) -
             topic, encoding, size = f"{camera[0]}/image_raw", *camera[1:]
             command = [sys.executable, str(HERE / "camera_sender.py"), topic, encoding, size, rate]
             senders.append(subprocess.Popen(command, env=child_environment()))
-        yield tested, listener
+        yield tested, listener, senders
     finally:
         for sender in senders:
             sender.send_signal(2)
@@ -153,25 +167,40 @@ def live(module: str, parameters: dict[str, object], cameras: str, logs: Path) -
         rclpy.try_shutdown()
 
 
+@contextmanager
+def paused(senders: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """While the cameras send nothing."""
+    for sender in senders:
+        sender.send_signal(signal.SIGUSR1)
+    yield
+    for sender in senders:
+        sender.send_signal(signal.SIGUSR1)
+
+
 def round_of(model: str, cameras: str, seconds: float, logs: Path) -> dict[str, float]:
-    """Bare engine, pass-through node, fusion node, bare engine, one after the other."""
+    """The pass-through node; then the fusion node by turns with the bare engine."""
     visible, _, rate = re.split("[+@]", cameras)
     rate_hz = float(rate)
     width, height = map(int, visible.split("x"))
-    before = in_own_process(model, visible, THREADS, 150, rate_hz)
-    with live("passthrough_node", {}, cameras, logs / "passthrough") as (tested, listener):
-        passed = listener.measure(tested.process.pid, seconds / 2, rate_hz)
+    with live("passthrough_node", {}, cameras, logs / "passthrough") as (tested, listener, _):
+        listener.listen(tested.process.pid, seconds / 2)
+        passed = listener.figures(rate_hz)
     settings = {"model": model, "threads": THREADS, "warm_up_width": width}
     settings["warm_up_height"] = height
-    with live("ssvif_ros.fusion_node", settings, cameras, logs / "fusion") as (tested, listener):
-        fusion = listener.measure(tested.process.pid, seconds, rate_hz)
-        said, before_it = listener.said, listener.said_before
-    after = in_own_process(model, visible, THREADS, 150, rate_hz)
-    bare = {key: (before[key] + after[key]) / 2 for key in ("p50_ms", "cpu_ms")}
+    engine: list[dict[str, float]] = []
+    with live("ssvif_ros.fusion_node", settings, cameras, logs / "fusion") as (
+        tested, listener, senders,
+    ):  # fmt: skip
+        for _ in range(TURNS):
+            listener.listen(tested.process.pid, seconds / TURNS)
+            with paused(senders):
+                engine.append(in_own_process(model, visible, THREADS, ENGINE_FRAMES, rate_hz))
+        fusion, said, before_it = listener.figures(rate_hz), listener.said, listener.said_before
+    bare = {key: statistics.median(turn[key] for turn in engine) for key in ("p50_ms", "cpu_ms")}
     lost = ("dropped_by_worker", "unpaired_visible", "unpaired_thermal")
     return {
-        "engine_before_p50_ms": before["p50_ms"],
-        "engine_after_p50_ms": after["p50_ms"],
+        "engine_fastest_p50_ms": min(turn["p50_ms"] for turn in engine),
+        "engine_slowest_p50_ms": max(turn["p50_ms"] for turn in engine),
         **{f"engine_{key}": value for key, value in bare.items()},
         **{f"passthrough_{key}": value for key, value in passed.items()},
         **{f"node_{key}": value for key, value in fusion.items()},
@@ -188,40 +217,23 @@ def round_of(model: str, cameras: str, seconds: float, logs: Path) -> dict[str, 
     }
 
 
-def disturbed(figures: dict[str, float]) -> bool:
-    """Whether the machine was not the same before and after a round."""
-    engine = (figures["engine_before_p50_ms"], figures["engine_after_p50_ms"])
-    return max(engine) > DISTURBED * min(engine)
-
-
 def rounds_of(
     model: str, cameras: str, options: argparse.Namespace, logs: Path
 ) -> dict[str, object]:
-    """Rounds until enough of them were undisturbed, and the median of those."""
-    good: list[dict[str, float]] = []
-    bad: list[dict[str, float]] = []
-    while len(good) < options.rounds and len(good) + len(bad) < options.attempts:
-        figures = round_of(model, cameras, options.seconds, logs / str(len(good) + len(bad)))
-        (bad if disturbed(figures) else good).append(figures)
-        print(
-            "disturbed" if disturbed(figures) else "good", f"{model} {cameras}:",
-            *(f"{k} {figures[k]:.2f}" for k in SHOWN),
-        )  # fmt: skip
-    if not good:
-        print(
-            f"every round of {model} {cameras} was disturbed: no figure; wait for a quiet machine"
-        )
-        return {"median": None, "rounds": good, "disturbed_rounds": bad}
-    median = {key: round(statistics.median(r[key] for r in good), 2) for key in good[0]}
+    """All rounds, and their median."""
+    rounds: list[dict[str, float]] = []
+    for number in range(options.rounds):
+        rounds.append(round_of(model, cameras, options.seconds, logs / str(number)))
+        print(f"{model} {cameras}:", *(f"{k} {rounds[-1][k]:.2f}" for k in SHOWN), flush=True)
+    median = {key: round(statistics.median(r[key] for r in rounds), 2) for key in rounds[0]}
     print(f"{model} {cameras}", *(f"  {key}: {value}" for key, value in median.items()), sep="\n")
-    return {"median": median, "rounds": good, "disturbed_rounds": bad}
+    return {"median": median, "rounds": rounds}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=12.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--attempts", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=16.0, help="of the node in each round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", nargs="+", default=["tiny", "base"])
     parser.add_argument("--cameras", nargs="+", default=list(CAMERAS), help="WxH+WxH@HZ")
     parser.add_argument("--result", default="node", help="name of the file of results")
