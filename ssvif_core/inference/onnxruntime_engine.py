@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from ssvif_core.cores import cores
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.labels_half import LabelsHalf, bound
 from ssvif_core.inference.onnx_halves import split
@@ -137,8 +138,8 @@ class OnnxRuntimeEngine:
         second = halves.second(kinds[halves.scores])
         if second is None:
             return False
-        # Half of the threads for the rest: whoever takes the fused image needs a core as well.
-        rest = self._load(size, second, max(self.options.cpu_threads // 2, 1))
+        # Whoever takes the fused image needs a core as well.
+        rest = self._load(size, second, max(min(self.options.cpu_threads, cores() - 1), 1))
         self._session, self._binding = session, bound(session, fused=self._fused)
         self._binding.bind_output(halves.scores, "cpu")
         beside = self.options.cpu_threads > 1
