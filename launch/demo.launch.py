@@ -66,7 +66,11 @@ def start_cameras(context: LaunchContext) -> list[Any]:
 
 def end(event: Any, context: LaunchContext) -> list[Any]:
     """Without cameras there is nothing to see; on Ctrl-C everything is ending already."""
-    return [] if context.is_shutdown else [Shutdown(reason="the cameras have ended")]
+    if context.is_shutdown:
+        return []
+    if event.returncode:
+        raise RuntimeError("the simulated cameras have failed; the lines above say why")
+    return [Shutdown(reason="the cameras have ended")]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -99,6 +99,11 @@ class Collector:
         self._timer = node.create_timer(POLL_PERIOD_S, self._synchronizer.poll, clock=Clock())
 
     @property
+    def topics(self) -> dict[str, str]:
+        """Camera -> what it is heard on."""
+        return {c: self._node.resolve_topic_name(f"{c}/image_raw") for c in self.received}
+
+    @property
     def complete(self) -> bool:
         """Whether all pairs are there."""
         return len(self.pairs) >= self._wanted
@@ -106,8 +111,7 @@ class Collector:
     def shots(self) -> Shots:
         """What was collected. Raises SsvifError with what to look at if that is too little."""
         if len(self.pairs) < 2:
-            topics = {c: self._node.resolve_topic_name(f"{c}/image_raw") for c in self.received}
-            heard = ", ".join(f"{self.received[c]} on {topic}" for c, topic in topics.items())
+            heard = ", ".join(f"{self.received[c]} on {topic}" for c, topic in self.topics.items())
             raise SsvifError(
                 f"{len(self.pairs)} pairs came (images: {heard}). Start the drivers, remap the "
                 "topics, or raise slop. " + "; ".join(self.unusable[:2])
@@ -161,6 +165,10 @@ def _collect(node: Node, values: dict[str, Any]) -> tuple[Shots, Lenses | None]:
     listener = LensListener(node)
     collector = Collector(
         node, wanted, values["interval"], values["slop"], values["thermal_offset"]
+    )
+    node.get_logger().info(
+        f"waiting up to {values['timeout']:g} s for {wanted} pairs of "
+        f"{' and '.join(collector.topics.values())}; move the cameras or the board"
     )
     clock = Clock()  # not the node's: simulated time may stand still
     deadline_ns = clock.now().nanoseconds + round(values["timeout"] * 1e9)

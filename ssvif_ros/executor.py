@@ -28,6 +28,10 @@ __all__ = ["RARELY_S", "QuietExecutor"]
 
 #: Between looks at services and QoS events while other things wake the executor.
 RARELY_S = 0.1
+#: A node without timers, as one that is not configured, looks this often whether ROS has ended:
+#: rclpy wakes the executor just before a SIGTERM takes ROS away, and who looks in between sees
+#: nothing and waits for ever.
+LOOK_FOR_END_S = 1.0
 _RARE = (Service, Waitable)
 
 
@@ -60,6 +64,8 @@ class QuietExecutor(SingleThreadedExecutor):
         self._spinner = threading.get_ident()
         recently = time.monotonic() - self._looked < RARELY_S
         self._without_rare = recently and self._ends_soon()
+        if timeout_sec is None and not any(True for node in self.get_nodes() for _ in node.timers):
+            timeout_sec = LOOK_FOR_END_S
         super().spin_once(timeout_sec)
 
     def can_execute(self, entity: Any) -> bool:

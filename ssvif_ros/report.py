@@ -22,6 +22,7 @@ from ssvif_ros.host import HostMonitor
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.parameters import Settings
 from ssvif_ros.registration_source import RegistrationSource
+from ssvif_ros.share import profile_variable
 from ssvif_ros.status import status_of, status_values
 
 __all__ = ["Report", "Rooms"]
@@ -42,8 +43,8 @@ FUSION_COUNTS = ("dropped_by_worker", "in_work")
 #: A stamp that is this much older than its arrival, or younger, is of another clock.
 AGE_S, AHEAD_S = 1.0, 0.1
 TRANSPORT = (
-    "start the camera driver with FASTDDS_DEFAULT_PROFILES_FILE=config/fastdds_shm.xml of this "
-    "package, or look at the driver's own rate"
+    f"start the camera driver with {profile_variable()}=config/fastdds_shm.xml of this package, or "
+    "look at the driver's own rate"
 )
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["TRANSPORTS_VARIABLE", "share_file", "use_shared_memory_profile"]
+__all__ = ["TRANSPORTS_VARIABLE", "profile_variable", "share_file", "use_shared_memory_profile"]
 
 PACKAGE = "ssvif_ros"
 #: Where Fast DDS looks for its profile: the first since ROS 2 kilted (which warns of the second),
@@ -46,8 +46,12 @@ def use_shared_memory_profile(environment: MutableMapping[str, str]) -> None:
     transports = environment.get(TRANSPORTS_VARIABLE, "DEFAULT").partition("?")[0]
     chosen = transports not in ("DEFAULT", "SHM")
     if not chosen and not any(variable in environment for variable in PROFILE_VARIABLES):
-        older = _fast_dds_is_older_than_kilteds()
-        environment[PROFILE_VARIABLES[older]] = str(share_file("config/fastdds_shm.xml"))
+        environment[profile_variable()] = str(share_file("config/fastdds_shm.xml"))
+
+
+def profile_variable() -> str:
+    """The one of `PROFILE_VARIABLES` that the installed Fast DDS reads."""
+    return PROFILE_VARIABLES[_fast_dds_is_older_than_kilteds()]
 
 
 def _fast_dds_is_older_than_kilteds() -> bool:

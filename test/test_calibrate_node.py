@@ -131,6 +131,8 @@ def test_without_cameras_it_says_what_to_start(ros_domain, tmp_path):
     assert process.process.wait(60) == 1
     assert "/thermal/image_raw" in process.output
     assert "Start the drivers" in process.output
+    # Said at once, not only when the two minutes are over.
+    assert "waiting up to 0.5 s for 48 pairs of /visible/image_raw and" in process.output
     assert "Traceback" not in process.output
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -10,6 +11,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
 from rclpy.clock import Clock, ClockType  # noqa: E402
+from rclpy.executors import ExternalShutdownException  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.service import Service  # noqa: E402
 from rclpy.timer import Timer  # noqa: E402
@@ -115,4 +117,24 @@ def test_where_no_timer_ends_the_wait_soon_services_are_always_waited_for(ros_do
     # Two timers are counted for each wait set.
     assert executor.with_service == executor.gathered / 2 > 20
     executor.shutdown()
+    node.destroy_node()
+
+
+def test_an_end_that_wakes_nobody_is_noticed_by_a_node_without_timers(ros_domain):
+    """As where the executor has looked just before a SIGTERM took ROS away."""
+    node, executor = rclpy.create_node("idle"), QuietExecutor()
+    executor.add_node(node)
+
+    def spin():
+        with contextlib.suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    time.sleep(0.5)
+    context = rclpy.get_default_context().handle
+    with context:
+        context.shutdown()  # without the callbacks, one of which would wake it
+    thread.join(10.0)
+    assert not thread.is_alive()
     node.destroy_node()

@@ -249,6 +249,21 @@ def test_the_demo_refuses_one_file_without_the_other(prefix: Path) -> None:
         module.check(context)
 
 
+def test_cameras_that_fail_end_the_demo_with_a_status_that_says_so(prefix: Path) -> None:
+    module = load("demo.launch.py")
+    from launch import LaunchContext
+    from launch.actions import Shutdown
+
+    class Ended:
+        returncode = 0
+
+    context = LaunchContext()
+    assert isinstance(module.end(Ended(), context)[0], Shutdown)
+    Ended.returncode = 1
+    with pytest.raises(RuntimeError, match="cameras have failed"):
+        module.end(Ended(), context)
+
+
 @pytest.fixture
 def player(prefix: Path, tmp_path: Path) -> Any:
     """Module and context of replay.launch.py with a recording, and `ros2 bag` in the index."""

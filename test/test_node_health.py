@@ -36,6 +36,7 @@ from ssvif_ros.processes import (  # noqa: E402
     child_environment,
     spin_until,
 )
+from ssvif_ros.share import profile_variable  # noqa: E402
 from ssvif_ros.snapshot import Snapshot, save  # noqa: E402
 from ssvif_ros.timing import FIELDS  # noqa: E402
 
@@ -169,6 +170,7 @@ def test_each_trouble_is_in_its_part_with_what_to_do_and_in_the_log_until_it_is_
     # Fewer frames than expected.
     assert r.until(lambda: r.parts["visible camera"].level == WARN)
     assert "of 500.0 Hz" in r.parts["visible camera"].message
+    assert f" {profile_variable()}=" in r.parts["visible camera"].message
     assert "fastdds_shm.xml" in r.parts["visible camera"].message
     # Stamps from another clock.
     late = {"thermal_late_s": 3600.0}

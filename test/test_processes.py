@@ -9,6 +9,7 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
+from fusion_process import FusionProcess  # noqa: E402
 from lifecycle_msgs.srv import GetState  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 
@@ -61,3 +62,10 @@ def test_nobody_who_answers_is_no_answer(ros_domain):
     node, executor = ros_domain
     client = node.create_client(GetState, "nobody/get_state")
     assert processes.ask(executor, client, GetState.Request(), 0.2) is None
+
+
+def test_a_node_that_does_not_come_up_leaves_no_process(ros_domain, tmp_path):
+    fusion = FusionProcess(*ros_domain, tmp_path / "fusion.log", model="nowhere")
+    with pytest.raises(AssertionError, match="nowhere"):
+        fusion.activate()
+    assert not fusion.alive()

@@ -56,5 +56,8 @@ def play(path: Path, rate: float, loops: int) -> None:
 
 
 if __name__ == "__main__":
-    with rclpy.init():
+    rclpy.init()  # a context manager since kilted only
+    try:
         play(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))
+    finally:
+        rclpy.try_shutdown()

@@ -94,9 +94,13 @@ class FusionProcess:
 
     def activate(self) -> FusionProcess:
         """Configure and activate; raises AssertionError with the log if it does not."""
-        assert self.until(self._answers), self.process.output
-        for transition in ("configure", "activate"):
-            assert self.lifecycle.change(transition), self.process.output
+        try:
+            assert self.until(self._answers), self.process.output
+            for transition in ("configure", "activate"):
+                assert self.lifecycle.change(transition), self.process.output
+        except BaseException:
+            self.close()  # the fixture that asked for it has nothing yet that it could close
+            raise
         return self
 
     def _answers(self) -> bool:
