@@ -1,7 +1,7 @@
 """sensor_msgs images <-> arrays: views where the encoding allows, one copy elsewhere.
 
 Knows messages and pixels, nothing of topics or nodes. Decoding is `ssvif_core.imaging.encodings`,
-which bags share; encodings that it does not know go through cv_bridge where it is installed.
+which bags share; encodings that it does not know are `cv_bridge_images`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ssvif_core.imaging.encodings import DECODED, NATIVE_IS_BIG, thermal_of, vis
 from ssvif_core.imaging.encodings import ENCODINGS as LAYOUTS
 from ssvif_core.imaging.encodings import EncodingError as ImageError
 from ssvif_core.imaging.encodings import pixels_of as image_array
+from ssvif_ros import cv_bridge_images
 
 __all__ = [
     "ImageError", "OutgoingImage", "image_array", "thermal_array", "to_compressed", "to_image",
@@ -31,7 +32,7 @@ def visible_rgb(message: Image | CompressedImage) -> np.ndarray:
         ImageError: see `encodings.visible_of`.
     """
     if isinstance(message, Image) and message.encoding not in DECODED:
-        return _by_cv_bridge(message, "rgb8")
+        return cv_bridge_images.pixels(message, "visible")
     return visible_of(message)
 
 
@@ -42,7 +43,7 @@ def thermal_array(message: Image | CompressedImage) -> np.ndarray:
         ImageError: see `encodings.thermal_of`.
     """
     if isinstance(message, Image) and message.encoding not in DECODED:
-        return _by_cv_bridge(message, "mono16" if "16" in message.encoding else "mono8")
+        return cv_bridge_images.pixels(message, "thermal")
     return thermal_of(message)
 
 
@@ -120,24 +121,3 @@ def to_compressed(
     data = array("B")
     data.frombytes(encoded.data)
     return CompressedImage(header=header, format=text, data=data)
-
-
-def _by_cv_bridge(message: Image, wanted: str) -> np.ndarray:
-    """Encodings that are not decoded here (those of later releases of ROS), by cv_bridge."""
-    try:
-        from cv_bridge import CvBridge
-    except ImportError as error:
-        raise ImageError(
-            f"encoding '{message.encoding}' needs cv_bridge, which cannot be imported ({error}): "
-            "install ros-$ROS_DISTRO-cv-bridge, or let the driver send one of "
-            f"{list(DECODED)}"
-        ) from error
-    if not message.height or not message.width or len(message.data) < message.step * message.height:
-        raise ImageError(
-            f"{len(message.data)} bytes are no {message.width}x{message.height} image with step "
-            f"{message.step}"
-        )
-    try:
-        return np.ascontiguousarray(CvBridge().imgmsg_to_cv2(message, desired_encoding=wanted))
-    except Exception as error:  # cv_bridge raises its own type, cv2.error, ValueError, TypeError
-        raise ImageError(f"cv_bridge cannot read encoding '{message.encoding}': {error}") from error

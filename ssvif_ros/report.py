@@ -189,9 +189,10 @@ class Report:
             )
         new_drops = self._new("dropped", counts["dropped_by_worker"])
         if fused and new_drops > DROPPED_SHARE * (fused + new_drops):
+            smaller = "" if settings.model == "tiny" else "the model tiny, "
             status.warn(
                 f"{new_drops:.0f} pairs came while a frame was being fused and were dropped: a "
-                f"frame takes {values['engine_ms_p50']:.0f} ms in the engine. Use the model tiny, "
+                f"frame takes {values['engine_ms_p50']:.0f} ms in the engine. Use {smaller}"
                 "more threads, a GPU, or a camera rate that this machine can follow."
             )
         return status

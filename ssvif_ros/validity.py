@@ -1,17 +1,17 @@
 """Image messages that cannot be used are refused where they arrive, before they take a partner.
 
-The rule is `ssvif_core/imaging/validity.py`; here it is a filter that counts.
+The rules are `ssvif_core/imaging/validity.py` and `cv_bridge_images`; here is a filter that counts.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 from ssvif_core.imaging import validity
+from ssvif_core.imaging.encodings import DECODED
 from ssvif_core.imaging.messages import EncodingError
+from ssvif_ros import cv_bridge_images
 from ssvif_ros.synchronizer import SimpleFilter
 
 __all__ = ["ValidImages", "check_image"]
@@ -50,10 +50,13 @@ class ValidImages(SimpleFilter):  # type: ignore[misc, valid-type]
 
 
 def check_image(message: Any, camera: str) -> None:
-    """`ssvif_core.imaging.validity.check_image`; cv_bridge, if it is there, may know more."""
-    validity.check_image(message, camera, others_decode=_cv_bridge_is_installed())
+    """`ssvif_core.imaging.validity.check_image`, and of what only cv_bridge may know, its answer.
 
-
-@functools.cache
-def _cv_bridge_is_installed() -> bool:
-    return importlib.util.find_spec("cv_bridge") is not None
+    Raises:
+        EncodingError: the message cannot be an image of this camera.
+    """
+    encoding = getattr(message, "encoding", None)  # compressed images have none
+    if encoding is None or encoding in DECODED:
+        validity.check_image(message, camera)
+    else:
+        cv_bridge_images.check(message, camera)

@@ -136,20 +136,6 @@ def test_the_last_row_need_not_be_padded():
         visible_rgb(message)
 
 
-def test_an_encoding_that_needs_cv_bridge_says_so_where_it_is_missing():
-    try:
-        import cv_bridge  # noqa: F401
-    except ImportError:
-        pass
-    else:
-        pytest.skip("cv_bridge is installed here: its absence cannot be tested")
-    for read in (visible_rgb, thermal_array):
-        with pytest.raises(ImageError, match="cv_bridge"):
-            message = message_of(np.zeros((4, 4), np.uint8), "mono8")
-            message.encoding = "encoding_of_a_later_release"
-            read(message)
-
-
 def test_a_16_bit_image_on_the_visible_topic_asks_whether_topics_are_swapped():
     with pytest.raises(ImageError, match="swapped"):
         visible_rgb(message_of(np.zeros((4, 4), np.uint16), "mono16"))

@@ -122,6 +122,17 @@ def test_more_than_a_tenth_of_the_pairs_dropped_is_a_warning_with_the_time_of_a_
     assert active.part("fusion")[0] == OK  # it is over
 
 
+@pytest.mark.parametrize(
+    ("model", "said"), [("base", "Use the model tiny, "), ("tiny", "Use more threads")]
+)
+def test_who_runs_the_smallest_model_is_not_told_to_use_it(active, model, said):
+    active.settings = Settings(warn_after=60.0, model=model)
+    assert active.part("fusion")[0] == OK
+    active.fused(10)
+    active.counts["dropped_by_worker"] = 10
+    assert said in active.part("fusion")[1]
+
+
 def test_frames_without_a_stamp_are_an_error_while_they_come(active):
     active.counts["unstamped_visible"] = 3  # of activations before
     assert active.part("pairing") == (OK, "frames find partners")

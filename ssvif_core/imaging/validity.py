@@ -11,26 +11,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssvif_core.imaging.encodings import (
-    DECODED,
-    ENCODINGS,
-    check_visible,
-    encoding_of,
-    pixels_of,
-)
+from ssvif_core.imaging.encodings import check_visible, encoding_of, pixels_of
 from ssvif_core.imaging.messages import EncodingError
+from ssvif_core.imaging.planar_yuv import PLANAR_YUV
 
 __all__ = ["check_image"]
 
 
-def check_image(message: Any, camera: str, *, others_decode: bool = False) -> None:
+def check_image(message: Any, camera: str) -> None:
     """Whether the numbers of an image message fit together.
 
     Args:
         message: with the fields of sensor_msgs/Image or CompressedImage.
         camera: "visible" or "thermal".
-        others_decode: there is somebody (cv_bridge) who may know an encoding that is not known
-            here; such a message is let through, and its decoding shows.
 
     Raises:
         EncodingError: they do not; or the encoding is one that nothing here can read, or, for the
@@ -43,8 +36,8 @@ def check_image(message: Any, camera: str, *, others_decode: bool = False) -> No
         if camera == "visible":
             check_visible(encoding_of(message))
         return
-    if message.encoding not in ENCODINGS and (message.encoding in DECODED or others_decode):
-        return  # planes, or cv_bridge's: what comes of them is seen when they are decoded
+    if message.encoding in PLANAR_YUV:
+        return  # what comes of planes is seen when they are decoded
     pixels_of(message)
     if camera == "visible":
         check_visible(message.encoding)
