@@ -16,7 +16,7 @@ import numpy as np
 
 from ssvif_core.imaging.compressed import decompressed
 from ssvif_core.imaging.messages import CompressedMessage, EncodingError, ImageMessage
-from ssvif_core.imaging.planar_yuv import PLANAR_YUV, planar_rgb
+from ssvif_core.imaging.planar_yuv import PLANAR_YUV, planar_luma, planar_rgb
 
 __all__ = [
     "DECODED",
@@ -77,10 +77,9 @@ ENCODINGS = {
 }
 #: Every encoding that is decoded without cv_bridge.
 DECODED = (*ENCODINGS, *PLANAR_YUV)
-_COLOUR = {
-    *PLANAR_YUV,
-    *(n for n, f in ENCODINGS.items() if f.channels > 1 or f.to_rgb in _BAYER.values()),
-}
+_COLOUR = {n for n, f in ENCODINGS.items() if f.channels > 2 or f.to_rgb in _BAYER.values()}
+#: Which of the two bytes of a pixel is luma.
+_LUMA = {"yuv422": 1, "uyvy": 1, "yuv422_yuy2": 0, "yuyv": 0}
 NATIVE_IS_BIG = sys.byteorder == "big"
 
 
@@ -186,8 +185,9 @@ def thermal_of(message: ImageMessage | CompressedMessage) -> np.ndarray:
     """A thermal image as (H, W) uint8, uint16 or float32.
 
     A view for mono8, mono16, 8UC1, 16UC1 and 32FC1. Signed counts (16SC1) become float32. Colour
-    encodings (drivers that send a gray image as rgb8) give luminance; a false-colour palette cannot
-    be undone, so set the driver to white-hot.
+    encodings (drivers that send a gray image as rgb8) give luminance, and YUV its luma as it is:
+    what a thermal camera has above 235 is not cut off, as it is on the way to RGB. A false-colour
+    palette cannot be undone, so set the driver to white-hot.
 
     Raises:
         EncodingError: see `pixels_of`; also for compressed data that cannot be decoded.
@@ -195,9 +195,13 @@ def thermal_of(message: ImageMessage | CompressedMessage) -> np.ndarray:
     if not _is_raw(message):
         return _thermal_of_compressed(message)  # type: ignore[arg-type]
     encoding = message.encoding  # type: ignore[union-attr]
+    if encoding in PLANAR_YUV:
+        return planar_luma(message)  # type: ignore[arg-type]
     if encoding in _COLOUR:
         return cv2.cvtColor(visible_of(message), cv2.COLOR_RGB2GRAY)
     pixels = pixels_of(message)  # type: ignore[arg-type]
+    if encoding in _LUMA:
+        return np.ascontiguousarray(pixels[..., _LUMA[encoding]])
     return pixels.astype(np.float32) if pixels.dtype == np.int16 else pixels
 
 

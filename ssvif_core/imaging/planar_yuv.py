@@ -12,7 +12,7 @@ import numpy as np
 
 from ssvif_core.imaging.messages import EncodingError, ImageMessage
 
-__all__ = ["PLANAR_YUV", "planar_rgb"]
+__all__ = ["PLANAR_YUV", "planar_luma", "planar_rgb"]
 
 #: The names, and whether chroma has half the size of luma.
 PLANAR_YUV = {"nv12": True, "nv21": True, "nv24": False}
@@ -26,11 +26,25 @@ _BT601 = np.column_stack([_RGB_OF_YUV * _RANGE, -(_RGB_OF_YUV * _RANGE) @ [16.0,
 def planar_rgb(message: ImageMessage) -> np.ndarray:
     """The image as (H, W, 3) uint8 RGB.
 
-    Drivers disagree on `step` here: the bytes of a row of luma, or twice that, because ROS counts
-    two channels. Where the data is as long as rows without padding make it, there is no padding.
-
     Raises:
         EncodingError: sizes, step and data do not fit, or an odd size with halved chroma.
+    """
+    luma, chroma = _planes(message)
+    if PLANAR_YUV[message.encoding]:
+        return cv2.cvtColorTwoPlane(luma, chroma, _TWO_PLANES[message.encoding])
+    return cv2.transform(cv2.merge([luma, *cv2.split(chroma)]), _BT601)
+
+
+def planar_luma(message: ImageMessage) -> np.ndarray:
+    """The plane of luma, as it is: a view, (H, W) uint8. Errors are those of `planar_rgb`."""
+    return _planes(message)[0]
+
+
+def _planes(message: ImageMessage) -> tuple[np.ndarray, np.ndarray]:
+    """Views of luma (H, W) and of chroma (h, w, 2).
+
+    Drivers disagree on `step` here: the bytes of a row of luma, or twice that, because ROS counts
+    two channels. Where the data is as long as rows without padding make it, there is no padding.
     """
     halved = PLANAR_YUV[message.encoding]
     height, width, step = int(message.height), int(message.width), int(message.step)
@@ -51,7 +65,4 @@ def planar_rgb(message: ImageMessage) -> np.ndarray:
         )
     luma = np.ndarray((height, width), np.uint8, message.data, 0, (step, 1))
     size, stride = ((height // 2, width // 2), step) if halved else ((height, width), 2 * step)
-    chroma = np.ndarray((*size, 2), np.uint8, message.data, height * step, (stride, 2, 1))
-    if halved:
-        return cv2.cvtColorTwoPlane(luma, chroma, _TWO_PLANES[message.encoding])
-    return cv2.transform(cv2.merge([luma, *cv2.split(chroma)]), _BT601)
+    return luma, np.ndarray((*size, 2), np.uint8, message.data, height * step, (stride, 2, 1))

@@ -16,6 +16,7 @@ from ssvif_core.imaging.encodings import (
     thermal_of,
     visible_of,
 )
+from ssvif_core.imaging.planar_yuv import PLANAR_YUV
 
 RED = (200, 20, 90)
 
@@ -94,6 +95,22 @@ def test_yuv_without_chroma_is_gray_of_the_two_lumas(encoding, pair):
     assert np.abs(pixels - np.array(expected)[:, None]).max() <= 1.5
     with pytest.raises(EncodingError, match="odd"):
         visible_of(image(encoding, [bytes(6)], width=3))
+
+
+@pytest.mark.parametrize("encoding", ["uyvy", "yuv422", "yuyv", "yuv422_yuy2", "nv12", "nv24"])
+def test_yuv_of_a_thermal_camera_keeps_its_hottest_and_coldest(encoding):
+    """On the way to RGB, luma below 16 and above 235 would be cut off; chroma is no matter."""
+    luma = np.arange(256, dtype=np.uint8).reshape(2, 128)
+    if encoding in PLANAR_YUV:
+        rows = [luma.tobytes() + bytes(128 if encoding == "nv12" else 512)]
+    else:
+        first = encoding in ("yuyv", "yuv422_yuy2")
+        rows = [np.stack([r, r * 0] if first else [r * 0, r], 1).tobytes() for r in luma]
+    message = image(encoding, rows, width=128)
+    message.height = 2
+    if encoding in PLANAR_YUV:
+        message.step = 128
+    np.testing.assert_array_equal(thermal_of(message), luma)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +205,7 @@ def test_yuv_in_planes_becomes_rgb_whatever_a_driver_takes_step_for(encoding, la
         message.step = 2 * width
     error = np.abs(visible_of(message).astype(int) - picture)
     assert error.max() <= 4
-    assert thermal_of(message).shape == (height, width)
+    np.testing.assert_array_equal(thermal_of(message), planes[..., 0])
 
 
 @pytest.mark.parametrize("big", [False, True])
