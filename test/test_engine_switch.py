@@ -78,7 +78,8 @@ class Robot:
 
     @property
     def said(self):
-        return self.fusion.diagnostics, self.fusion.process.output
+        values = "\n".join(f"{key}: {value}" for key, value in self.fusion.diagnostics.items())
+        return f"{values}\n{self.fusion.process.output}"  # pytest cuts what is no string
 
     def parameter(self, name):
         client = self.node.create_client(GetParameters, "fusion/get_parameters")
