@@ -34,7 +34,7 @@ __all__ = ["main"]
 
 #: Drawing two cameras, fusing and recording at 30 Hz takes about three cores.
 RATE_HZ = 30.0 if (os.cpu_count() or 1) >= 4 else 15.0
-#: The first fused image may take this long; a machine with ten times too much to do takes half of it.
+#: The first fused image may take so long; a machine with ten times too much to do takes half of it.
 BEGINS_S = 60.0
 
 
