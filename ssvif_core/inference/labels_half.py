@@ -49,32 +49,35 @@ class LabelsHalf:
         for name in self._sized_by:
             self._binding.bind_cpu_input(name, frame[name])
 
-    def run(self) -> None:
-        """Compute the labels of what is bound."""
-        self._session.run_with_iobinding(self._binding)
-
-    def run_while(self, task: Callable[[], None]) -> None:
-        """The same, beside a task in the caller's thread; after it without a thread of its own.
+    def run(self, meanwhile: Callable[[], None] | None = None) -> None:
+        """Compute the labels of what is bound.
 
         Publishing a large image holds Python's lock for milliseconds. ONNX Runtime works without
         it, but a thread that had not got that far would wait for all of them.
+
+        Args:
+            meanwhile: called in the caller's thread; before, where there is no thread beside it.
         """
-        if self._beside is None:
-            task()
-            self.run()
+        if meanwhile is None or self._beside is None:
+            if meanwhile is not None:
+                meanwhile()
+            self._compute()
             return
         under_way = threading.Event()
 
-        def run() -> None:
+        def begin() -> None:
             under_way.set()
-            self.run()
+            self._compute()
 
-        labelled = self._beside.submit(run)
+        labelled = self._beside.submit(begin)
         under_way.wait()
         try:
-            task()
+            meanwhile()
         finally:
             labelled.result()  # what it reads and writes is in use until then
+
+    def _compute(self) -> None:
+        self._session.run_with_iobinding(self._binding)
 
     def close(self) -> None:
         """End the thread."""

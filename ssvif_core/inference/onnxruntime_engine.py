@@ -166,7 +166,7 @@ class OnnxRuntimeEngine:
         hand_on = partial(on_fused, self._fused[0]) if on_fused is not None else None
         if self._labels_half is not None:
             self._labels_half.bind(self._binding.get_outputs()[-1], inputs)
-            self._labels_half.run_while(hand_on) if hand_on else self._labels_half.run()
+            self._labels_half.run(hand_on)
         elif hand_on is not None:
             hand_on()
         return self._fused[0], self._labels[0]

@@ -139,7 +139,7 @@ def test_labels_that_cannot_be_computed_are_an_error_of_the_engine(
         raise RuntimeError("no memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(LabelsHalf, "run", fails)
+        patch.setattr(LabelsHalf, "_compute", fails)
         with pytest.raises(RuntimeError, match="no memory"):
             tiny_on_two_threads.infer(*frame(96, 128), taken.append)
     assert len(taken) == 1
