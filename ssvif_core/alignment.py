@@ -145,11 +145,14 @@ def agreed(
     second: Sequence[int],
     slop: int,
     futures: Sequence[tuple[Sequence[int], Sequence[int]]],
+    next_first: int,
+    next_second: int,
 ) -> Settled:
     """Leading pairs that are best when each of `futures` in turn is what comes next.
 
-    A frame without a pair stays open, though none of the futures uses it, until it is out of
-    reach: an expected frame may be lost, and then it is the second best that counts.
+    Expecting makes pairs, it gives up no frame: one behind the last of these pairs stays open until
+    it is out of reach of whatever may come. An expected frame may be lost, and then it is the
+    second best that counts; or the camera keeps no rhythm, and sends before it is expected.
 
     Args:
         first: known times, increasing.
@@ -157,6 +160,8 @@ def agreed(
         slop: greatest |dt| of a pair.
         futures: (later times of the first list, later times of the second); at least one future,
             and at least one time in each.
+        next_first: no later frame of the first list comes before this time.
+        next_second: the same for the second list.
     """
     n, m = len(first), len(second)
     pairs: Pairs = []
@@ -167,10 +172,10 @@ def agreed(
             pairings.append((alignment.pairs(), n, m))
         pairs, _, _ = _common(pairings, n, m)
     i, j = (pairs[-1][0] + 1, pairs[-1][1] + 1) if pairs else (0, 0)
-    next_first = first[i] if i < n else min(later[0] for later, _ in futures)
-    next_second = second[j] if j < m else min(later[0] for _, later in futures)
-    while i < n and first[i] + slop < next_second:
+    first_open = first[i] if i < n else next_first
+    second_open = second[j] if j < m else next_second
+    while i < n and first[i] + slop < second_open:
         i += 1
-    while j < m and second[j] + slop < next_first:
+    while j < m and second[j] + slop < first_open:
         j += 1
     return pairs, i, j

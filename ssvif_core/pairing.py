@@ -108,7 +108,10 @@ class NearestPairing(Pairing[V, T]):
 
     def _settled(self) -> Settled:
         visible, thermal = self._times()
-        if self._anticipate:
+        next_visible, next_thermal = (s.earliest_next_ns() for s in (self._visible, self._thermal))
+        if next_thermal is not None:
+            next_thermal += self._thermal_offset_ns
+        if self._anticipate and next_visible is not None and next_thermal is not None:
             newest = [s.newest_ns or 0 for s in (self._visible, self._thermal)]
             until_ns = max(newest[0], newest[1] + self._thermal_offset_ns) + 2 * self._slop_ns
             later_visible = self._visible.expected_ns(until_ns)
@@ -116,13 +119,9 @@ class NearestPairing(Pairing[V, T]):
             if later_visible and later_thermal:
                 shifted = [[t + self._thermal_offset_ns for t in later] for later in later_thermal]
                 futures = [(v, t) for v in later_visible for t in shifted]
-                return agreed(visible, thermal, self._slop_ns, futures)
-        next_thermal = self._thermal.earliest_next_ns()
-        return proven(
-            Alignment(visible, thermal, self._slop_ns),
-            self._visible.earliest_next_ns(),
-            None if next_thermal is None else next_thermal + self._thermal_offset_ns,
-        )
+                return agreed(visible, thermal, self._slop_ns, futures, next_visible, next_thermal)
+        alignment = Alignment(visible, thermal, self._slop_ns)
+        return proven(alignment, next_visible, next_thermal)
 
     def _due(self, best: list[tuple[int, int]], now_ns: int) -> int:
         """How many leading pairs of the best pairing are due, the last by its wait."""
@@ -164,8 +163,7 @@ class ExactPairing(NearestPairing[V, T]):
     """Only frames with the same stamp (after the offset) are a pair, as for cameras on one trigger.
 
     Nearest pairing with slop 0: nothing that comes later can better an equal stamp, so nothing
-    waits. `slop_s` stays 0 whatever it is set to. Nothing is anticipated: no trigger is regular to
-    the nanosecond, and a frame whose partner did not come when it was expected may have it yet.
+    waits and nothing need be anticipated. `slop_s` stays 0 whatever it is set to.
     """
 
     def __init__(self, **settings: Any) -> None:

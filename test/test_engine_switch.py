@@ -51,9 +51,7 @@ class Robot:
             node.create_publisher(Image, f"{camera}/image_raw", reliable)
             for camera in ("visible", "thermal")
         ]
-        # Frames are sent when the one before is fused, in no rhythm, and `nearest` expects one.
-        parameters = {**RELIABLE_INPUTS, "sync.policy": "exact"}
-        self.fusion = FusionProcess(node, executor, log, **parameters).activate()
+        self.fusion = FusionProcess(node, executor, log, **RELIABLE_INPUTS).activate()
         self.connected()
 
     def connected(self):

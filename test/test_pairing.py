@@ -270,6 +270,31 @@ def test_every_thermal_frame_gets_its_nearest_visible_frame_when_a_topic_is_100_
             assert abs(pair.delta_ns) == nearest
 
 
+@given(st.lists(st.tuples(st.integers(20, 400), st.booleans()), min_size=3, max_size=30))
+@settings(max_examples=300)
+def test_frames_of_one_trigger_without_a_rhythm_all_find_each_other(steps):
+    """A trigger that fires when it likes, sooner than was to be expected of it too."""
+    pairing: NearestPairing = NearestPairing()
+    made, stamp = [], 1000
+    for apart, visible_first in steps:
+        stamp += apart
+        for late, kind in enumerate("vt" if visible_first else "tv"):
+            add = pairing.add_visible if kind == "v" else pairing.add_thermal
+            made += add(stamp * MS, None, (stamp + late) * MS)
+            made += pairing.poll((stamp + late) * MS + MS // 2)
+    made += pairing.flush()
+    assert len(made) == len(steps)
+    assert all(pair.delta_ns == 0 for pair in made)
+
+
+def test_a_visible_frame_that_came_sooner_than_the_trigger_was_wont_waits_for_its_partner():
+    pairing: NearestPairing = NearestPairing()
+    play(pairing, [(k, s) for s in (1000, 1085, 1170, 1255) for k in "vt"])
+    assert play(pairing, [("v", 1285)]) == []  # more than slop before 1340, the next to be expected
+    assert pairing.counts.unpaired_visible == 0
+    assert play(pairing, [("t", 1285)]) == [(1285, 1285)]
+
+
 # ---- offsets, odd stamps, clocks that step
 
 
