@@ -78,6 +78,9 @@ class LossWeights(_Strict):
     halo: float = 0.0
     cross_entropy: float = 1.0
     dice: float = 0.5
+    distillation: float = Field(
+        1.0, ge=0, description="scale of what the teacher says, where the run has one"
+    )
     fusion: float = Field(default=1.0, description="scale of all fusion terms")
     consistency: float = Field(1.0, ge=0, description="scale of cross-segmentation consistency")
     anchor: float = Field(1.0, ge=0, description="scale of what holds the masks to their anchor")
@@ -151,6 +154,10 @@ class TrainingConfig(_Strict):
     initialise_from: str | None = Field(
         None, description="checkpoint, ONNX model, or shipped model whose weights to start from"
     )
+    teacher: str | None = Field(
+        None, description="likewise: a model of the same classes, whose masks stages supervised "
+        "learn besides the labels; it sees both cameras where one is lost to the learner"
+    )  # fmt: skip
     seed: int = Field(0, ge=0, lt=2**63)
     batch_size: int = Field(8, gt=0)
     crop: tuple[Side, Side] = Field(
