@@ -215,6 +215,15 @@ class TrainingConfig(_Strict):
         return self
 
     @model_validator(mode="after")
+    def _teacher_has_somebody_to_teach(self) -> TrainingConfig:
+        if self.teacher and not any(stage.kind == "supervised" for stage in self.stages):
+            raise ValueError(
+                "teacher: only a stage supervised learns from one, and this run has none; leave the "
+                "teacher out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _clusters_can_be_found(self) -> TrainingConfig:
         if self.mask_mode != "clusters":
             return self

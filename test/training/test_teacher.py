@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 
 from ssvif_core.errors import SsvifError  # noqa: E402
+from ssvif_core.training.card import training_section  # noqa: E402
 from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
 from ssvif_core.training.config import TrainingConfig  # noqa: E402
 from ssvif_core.training.teacher import distillation_losses  # noqa: E402
@@ -101,6 +102,19 @@ def stop_after(last):
             raise KeyboardInterrupt
 
     return progress
+
+
+def test_a_teacher_whom_no_stage_listens_to_is_refused(paired_folder):
+    with pytest.raises(ValueError, match="only a stage supervised learns from one"):
+        taught(paired_folder, stages=[{"kind": "fusion", "steps": 2}])
+
+
+def test_the_card_names_the_teacher_and_no_place_on_a_disk(paired_folder, tmp_path):
+    config = taught(paired_folder, teacher="/home/somebody/models/mine.onnx")
+    state = {"config": config.model_dump_json(), "step": 4}
+    (run,) = training_section("ssvif train ...", state)["runs"]
+    assert run["teacher"] == "mine.onnx" and run["loss"]["distillation"] == 1.0
+    assert "somebody" not in str(run)
 
 
 def test_a_teacher_of_other_classes_is_refused_with_both_lists(paired_folder, tmp_path):
