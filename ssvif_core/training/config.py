@@ -218,8 +218,7 @@ class TrainingConfig(_Strict):
     def _teacher_has_somebody_to_teach(self) -> TrainingConfig:
         if self.teacher and not any(stage.kind == "supervised" for stage in self.stages):
             raise ValueError(
-                "teacher: only a stage supervised learns from one, and this run has none; leave the "
-                "teacher out"
+                "teacher: only a stage supervised learns from one; there is none: leave it out"
             )
         return self
 
