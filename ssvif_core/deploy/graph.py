@@ -73,7 +73,8 @@ class DeployedGraph(nn.Module):
         planes = rgb.reshape(3, -1)
         luma = self.luma @ planes
         both = torch.cat([luma.reshape(hot.shape), hot], 1)
-        maps = upsample(affine_model(parts, both, FULL_SCALE) + self.shift)
+        gain = self.network.selected_gain
+        maps = upsample(affine_model(parts, both, gain, FULL_SCALE) + self.shift)
         gain_y, gain_t, offset = maps.reshape(3, -1).split(1, 0)
         delta = gain_y * luma + gain_t * hot.reshape(1, -1) + offset
         fused = (planes + delta).clamp(0.0, FULL_SCALE).reshape(1, 3, *hot.shape[-2:])

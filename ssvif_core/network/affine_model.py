@@ -28,8 +28,8 @@ __all__ = ["MAPS", "affine_model"]
 
 #: What the network predicts for it: a, b, r and u.
 MAPS = 4
-#: Largest gain of a camera, and the gain k at which selected detail is shown.
-LARGEST_GAIN, SELECTED_GAIN = 1.5, 1.07
+#: Largest gain of a camera.
+LARGEST_GAIN = 1.5
 #: Cells in which cameras are compared, and in how many of them in a row, 12 pixels.
 CELL, CELLS = 4, 3
 #: Variance in squared grey levels that says nothing: what rounding to bytes leaves is 1/12.
@@ -37,13 +37,14 @@ SILENT = 0.1
 GREY_LEVELS = 255.0
 
 
-def affine_model(parts: Tensor, both: Tensor, white: float = 1.0) -> Tensor:
+def affine_model(parts: Tensor, both: Tensor, gain: float, white: float = 1.0) -> Tensor:
     """The maps a, b and r, with the selected detail in them.
 
     Args:
         parts: (B, 4, H/2, W/2) float in (0, 1), of `FusionNetwork.predict`.
         both: (B, 2, H, W) float in [0, `white`], luminance of the visible image and thermal image;
             sizes are multiples of 16.
+        gain: k, at which selected detail is shown; `Variant.selected_gain`.
         white: value of full scale, 1 or 255; r is in the same unit.
 
     Returns:
@@ -51,15 +52,15 @@ def affine_model(parts: Tensor, both: Tensor, white: float = 1.0) -> Tensor:
     """
     # Few operations on both cameras at once: each costs ONNX Runtime more than its arithmetic.
     gains, offset, selected = LARGEST_GAIN * parts[:, :2], parts[:, 2:3], parts[:, 3:]
-    activity = upsample(_activity(both, white))
+    activity = upsample(_activity(both, gain, white))
     means, wanted = activity[:, :2], activity[:, 2:]
-    more = selected * (torch.cat([wanted, SELECTED_GAIN - wanted], 1) - gains)
+    more = selected * (torch.cat([wanted, gain - wanted], 1) - gains)
     moved_y, moved_t = (more * means).split(1, 1)
     offset = 2 * white * offset - white - moved_y - moved_t
     return torch.cat([gains + more, offset], 1)
 
 
-def _activity(both: Tensor, white: float) -> Tensor:
+def _activity(both: Tensor, gain: float, white: float) -> Tensor:
     """(B, 3, H/4, W/4): local means of both cameras, and k s, the visible one's part of detail."""
     means = _mean(both)
     spread = (_mean(both * both) - means * means).clamp(min=0)
@@ -67,7 +68,7 @@ def _activity(both: Tensor, white: float) -> Tensor:
     share = visible / (visible + thermal)
     for _ in range(2):  # to the fourth power by two squares: no variance is too large for it
         share = share * share / (share * share + (1 - share) * (1 - share))
-    return torch.cat([means, SELECTED_GAIN * share], 1)
+    return torch.cat([means, gain * share], 1)
 
 
 def _mean(images: Tensor) -> Tensor:

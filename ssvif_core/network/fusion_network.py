@@ -87,7 +87,11 @@ SEGMENTATION_HEAD = ("labels_eighth", "labels_quarter")
 
 @dataclass(frozen=True)
 class Variant:
-    """Channel counts. Multiples of 16 fill the vector registers of CPUs and tensor cores."""
+    """Channel counts. Multiples of 16 fill the vector registers of CPUs and tensor cores.
+
+    `selected_gain`: at which detail that was selected is shown (`affine_model.py`). What it wins in
+    sharpness it costs in likeness; chosen after training, for each network by itself.
+    """
 
     stem: int
     quarter: int
@@ -96,11 +100,12 @@ class Variant:
     decoder: int
     blocks_eighth: int
     blocks_sixteenth: int
+    selected_gain: float
 
 
 VARIANTS = {
-    "base": Variant(16, 32, 64, 128, 64, 2, 3),
-    "tiny": Variant(16, 16, 32, 64, 32, 2, 3),
+    "base": Variant(16, 32, 64, 128, 64, 2, 3, 1.075),
+    "tiny": Variant(16, 16, 32, 64, 32, 2, 3, 1.09),
 }
 
 
@@ -152,6 +157,7 @@ class FusionNetwork(nn.Module):
             raise SsvifError(f"Unknown network variant '{variant}': use one of {list(VARIANTS)}.")
         self.variant, self.classes = variant, classes
         v = VARIANTS[variant]
+        self.selected_gain = v.selected_gain
         self.visible_stem = RepConv(3, v.stem, 2)
         self.thermal_stem = RepConv(1, v.stem, 2)
         self.visible_quarter = RepConv(v.stem, v.quarter, 2)
@@ -198,7 +204,7 @@ class FusionNetwork(nn.Module):
         parts, logits = self.predict(rgb, hot)
         # In full precision even under autocast: bfloat16 resolves only 256 grey levels near white.
         both = torch.cat([luminance(rgb), hot], 1)
-        maps = upsample(affine_model(parts, both))
+        maps = upsample(affine_model(parts, both, self.selected_gain))
         delta = (maps[:, :2] * both).sum(1, keepdim=True) + maps[:, 2:] - both[:, :1]
         delta = delta[..., :height, :width]
         return FusionOutput((visible + delta).clamp(0.0, 1.0), logits)

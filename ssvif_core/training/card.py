@@ -44,8 +44,11 @@ def same_runs(one: Any, other: Any) -> bool:
 
 def _run_section(config: dict[str, Any], steps: int) -> dict[str, Any]:
     """The whole configuration, defaults too, for they may be others one day; no place on a disk."""
+    said = {key: value for key, value in config.items() if key not in ELSEWHERE}
+    if said.get("teacher"):
+        said["teacher"] = Path(said["teacher"]).name
     return {
-        **_given({key: value for key, value in config.items() if key not in ELSEWHERE}),
+        **_given(said),
         "steps": steps,
         "data": [_given(_nowhere(source)) for source in config["sources"]],
     }

@@ -78,6 +78,9 @@ class LossWeights(_Strict):
     halo: float = 0.0
     cross_entropy: float = 1.0
     dice: float = 0.5
+    distillation: float = Field(
+        1.0, ge=0, description="scale of what the teacher says, where the run has one"
+    )
     fusion: float = Field(default=1.0, description="scale of all fusion terms")
     consistency: float = Field(1.0, ge=0, description="scale of cross-segmentation consistency")
     anchor: float = Field(1.0, ge=0, description="scale of what holds the masks to their anchor")
@@ -151,6 +154,10 @@ class TrainingConfig(_Strict):
     initialise_from: str | None = Field(
         None, description="checkpoint, ONNX model, or shipped model whose weights to start from"
     )
+    teacher: str | None = Field(
+        None, description="likewise: a model of the same classes, whose masks stages supervised "
+        "learn besides the labels; it sees both cameras where one is lost to the learner"
+    )  # fmt: skip
     seed: int = Field(0, ge=0, lt=2**63)
     batch_size: int = Field(8, gt=0)
     crop: tuple[Side, Side] = Field(
@@ -204,6 +211,14 @@ class TrainingConfig(_Strict):
             raise ValueError(
                 f"crop: a stage joint needs at least {LEAST_JOINT_CROP} rows and columns; nothing "
                 "of a smaller crop is far enough from the border to be compared"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_has_somebody_to_teach(self) -> TrainingConfig:
+        if self.teacher and not any(stage.kind == "supervised" for stage in self.stages):
+            raise ValueError(
+                "teacher: only a stage supervised learns from one; there is none: leave it out"
             )
         return self
 

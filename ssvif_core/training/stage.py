@@ -99,6 +99,7 @@ class StageContext:
     averaged: Models
     mask_mode: str | None
     anchor: Anchor | None = None
+    teacher: FusionNetwork | None = None
 
 
 class Stage(ABC):

@@ -38,6 +38,7 @@ from ssvif_core.training.masked import (
 )
 from ssvif_core.training.masked_validation import validate_masked
 from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
+from ssvif_core.training.teacher import distillation_losses
 from ssvif_core.training.views import STRIDE, Window, draw_window
 
 __all__ = ["STAGES", "check_labels", "masks_after", "trained_parts"]
@@ -91,30 +92,45 @@ def _masked_prediction(models: Models) -> MaskedPrediction:
 
 
 class SupervisedStage(Stage):
-    """Fusion losses, and labels on the feature-level head."""
+    """Fusion losses; labels, and what a teacher says, on the feature-level head."""
 
     def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
         output = self.fuse(inputs)
         total, values = self.fusion_loss(output.fused, inputs)
         if self.uses_labels(self.context.config):
+            logits, weights = output.logits.float(), self.context.config.loss
             # Logits at half size against every second label: as sharp as masks get, a quarter of
             # the cost.
             terms = segmentation_losses(
-                upsample(output.logits.float()),
+                upsample(logits),
                 inputs.labels[:, ::2, ::2],
                 self.context.class_weights,
                 self.context.processes,
             )
-            weights = self.context.config.loss
             total = total + weights.cross_entropy * terms["cross_entropy"]
             total = total + weights.dice * terms["dice"]
+            if self.context.teacher is not None:
+                taught = distillation_losses(logits, self.taught(inputs), self.context.processes)
+                total = total + weights.distillation * (
+                    taught["cross_entropy"] + taught["dice"] / 2
+                )
+                terms |= {f"taught_{name}": term for name, term in taught.items()}
             values |= {f"loss/{name}": float(term.detach()) for name, term in terms.items()}
         total.backward()
         return values | {"loss/total": float(total.detach())}
 
+    @torch.no_grad()
+    def taught(self, inputs: Inputs) -> Tensor:
+        """(B, classes, H/4, W/4) logits of the teacher, which sees both cameras."""
+        assert self.context.teacher is not None
+        whole = inputs.whole_visible.contiguous(memory_format=torch.channels_last)
+        with self.autocast():
+            logits: Tensor = self.context.teacher(whole, inputs.whole_thermal).logits
+        return logits.float()
+
     @classmethod
     def uses_labels(cls, config: TrainingConfig) -> bool:
-        return config.loss.cross_entropy > 0 or config.loss.dice > 0
+        return config.teacher is not None or config.loss.cross_entropy > 0 or config.loss.dice > 0
 
 
 class FusionStage(SupervisedStage):
@@ -309,6 +325,7 @@ def check_labels(config: TrainingConfig, frames: Frames) -> None:
         # A warm-up trains the pixel-level segmenter, whatever of the network it leaves as it is.
         masks = bool(trained - set(FUSION_PATH)) or stage.kind == "warm_up"
         by_labels = kind.uses_labels(config) and config.mask_mode != "clusters"
+        by_labels &= config.teacher is None or stage.kind != "supervised"
         if masks and by_labels and not frames.labelled:
             raise SsvifError(
                 f"A stage {stage.kind} learns masks from labels, and no frame has any that it may "

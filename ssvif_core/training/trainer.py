@@ -24,6 +24,7 @@ from ssvif_core.data.batches import Batch, BatchMaker, prefetched
 from ssvif_core.data.degrade import drop_modality
 from ssvif_core.errors import SsvifError
 from ssvif_core.interrupts import Interrupts
+from ssvif_core.network.fusion_network import FusionNetwork
 from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
@@ -34,6 +35,7 @@ from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
 from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
 from ssvif_core.training.stages import STAGES, check_labels, masks_after
+from ssvif_core.training.teacher import open_teacher
 from ssvif_core.training.weighting import make_weighting
 
 __all__ = ["Trainer"]
@@ -107,6 +109,9 @@ class Trainer:
             self.averaged,
             masks_after(config, start.mask_mode),
         )
+        if config.teacher is not None and not self.checkpoint_path.exists():
+            teacher = open_teacher(config.teacher, config.classes, self._first_batches)
+            self.context.teacher = self._frozen(teacher)
         self.alarm = CollapseAlarm(config.collapse)
         self.step = 0
         self.stage: Stage | None = None
@@ -282,6 +287,9 @@ class Trainer:
                 state[f"{name}{suffix}"] = helper.state_dict()
         if isinstance(self.context.anchor, PrototypeAnchor):
             state["anchor"] = self.context.anchor.state_dict()
+        teacher = self.context.teacher
+        if teacher is not None:
+            state["teacher"] = {"variant": teacher.variant, "network": teacher.state_dict()}
         save_checkpoint(self.checkpoint_path, state)
 
     def _resume(self) -> dict[str, Any] | None:
@@ -325,7 +333,15 @@ class Trainer:
             )  # fmt: skip
             anchor.network.load_state_dict(state["anchor"]["network"])
             self.context.anchor = anchor
+        if "teacher" in state:
+            teacher = FusionNetwork(state["teacher"]["variant"], len(self.config.classes))
+            teacher.load_state_dict(state["teacher"]["network"])
+            self.context.teacher = self._frozen(teacher)
         return state
+
+    def _frozen(self, teacher: FusionNetwork) -> FusionNetwork:
+        teacher = teacher.eval().requires_grad_(False).to(self.device)
+        return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _parameter_groups(
