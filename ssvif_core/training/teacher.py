@@ -13,6 +13,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssvif_core.deploy.export import load_trained
 from ssvif_core.errors import SsvifError
 from ssvif_core.models import open_model, shipped_models
 from ssvif_core.network.fusion_network import FusionNetwork
@@ -38,7 +39,8 @@ def open_teacher(
         frames: batches to measure the statistics of a deployed model on, see `reopen`.
 
     Raises:
-        SsvifError: there is no such file or model, or its masks have other classes.
+        SsvifError: there is no such file or model, it is of another version, or its masks have
+            other classes.
     """
     if source in shipped_models() or Path(source).suffix == ".onnx":
         model = open_model(source)
@@ -46,9 +48,7 @@ def open_teacher(
         theirs = [label.name for label in model.card.classes]
     else:
         state = load_checkpoint(Path(source))
-        network, mode = FusionNetwork(state["variant"], len(state["classes"])), state["mode"]
-        network.load_state_dict(state["average"])
-        theirs = state["classes"]
+        network, mode, theirs = load_trained(state), state["mode"], state["classes"]
     if mode is None or theirs != list(classes):
         raise SsvifError(
             f"teacher: {source} knows the classes {', '.join(theirs) if mode else 'none'}, and "

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.training.card import training_section  # noqa: E402
-from ssvif_core.training.checkpoint import load_checkpoint  # noqa: E402
+from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from ssvif_core.training.config import TrainingConfig  # noqa: E402
 from ssvif_core.training.teacher import distillation_losses  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
@@ -102,6 +102,17 @@ def stop_after(last):
             raise KeyboardInterrupt
 
     return progress
+
+
+def test_a_checkpoint_of_another_version_does_not_teach(paired_folder, tmp_path):
+    labels = {"sources": [{"folder": "frames", "share": 1, "labels": "labels"}], "teacher": None}
+    Trainer(taught(paired_folder, **labels, loss={"cross_entropy": 1}), tmp_path / "old").run()
+    file = tmp_path / "old" / "checkpoint.pt"
+    state = load_checkpoint(file)
+    state["average"] = {k: v for k, v in state["average"].items() if "labels" not in k}
+    save_checkpoint(file, state)
+    with pytest.raises(SsvifError, match="does not hold the weights of a 'tiny' network"):
+        Trainer(taught(paired_folder, teacher=str(file)), tmp_path / "new")
 
 
 def test_a_teacher_whom_no_stage_listens_to_is_refused(paired_folder):
