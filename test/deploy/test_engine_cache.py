@@ -67,6 +67,7 @@ def test_what_was_stored_is_found_and_described(stored):
         ("largest", "1280x1024"),
         ("dla_core", 0),
         ("workspace_mib", 512),
+        ("recipe", 0),
     ],
 )
 def test_whatever_matters_makes_it_another_engine(stored, field, value):
@@ -115,6 +116,17 @@ def test_a_truncated_engine_is_not_used(stored):
     path.write_bytes(PLAN[:-10])
     plan, why = cache.find(path, key)
     assert plan is None and "damaged" in why
+
+
+def test_an_engine_that_was_built_another_way_is_not_loaded(stored):
+    """Those of before say nothing of how: they have other arithmetic on TensorRT 8."""
+    cache, path, key = stored
+    sidecar = path.parent / (path.name + ".json")
+    about = json.loads(sidecar.read_text())
+    del about["key"]["recipe"]
+    sidecar.write_text(json.dumps(about))
+    plan, why = cache.find(path, key, to_load=True)
+    assert plan is None and "recipe: cached None, wanted 1" in why
 
 
 def test_an_engine_from_elsewhere_is_not_used(stored):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from subprocess import PIPE
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -77,6 +78,54 @@ def test_who_asks_for_fp32_does_not_get_tf32():
     assert config.get_flag(rtx.BuilderFlag.TF32)
     api.set_precision(rtx, network, config, "fp32")
     assert not config.get_flag(rtx.BuilderFlag.TF32)
+
+
+class Weak:
+    """As TensorRT 8 for `set_precision`: layers of RTX, of which types can be asked."""
+
+    NetworkDefinitionCreationFlag = type("Flags", (), {"EXPLICIT_BATCH": 0})
+    BuilderFlag = type("Flags", (), dict.fromkeys(("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS")))
+    LayerType, float32 = rtx.LayerType, rtx.float32
+
+    def __init__(self, network):
+        self.layers = [Weak.Layer(network.get_layer(i)) for i in range(network.num_layers)]
+        self.num_layers, self.get_layer = len(self.layers), self.layers.__getitem__
+
+    class Layer:
+        def __init__(self, layer):
+            self._layer, self.asked = layer, {}
+
+        def __getattr__(self, name):
+            return getattr(self._layer, name)
+
+        def set_output_type(self, index, kind):
+            self.asked[index] = kind
+
+
+@pytest.mark.parametrize("name", ["base.fp16.onnx", "tiny.fp16.onnx", "tiny.int8.onnx"])
+def test_tensorrt_8_is_held_to_the_arithmetic_on_grey_levels_and_to_nothing_else(name):
+    """Squares of grey levels, up to 65025, lose all their detail in half precision."""
+    log = api.make_logger(rtx)
+    network = api.create_network(rtx, rtx.Builder(log))
+    assert rtx.OnnxParser(network, log).parse((FOLDER / name).read_bytes())
+    weak = Weak(network)
+    api.set_precision(Weak, weak, SimpleNamespace(set_flag=lambda flag: None), "fp16")
+    held = [layer for layer in weak.layers if "precision" in vars(layer)]
+    assert all(la.precision == rtx.float32 and la.asked.get(0) == rtx.float32 for la in held)
+    names = {layer.name for layer in held}
+    assert {f"/AveragePool{n}" for n in ("", "_1", "_2", "_3")} <= names  # the fourth map's
+    assert {"/Sigmoid", "/Clip_1", "/ArgMax", "/MatMul", "/Resize_4", "/Resize_5"} <= names
+    kinds = {layer.type.name for layer in held} - {"SQUEEZE"}  # 8.x has none
+    assert kinds == {"ACTIVATION", "ELEMENTWISE", "MATRIX_MULTIPLY", "POOLING", "RESIZE", "TOPK"}
+    assert not [name for name in names if "Relu" in name or name == "/Add_4"]  # of the network
+
+
+def test_a_tensorrt_without_the_flag_of_strong_typing_follows_the_graph():
+    later = SimpleNamespace(
+        NetworkDefinitionCreationFlag=SimpleNamespace(), BuilderFlag=SimpleNamespace()
+    )
+    assert api.is_strongly_typed(later) and api.is_strongly_typed(rtx)
+    assert not api.is_strongly_typed(Weak)
 
 
 def test_progress_is_told_and_can_end_the_build():
