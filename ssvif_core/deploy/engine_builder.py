@@ -29,7 +29,7 @@ logger = logging.getLogger("ssvif.engines")
 
 
 class UnfitEngineError(SsvifError):
-    """Engines of the model were built, and none can be used: for something else, or damaged."""
+    """One that is here cannot be used: built for something else, damaged, or computing nothing."""
 
 
 def build_arguments(model: Model, options: EngineOptions, engine: str = "tensorrt") -> list[str]:

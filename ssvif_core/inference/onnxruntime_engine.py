@@ -20,7 +20,7 @@ import onnxruntime
 
 from ssvif_core.cores import cores
 from ssvif_core.errors import SsvifError
-from ssvif_core.inference.labels_half import LabelsHalf, bound
+from ssvif_core.inference.labels_half import LabelsHalf, bound, run
 from ssvif_core.inference.onnx_halves import split
 from ssvif_core.inference.onnxruntime_providers import PROVIDERS, providers
 from ssvif_core.inference.options import EngineOptions
@@ -162,7 +162,7 @@ class OnnxRuntimeEngine:
         inputs = {"visible": visible[None], "thermal": thermal[None]}
         for name, array in inputs.items():
             self._binding.bind_cpu_input(name, array)
-        self._session.run_with_iobinding(self._binding)
+        run(self._session, self._binding)
         hand_on = partial(on_fused, self._fused[0]) if on_fused is not None else None
         if self._labels_half is not None:
             self._labels_half.bind(self._binding.get_outputs()[-1], inputs)
