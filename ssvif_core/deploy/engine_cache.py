@@ -247,9 +247,19 @@ class EngineCache:
         except OSError as error:
             raise _unwritable(folder, error) from error
 
+    def written(self, path: Path) -> int:
+        """When an engine was built last, by the clock of its file [ns]; 0 if it never was."""
+        try:
+            return sidecar_of(path).stat().st_mtime_ns
+        except OSError:
+            return 0
+
     @contextmanager
     def lock(self, path: Path, wait: bool = True) -> Iterator[bool]:
         """Keep others from building the same engine; yields whether the lock was got.
+
+        Not to get it at once need not mean that there is a build: `entries` holds each lock for a
+        moment as well. `written` tells whether there was one.
 
         The lock goes with the process: one that was killed holds none. Where the file system has no
         locks, it is got always, with a warning.
@@ -258,7 +268,10 @@ class EngineCache:
             SsvifError: the folder cannot be written to.
         """
         self.make_folder()
-        file = self._open_and_lock(path, wait)
+        file = self._open_and_lock(path, wait=False)
+        if file is None and wait:
+            logger.info("another process is building %s: waiting for it", path.name)
+            file = self._open_and_lock(path, wait)
         while file is not None and not _is_at(file, lock_of(path)):  # deleted while one waited
             file.close()
             file = self._open_and_lock(path, wait)

@@ -52,12 +52,11 @@ def ensure_folder(model: Model, options: EngineOptions, force: bool = False) -> 
     require("tensorrt")
     cache = EngineCache(options.cache)
     path, key = folder_and_key(model, options)
-    with cache.lock(path, wait=False) as free:
-        if not free:
-            logger.info("another process is building %s: waiting for it", path.name)
+    before = cache.written(path)
     with cache.lock(path):
         why = cache.misfit(path, key)
-        if not why and not (force and free):
+        # What another process built meanwhile is as new as what is asked for.
+        if not why and not (force and cache.written(path) == before):
             return path, False
         if why:
             logger.info("building: %s", why)

@@ -5,10 +5,13 @@ Running an engine needs a GPU and TensorRT: `test/inference/test_tensorrt_engine
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from subprocess import PIPE
 from types import SimpleNamespace
 
@@ -23,6 +26,7 @@ from ssvif_core.cli.app import app  # noqa: E402
 from ssvif_core.deploy import tensorrt_api as api  # noqa: E402
 from ssvif_core.deploy.engine_builder import ensure_plan  # noqa: E402
 from ssvif_core.deploy.engine_cache import EngineCache  # noqa: E402
+from ssvif_core.deploy.engine_entry import lock_of  # noqa: E402
 from ssvif_core.deploy.engine_key import EngineKey  # noqa: E402
 from ssvif_core.deploy.tensorrt_build import build_plan  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
@@ -274,6 +278,27 @@ def test_who_wants_it_meanwhile_waits_for_the_build_of_another_process(tmp_path)
         cache.store(path, key, build_plan(rtx, model, options).plan, 1.0)
     said, problems = other.communicate()
     assert said.strip() == "False", problems
+
+
+@pytest.mark.parametrize("builds", [False, True])
+def test_a_build_is_forced_unless_another_process_made_one_meanwhile(builds, tmp_path, caplog):
+    """`ssvif engine list` has each lock for a moment, too; here for as long as it takes."""
+    caplog.set_level("INFO", logger="ssvif")
+    model, cache, options = open_model("tiny"), EngineCache(tmp_path), EngineOptions(cache=tmp_path)
+    path, plan, _ = ensure_plan(rtx, model, options, GPU)
+    answers = []
+    asked = threading.Thread(
+        target=lambda: answers.append(ensure_plan(rtx, model, options, GPU, force=True)[2])
+    )
+    with open(lock_of(path), "r+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX if builds else fcntl.LOCK_SH)
+        asked.start()
+        while "waiting for it" not in caplog.text:
+            time.sleep(0.01)
+        if builds:
+            cache.store(path, EngineKey.of(model, options, rtx.__version__, GPU), plan, 1.0)
+    asked.join()
+    assert answers == [not builds]
 
 
 def test_the_command_builds_once_and_says_where(tmp_path, monkeypatch):
