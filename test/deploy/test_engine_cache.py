@@ -279,6 +279,8 @@ def test_clear_takes_what_builds_left_that_were_killed(stored):
     left = (f"{name}.12.partial", f"{name}.lock", f"{name}.json", f"{name}.json.12.partial")
     for rest in (*left, "tensorrt-10.3.0-Orin-8.7.timing.12.partial"):
         (cache.folder / rest).touch()
+    aside = cache.folder / name.replace(".engine", ".onnxruntime.partial")
+    (aside / "in it").mkdir(parents=True)
     (cache.folder / "notes.txt").touch()
     assert {e.path.name: bool(e.problem) for e in cache.entries()} == {name: True, path.name: False}
     assert cache.clear() == ([cache.folder / name, path], [])

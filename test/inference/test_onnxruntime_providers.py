@@ -186,6 +186,8 @@ def test_it_is_built_once_and_again_when_something_changes(tiny, tmp_path, monke
     builds = []
 
     def build(model, options, path):
+        told = tensorrt_options(model, replace(options, allow_build=True))
+        assert told["trt_engine_cache_path"] == str(path)
         assert list(path.iterdir()) == [] and path.stat().st_mode & 0o777 == 0o700
         leave_behind(path, content=b"ftrt %d" % len(builds))
         builds.append(options)
@@ -203,14 +205,27 @@ def test_it_is_built_once_and_again_when_something_changes(tiny, tmp_path, monke
     assert "workspace_mib: cached 0, wanted 9" in caplog.text
     assert len(builds) == 4 and len(EngineCache(tmp_path).entries()) == 1
 
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_build_that_fails_keeps_the_engine_that_was_there(left, tiny, built, monkeypatch):
+    cache, folder, key, options = built
+    aside = folder.with_name(f"{folder.name}.partial")
+    if left:  # by one that was killed
+        (aside / folder.name).mkdir(parents=True)
+        leave_behind(aside / folder.name)
+
     def fails(model, options, path):
-        leave_behind(path)
+        assert list(path.iterdir()) == []
+        leave_behind(path, b"half of one")
         raise SsvifError("no memory")
 
+    monkeypatch.setattr(onnxruntime_build, "require", lambda provider: None)
     monkeypatch.setattr(onnxruntime_build, "_build", fails)
-    with pytest.raises(SsvifError, match="no memory"):
-        ensure_folder(tiny, options)
-    assert EngineCache(tmp_path).entries() == []
+    for asked, force in ((options, True), (replace(options, workspace_mib=9), False)):
+        with pytest.raises(SsvifError, match="no memory"):
+            ensure_folder(tiny, asked, force=force)
+        assert cache.misfit(folder, key) == "" and (folder / PLAN).read_bytes() == b"ftrt plan"
+    assert not aside.exists()
 
 
 @pytest.mark.gpu
