@@ -22,7 +22,7 @@ from ssvif_core.cores import cores
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.labels_half import LabelsHalf, bound, run
 from ssvif_core.inference.onnx_halves import split
-from ssvif_core.inference.onnxruntime_providers import PROVIDERS, providers
+from ssvif_core.inference.onnxruntime_providers import PROVIDERS, advice, providers
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.memory import give_back_freed
 from ssvif_core.models import Model
@@ -104,8 +104,9 @@ class OnnxRuntimeEngine:
         return session
 
     def _cannot_load(self, error: Exception) -> SsvifError:
+        said = str(error).rstrip(".")
         return SsvifError(
-            f"ONNX Runtime cannot load {self.model.path}: {error}. Export the model again."
+            f"ONNX Runtime cannot load {self.model.path}: {said}. {advice(self.provider, error)}"
         )
 
     def _forget(self) -> None:

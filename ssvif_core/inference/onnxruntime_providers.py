@@ -13,7 +13,7 @@ from ssvif_core.inference.onnxruntime_tensorrt import tensorrt_options
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import Model
 
-__all__ = ["PROVIDERS", "providers", "require"]
+__all__ = ["PROVIDERS", "advice", "providers", "require"]
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -34,6 +34,28 @@ def require(provider: str) -> None:
             f"this ONNX Runtime has no {PROVIDERS[provider]}: install onnxruntime-gpu in place of "
             "onnxruntime (docs/engines.md)"
         )
+
+
+#: Of what ONNX Runtime says of a file that is no model, or is not there; of full memory.
+OF_THE_FILE = ("invalid_protobuf", "invalid_graph", "no_suchfile", "parsing failed")
+OF_MEMORY = ("out of memory", "insufficient memory", "alloc")
+
+
+def advice(provider: str, error: Exception) -> str:
+    """What to do where a session cannot be made: a GPU has more reasons than the file."""
+    said = str(error).lower()
+    building = provider == "tensorrt"
+    if any(words in said for words in OF_MEMORY):
+        limit = ", set --workspace (MiB)" if building else ""
+        return f"Memory is full: stop other programs{limit}, or use the model `tiny`."
+    if provider == "cpu" or any(words in said for words in OF_THE_FILE):
+        return "Export the model again."
+    names = "CUDA, cuDNN and TensorRT" if building else "CUDA and cuDNN"
+    return (
+        f"{names} must be of the versions that this ONNX Runtime was made with, and CUDA not newer "
+        "than the driver's (nvidia-smi shows it): docs/engines.md. The engine onnxruntime needs "
+        "none of them."
+    )
 
 
 def providers(provider: str, model: Model, options: EngineOptions) -> list[Any]:

@@ -22,8 +22,9 @@ from ssvif_core.deploy.engine_builder import UnfitEngineError
 from ssvif_core.deploy.engine_cache import EngineCache
 from ssvif_core.deploy.onnxruntime_build import ensure_folder, ensure_loadable
 from ssvif_core.errors import SsvifError
-from ssvif_core.inference import onnxruntime_providers
+from ssvif_core.inference import onnxruntime_engine, onnxruntime_providers
 from ssvif_core.inference.engine import create_engine
+from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
 from ssvif_core.inference.onnxruntime_providers import providers
 from ssvif_core.inference.onnxruntime_tensorrt import folder_and_key, tensorrt_options
 from ssvif_core.inference.options import EngineOptions
@@ -79,6 +80,36 @@ def test_cuda_is_told_to_compute_fp32_in_fp32(provider, tiny, built, monkeypatch
     monkeypatch.setattr(onnxruntime_providers, "require", lambda name: None)
     told = dict(chosen for chosen in providers(provider, tiny, built[3]) if len(chosen) == 2)
     assert told["CUDAExecutionProvider"] == {"use_tf32": "0"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "error", "says"),
+    [
+        ("cuda", "[ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory ; GPU=0", "Memory"),
+        ("cuda", "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED", "stop other programs, or use"),
+        ("tensorrt", "Failed to allocate memory for requested buffer", "set --workspace"),
+        ("cuda", "CUDA failure 35: driver version is insufficient", "nvidia-smi"),
+        ("cuda", "CUDA failure 700: an illegal memory access", "nvidia-smi"),
+        ("tensorrt", "EP_FAIL : TensorRT EP failed to create engine", "CUDA, cuDNN and TensorRT"),
+        (
+            "cuda",
+            "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF",
+            "Export the model again",
+        ),
+        ("cpu", "bad allocation", "Memory is full"),
+    ],
+)
+def test_a_session_that_cannot_be_made_says_what_to_do(provider, error, says, tiny, monkeypatch):
+    """What ONNX Runtime says on GPUs is told: there is none here."""
+
+    def refuses(*_, **__):
+        raise RuntimeError(error)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuses)
+    monkeypatch.setattr(onnxruntime_engine, "providers", lambda *_: [])
+    with pytest.raises(SsvifError, match=says) as refused:
+        OnnxRuntimeEngine(tiny, EngineOptions(threads=1), provider)
+    assert ("Export" in str(refused.value)) is (says == "Export the model again")
 
 
 def test_a_dla_is_refused_which_it_would_leave_idle(tiny, built):
