@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
+import threading
 from typing import Any
 
 import onnxruntime
@@ -20,6 +22,8 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+#: For `_preload`: two engines may be made at the same time, each in a thread of its own.
+_preloading = threading.Lock()
 
 
 #: The provider with its options. As it comes it computes what is fp32 in TF32, as coarse as fp16;
@@ -34,6 +38,15 @@ def require(provider: str) -> None:
             f"this ONNX Runtime has no {PROVIDERS[provider]}: install onnxruntime-gpu in place of "
             "onnxruntime (docs/engines.md)"
         )
+
+
+@functools.cache
+def _preload() -> None:
+    """Load CUDA and cuDNN that pip installed, which are found only so; once in a process."""
+    if hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
+        # It prints what is missing. Of two that turn it at once, one would leave it turned.
+        with contextlib.redirect_stdout(sys.stderr):
+            onnxruntime.preload_dlls()
 
 
 #: Of what ONNX Runtime says of a file that is no model, or is not there; of full memory.
@@ -66,9 +79,9 @@ def providers(provider: str, model: Model, options: EngineOptions) -> list[Any]:
             built and may not be built now.
     """
     require(provider)
-    if provider != "cpu" and hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
-        with contextlib.redirect_stdout(sys.stderr):  # it prints what is missing
-            onnxruntime.preload_dlls()  # CUDA and cuDNN that pip installed are found only so
+    if provider != "cpu":
+        with _preloading:
+            _preload()
     if provider == "tensorrt":
         return [
             (PROVIDERS["tensorrt"], tensorrt_options(model, options)),

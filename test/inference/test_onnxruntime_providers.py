@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -110,6 +112,31 @@ def test_a_session_that_cannot_be_made_says_what_to_do(provider, error, says, ti
     with pytest.raises(SsvifError, match=says) as refused:
         OnnxRuntimeEngine(tiny, EngineOptions(threads=1), provider)
     assert ("Export" in str(refused.value)) is (says == "Export the model again")
+
+
+def test_two_engines_at_once_load_cuda_once_and_leave_standard_output_as_it_was(
+    tiny, monkeypatch, capsys
+):
+    """What loads it needs no GPU here: it prints what is missing, slowly."""
+
+    def preload():
+        print("no cuDNN")
+        time.sleep(0.1)
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
+    monkeypatch.setattr(onnxruntime_providers, "require", lambda name: None)
+    onnxruntime_providers._preload.cache_clear()
+    before = sys.stdout
+    both = [threading.Thread(target=providers, args=("cuda", tiny, None)) for _ in range(2)]
+    for thread in both:
+        thread.start()
+        time.sleep(0.05)
+    for thread in both:
+        thread.join()
+    onnxruntime_providers._preload.cache_clear()
+    assert sys.stdout is before
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "no cuDNN\n")
 
 
 def test_a_dla_is_refused_which_it_would_leave_idle(tiny, built):
