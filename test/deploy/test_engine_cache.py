@@ -145,6 +145,7 @@ def test_an_engine_from_elsewhere_is_not_used(stored):
         '{"format": 1}',
         '{"format": 99, "key": {"a": 1}}',
         '{"format": 1, "key": "x", "sha256": ""}',
+        '{"format": 1, "key": {}, "sha256": ""}',
     ],
 )
 def test_a_damaged_description_is_not_used(stored, text):
@@ -152,6 +153,14 @@ def test_a_damaged_description_is_not_used(stored, text):
     (path.parent / (path.name + ".json")).write_text(text)
     assert cache.find(path, key)[0] is None
     assert isinstance(cache.entries()[0].key, dict)  # of which `ssvif engine list` makes a row
+
+
+def test_an_engine_of_another_version_of_this_program_is_not_called_damaged(stored):
+    cache, path, key = stored
+    sidecar = path.parent / (path.name + ".json")
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"format": 0}))
+    plan, why = cache.find(path, key)
+    assert plan is None and why.endswith("another version of this program built it")
 
 
 def test_an_engine_that_others_may_write_is_not_used(stored):
