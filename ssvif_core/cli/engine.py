@@ -76,7 +76,8 @@ def build(
         bool, typer.Option("--force", help="Build even if a fitting engine is there.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="All that TensorRT says.")
+        bool,
+        typer.Option("--verbose", "-v", help="All that TensorRT says; ONNX Runtime's is silent."),
     ] = False,
 ) -> None:
     """Build the engine that the node will load: takes a minute on a desktop, up to 20 on a Jetson.
