@@ -54,7 +54,9 @@ class OnnxRuntimeEngine:
         self.model, self.options, self.provider = model, options or EngineOptions(), provider
         self.name = "onnxruntime" if provider == "cpu" else f"onnxruntime-{provider}"
         self._size, self._closed = (0, 0), False
-        # TensorRT builds for the size that is announced; any other session is made in no time.
+        # This session tells whether the provider starts and the file keeps the contract. It runs no
+        # frame: the first one makes another, of its own size and on the CPU in two halves. TensorRT
+        # builds for the size that is announced; any other session is made in no time.
         announced = (self.options.height, self.options.width) if provider == "tensorrt" else None
         self._session: onnxruntime.InferenceSession | None = self._load(announced)
         self._binding: Any = None
