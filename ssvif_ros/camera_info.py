@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 
-import numpy as np
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
+
+from ssvif_core.imaging.camera_model import matrices_of_image, window_of
 
 __all__ = ["ScaledInfo", "scaled_info"]
 
@@ -15,24 +16,18 @@ def scaled_info(info: CameraInfo, height: int, width: int) -> CameraInfo:
 
     K and P of `info` are of the whole sensor; its image shows the region `roi`, divided by
     `binning` (sensor_msgs/CameraInfo; REP-104). The result describes its own image directly: region
-    and binning are worked into K and P, with the arithmetic of image_geometry's
-    PinholeCameraModel, and cleared. Distortion needs no scaling: it acts on the ray.
+    and binning are worked into K and P (`matrices_of_image`), and cleared. Distortion needs no
+    scaling: it acts on the ray.
 
     Args:
         info: of the camera's image.
         height, width: of the image that the result is for.
     """
     info = copy.deepcopy(info)
-    region_width, region_height = info.roi.width or info.width, info.roi.height or info.height
-    if region_width and region_height:
-        scale = np.array([[width / region_width], [height / region_height], [1.0]])
-        k, p = np.reshape(info.k, (3, 3)), np.reshape(info.p, (3, 4))
-        offset = np.array([info.roi.x_offset, info.roi.y_offset, 0.0])
-        if k[2, 2]:  # an uncalibrated camera has K = 0
-            k[:, 2] -= offset
-        if p[2, 2]:
-            p[:, 2] -= offset
-        info.k, info.p = (k * scale).ravel(), (p * scale).ravel()
+    _, window = window_of(info)
+    if all(window):
+        k, p = matrices_of_image(info, (width, height))
+        info.k, info.p = k.ravel(), p.ravel()
         info.height, info.width = height, width
         info.roi, info.binning_x, info.binning_y = RegionOfInterest(), 0, 0
     return info
