@@ -218,6 +218,30 @@ def test_a_thermal_camera_that_freezes_is_reported_and_left_out_until_it_moves(s
     assert cameras.more_fused()
 
 
+@pytest.mark.parametrize(("encoding", "width"), [("nv12", 160), ("uyvy", 161)])
+def test_a_camera_that_sends_no_whole_yuv_is_missing_and_costs_the_other_no_frame(
+    start, encoding, width
+):
+    process, _, cameras = start()
+    assert cameras.until_said("fusing"), process.output
+    cameras.stopped.add("visible")
+    luma_only = Image(height=128, width=width, encoding=encoding, step=2 * width)
+    luma_only.data = bytes(128 * width * (1 if encoding == "nv12" else 2))
+    driver = cameras.node.create_publisher(Image, "visible/image_raw", 20)
+
+    def send():
+        luma_only.header.stamp = cameras.node.get_clock().now().to_msg()
+        driver.publish(luma_only)
+
+    cameras.node.create_timer(0.05, send)
+    assert cameras.until_said("thermal alone", "visible camera is silent"), process.output
+    assert cameras.more_fused(), process.output
+    assert cameras.until(lambda: cameras.counted("invalid_visible") > 0)
+    assert cameras.counted("bad_frames") == 0
+    said = "truncated" if encoding == "nv12" else "161 wide: odd"
+    assert said in process.output
+
+
 def test_what_is_said_of_stamps_that_never_meet_makes_them_meet(start):
     process, _, cameras = start(thermal_offset=-7.0)  # the wrong way
     cameras.stamp_error_ns["thermal"] = -7_000_000_000
