@@ -23,7 +23,7 @@ from ssvif_ros.inputs import Inputs
 from ssvif_ros.parameters import Settings
 from ssvif_ros.registration_source import RegistrationSource
 from ssvif_ros.share import profile_variable
-from ssvif_ros.status import status_of, status_values
+from ssvif_ros.status import reason_of, status_of, status_values
 
 __all__ = ["Report", "Rooms"]
 
@@ -122,6 +122,8 @@ class Report:
             status.error(silent)
         else:
             _judge_rate(status, rate, expected_hz, lost, now_s)
+            if presence is not None and (why := reason_of(camera, presence, settings)):
+                status.follow(f"The {camera} camera {why}.")  # ~/status has logged it
         if policy is not None:
             status.warn(
                 f"A publisher on {inputs.topic(camera)} cannot be heard: its QoS does not match in "

@@ -212,10 +212,34 @@ def test_a_thermal_camera_that_freezes_is_reported_and_left_out_until_it_moves(s
     assert cameras.until_said("visible alone", "thermal camera repeats one picture")
     assert cameras.until(lambda: cameras.counted("withheld_thermal") > 0)
     assert cameras.diagnostics["thermal_state"] == "frozen"
+    thermal = cameras.parts["thermal camera"]
+    assert thermal.level == DiagnosticStatus.WARN and "repeats one picture" in thermal.message
+    assert cameras.parts["visible camera"].level == DiagnosticStatus.OK
     assert cameras.counted("thermal_repeated") > 3
     cameras.frozen.clear()
     assert cameras.until_said("fusing")
     assert cameras.more_fused()
+    assert cameras.until(lambda: cameras.parts["thermal camera"].message == "frames arrive")
+
+
+def test_a_camera_that_is_too_slow_is_so_at_every_moment_and_in_every_line(start):
+    process, _, cameras = start(rates_hz={"visible": 20, "thermal": 1.5}, missing_after=0.4)
+    assert cameras.until_said("visible alone", "is too slow: set missing_after"), process.output
+    cameras.said.clear()
+    reports = []
+    cameras.node.create_subscription(
+        DiagnosticArray, "/diagnostics", lambda m: reports.append(cameras.parts), 10
+    )
+    assert cameras.until(lambda: len(reports) > 4), process.output
+    for parts in reports[1:]:
+        for name in ("thermal camera", "fusion"):
+            assert "is too slow: set missing_after" in parts[name].message, parts[name]
+            assert parts[name].level == DiagnosticStatus.WARN
+        assert parts["visible camera"].level == DiagnosticStatus.OK
+    assert {s.message for s in cameras.said} == {cameras.said[-1].message}  # states come and go
+    cameras.set("missing_after", 2.0)
+    assert cameras.until_said("fusing"), process.output
+    assert cameras.until(lambda: cameras.parts["thermal camera"].level == DiagnosticStatus.OK)
 
 
 @pytest.mark.parametrize(("encoding", "width"), [("nv12", 160), ("uyvy", 161)])
