@@ -7,8 +7,9 @@ import copy
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from ssvif_core.imaging.camera_model import matrices_of_image, window_of
+from ssvif_core.imaging.pinhole import same_shape
 
-__all__ = ["ScaledInfo", "scaled_info"]
+__all__ = ["ScaledInfo", "mismatch", "scaled_info"]
 
 
 def scaled_info(info: CameraInfo, height: int, width: int) -> CameraInfo:
@@ -31,6 +32,31 @@ def scaled_info(info: CameraInfo, height: int, width: int) -> CameraInfo:
         info.height, info.width = height, width
         info.roi, info.binning_x, info.binning_y = RegionOfInterest(), 0, 0
     return info
+
+
+def mismatch(info: CameraInfo, frame_id: str, height: int, width: int) -> str:
+    """Why a camera_info is hardly that of an image, and what to do; "" where it may be.
+
+    Args:
+        info: as it was received.
+        frame_id: of the image.
+        height, width: of the image, before it is scaled.
+    """
+    if info.header.frame_id and frame_id and info.header.frame_id != frame_id:
+        return (
+            f"visible/camera_info has the frame '{info.header.frame_id}', and the visible image "
+            f"'{frame_id}': if it is another camera's, remap it to the right topic "
+            "(visible_info_topic of the launch file)"
+        )
+    _, (columns, rows) = window_of(info)
+    across, down = max(info.binning_x, 1), max(info.binning_y, 1)
+    if rows and columns and not same_shape((rows * across, columns * down), (height, width)):
+        return (
+            f"visible/camera_info is of {columns // across}x{rows // down} images, and the visible "
+            f"image is {width}x{height}, another shape: it is stretched to fit, which is wrong if "
+            "the image is cut. Have the driver say in camera_info what it sends (roi, binning)"
+        )
+    return ""
 
 
 class ScaledInfo:
