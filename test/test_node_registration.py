@@ -307,6 +307,35 @@ def test_a_registration_that_cannot_be_is_refused_at_configure(start, parameters
     assert lifecycle.state() == "unconfigured"
 
 
+@pytest.mark.parametrize(
+    ("made_with_s", "set_to_s", "warned"),
+    [(-0.12, 0.0, True), (-0.12, -0.117, False), (0.0, 0.03, True), (None, 0.03, False)],
+)
+def test_a_file_that_was_made_with_another_time_offset_says_what_to_set(
+    start, tmp_path, made_with_s, set_to_s, warned
+):
+    path = tmp_path / "rig.yaml"
+    Calibration(np.eye(3), VISIBLE, VISIBLE, thermal_offset_s=made_with_s).save(path)
+    process, lifecycle, _ = start(**{"registration.file": str(path), "thermal_offset": set_to_s})
+    assert lifecycle.change("configure"), process.output
+    advice = "set thermal_offset to" if made_with_s is None else f"offset to {made_with_s}, or"
+    assert (advice in process.output) == warned, process.output
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        {"registration.mode": "none"},
+        {"registration.mode": "camera_info", "registration.extrinsics": POSE},
+    ],
+)
+def test_a_calibration_that_the_mode_does_not_use_is_warned_about(start, used):
+    process, lifecycle, _ = start(**{"registration.file": "/nowhere/rig.yaml", **used})
+    assert lifecycle.change("configure"), process.output
+    said = f"registration.mode {used['registration.mode']} does not use it"
+    assert f"registration.file is /nowhere/rig.yaml, and {said}" in process.output
+
+
 def test_without_tf2_msgs_a_pose_from_tf_is_refused_with_what_to_do(start):
     if importlib.util.find_spec("tf2_msgs"):
         pytest.skip("tf2_msgs is installed")
