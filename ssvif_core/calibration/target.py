@@ -2,8 +2,8 @@
 
 A chessboard in the thermal image is often inverted (black paint is warm in the sun), faint, or
 unevenly warm, so that each image is tried as it is and inverted, plain and with its contrast
-equalised. A board may be found turned by half a turn in one image: of the two orders the one is
-taken that leaves the thermal image upright.
+equalised. A board may be found turned by half a turn in one image, a square one by a quarter: of
+these orders the one is taken that leaves the thermal image nearest to upright.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ssvif_core.calibration.geometry import apply, corners
+from ssvif_core.calibration.geometry import apply
 from ssvif_core.calibration.lenses import Lenses
 from ssvif_core.cores import cores
 from ssvif_core.errors import SsvifError
@@ -149,7 +149,7 @@ def fit_boards(
     if not seen:
         raise SsvifError(_not_seen(board, left_out))
     width = visible[0].shape[1]
-    ordered = _ordered(seen, corners(thermal[0].shape[1::-1]))
+    ordered = {name: (v, _as_visible(v, t, board)) for name, (v, t) in seen.items()}
     limit = INLIER_PX * max(1.0, width / 640)
     used = dict(ordered)
     while True:
@@ -211,36 +211,23 @@ def _not_seen(board: Board, left_out: dict[str, str]) -> str:
     )
 
 
-def _orders(points: np.ndarray) -> list[np.ndarray]:
-    return [points, points[::-1]]
+def _orders(points: np.ndarray, board: Board) -> list[np.ndarray]:
+    """The orders in which the same board may be found: those of a turned board, (N, 2) each."""
+    if board.columns != board.rows or board.pattern == "asymmetric":
+        return [points, points[::-1]]
+    grid = points.reshape(board.rows, board.columns, 2)
+    return [np.rot90(grid, turns).reshape(-1, 2) for turns in range(4)]
 
 
-def _ordered(
-    seen: dict[str, tuple[np.ndarray, np.ndarray]], thermal_corners: np.ndarray
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each frame's thermal points in the order of its visible ones.
+def _as_visible(visible: np.ndarray, thermal: np.ndarray, board: Board) -> np.ndarray:
+    """Thermal points (N, 2) in the order of the visible ones: that which turns the image least.
 
-    A wrong order turns the thermal image upside down, and two cameras that look the same way are
-    not mounted like that. Where neither order is upright, it stays as it was found.
+    A wrong order turns the thermal image by half a turn, or that of a square board by a quarter,
+    and two cameras that look the same way are not mounted like that.
     """
-    ordered = {}
-    for name, (v, t) in seen.items():
-        options = [(o, _plain(o, v)) for o in _orders(t)]
-        upright = [o for o, h in options if h is not None and _upright(h, thermal_corners)]
-        ordered[name] = (v, upright[0] if upright else t)
-    return ordered
-
-
-def _plain(thermal: np.ndarray, visible: np.ndarray) -> np.ndarray | None:
-    homography, _ = cv2.findHomography(thermal, visible, 0)
-    return homography
-
-
-def _upright(homography: np.ndarray, thermal_corners: np.ndarray) -> bool:
-    """Whether the middle of the thermal image is turned by less than a right angle."""
-    middle = thermal_corners.mean(0)
-    at = apply(homography, np.stack([middle, middle + (1, 0)]))
-    return bool(at[1, 0] > at[0, 0])
+    centred = visible - visible.mean(0)
+    # The same points turned by an angle: its cosine, times what all orders have in common.
+    return max(_orders(thermal, board), key=lambda t: float(((t - t.mean(0)) * centred).sum()))
 
 
 def _robust(used: dict[str, tuple[np.ndarray, np.ndarray]], limit: float) -> np.ndarray:

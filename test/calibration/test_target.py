@@ -99,6 +99,26 @@ def test_a_board_found_upside_down_in_one_image_is_turned_round():
     assert fit.homography[0, 0] > 0
 
 
+@pytest.mark.parametrize("degrees", [40, -50, 130])
+@pytest.mark.parametrize(
+    ("board", "image"),
+    [
+        (Board("chessboard", 6, 6), chessboard(6, 6)),
+        (Board("chessboard", 7, 7), chessboard(7, 7)),
+        (Board("circles", 5, 5), circles(5, 5, False)),
+    ],
+    ids=["even", "odd", "circles"],
+)
+def test_a_square_board_that_is_rolled_does_not_turn_the_map(board, image, degrees):
+    place = np.deg2rad(degrees)
+    x, y = (320, 240) - 130 * np.array(
+        [np.cos(place) - np.sin(place), np.sin(place) + np.cos(place)]
+    )
+    visible, thermal = scene(image, x, y, 260, degrees)
+    fit = fit_boards(["one"], [cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)], [thermal], board)
+    assert corner_errors(fit.homography, TRUE, VISIBLE).max() <= 10  # one board in the middle
+
+
 def test_no_board_says_what_to_check():
     visible, thermal = scene(chessboard(), 150, 100, 330)
     grey = cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
