@@ -15,7 +15,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ssvif_core.calibration.geometry import apply
+from ssvif_core.calibration.board_poses import (
+    bare_corner,
+    common_corners,
+    corner_deviations,
+    poses_of,
+)
+from ssvif_core.calibration.certainty import ERROR_DEVIATIONS
+from ssvif_core.calibration.geometry import Size, apply
 from ssvif_core.calibration.lenses import Lenses
 from ssvif_core.cores import cores
 from ssvif_core.errors import SsvifError
@@ -27,6 +34,8 @@ PATTERNS = ("chessboard", "circles", "asymmetric")
 SEARCH_WIDTH = 640
 #: A point further off than this is an outlier of the robust fit, in visible pixels at width 640.
 INLIER_PX = 2.0
+#: Times that the outliers are found anew.
+REFITS = 5
 #: A board whose points are off by more than this (root mean square) is left out.
 MOST_ERROR_PX = 3.0
 
@@ -63,17 +72,24 @@ class TargetFit:
 
     Attributes:
         homography: (3, 3), thermal pixel -> visible pixel.
-        error_px: root mean square distance of all points that were used, in visible pixels.
+        error_px: what the worst corner of what both see may be off by, in visible pixels: twice the
+            standard deviation by what changes without each pose; infinite for a single pose.
+        residual_px: root mean square distance of all points that were used, in visible pixels.
         frame_errors_px: the same of each frame in which both cameras saw the board, by name.
         left_out: name -> why, for every frame that was not used.
+        poses: in how many the board was held; frames in which it hardly moved count once.
         coverage: part of the visible image that the boards covered together, 0..1.
+        bare_corner: of what both see, the corner that is farthest from all boards, in words.
     """
 
     homography: np.ndarray
     error_px: float
+    residual_px: float
     frame_errors_px: dict[str, float]
     left_out: dict[str, str]
+    poses: int
     coverage: float
+    bare_corner: str
 
 
 def find_board(image: np.ndarray, board: Board) -> np.ndarray | None:
@@ -150,10 +166,9 @@ def fit_boards(
         raise SsvifError(_not_seen(board, left_out))
     width = visible[0].shape[1]
     ordered = {name: (v, _as_visible(v, t, board)) for name, (v, t) in seen.items()}
-    limit = INLIER_PX * max(1.0, width / 640)
     used = dict(ordered)
     while True:
-        homography = _robust(used, limit)
+        homography = _robust(list(used.values()), _limit(width))
         errors = {n: _rms(homography, *points) for n, points in used.items()}
         worst = max(errors, key=errors.__getitem__)
         if errors[worst] <= MOST_ERROR_PX * max(1.0, width / 640):
@@ -172,13 +187,39 @@ def fit_boards(
             "agree on a map: hold the board still and flat, further away, and record both cameras "
             "at the same time (--offset, --time)."
         )
-    everything = np.concatenate([_residuals(homography, *points) for points in used.values()])
+    sizes = visible[0].shape[1::-1], thermal[0].shape[1::-1]
+    return _judged(homography, used, errors, left_out, board, sizes)
+
+
+def _judged(
+    homography: np.ndarray,
+    used: dict[str, tuple[np.ndarray, np.ndarray]],
+    errors: dict[str, float],
+    left_out: dict[str, str],
+    board: Board,
+    sizes: tuple[Size, Size],
+) -> TargetFit:
+    """How sure the map of the frames that agree is; sizes: of the two images."""
+    size = sizes[0]
+    points = list(used.values())
+    boards = [v for v, _ in points]
+    poses = poses_of([_orders(v, board) for v in boards], size[0])
+
+    def fit(there: np.ndarray) -> np.ndarray:
+        return _robust([p for p, use in zip(points, there, strict=True) if use], _limit(size[0]))
+
+    places = common_corners(homography, *sizes)
+    deviations = corner_deviations(homography, poses, fit, places)
+    everything = np.concatenate([_residuals(homography, *one) for one in points])
     return TargetFit(
         homography,
+        ERROR_DEVIATIONS * float(deviations.max()),
         float(np.sqrt((everything**2).mean())),
         errors,
         left_out,
-        _coverage([v for v, _ in used.values()], visible[0].shape[:2]),
+        len(np.unique(poses)),
+        _coverage(boards, size[::-1]),
+        bare_corner(boards, places),
     )
 
 
@@ -230,16 +271,31 @@ def _as_visible(visible: np.ndarray, thermal: np.ndarray, board: Board) -> np.nd
     return max(_orders(thermal, board), key=lambda t: float(((t - t.mean(0)) * centred).sum()))
 
 
-def _robust(used: dict[str, tuple[np.ndarray, np.ndarray]], limit: float) -> np.ndarray:
-    visible = np.concatenate([v for v, _ in used.values()])
-    thermal = np.concatenate([t for _, t in used.values()])
+def _limit(width: int) -> float:
+    """Distance of an outlier, in pixels of a visible image of this width."""
+    return INLIER_PX * max(1.0, width / 640)
+
+
+def _robust(points: Sequence[tuple[np.ndarray, np.ndarray]], limit: float) -> np.ndarray:
+    visible = np.concatenate([v for v, _ in points])
+    thermal = np.concatenate([t for _, t in points])
+    homography: np.ndarray | None
     homography, _ = cv2.findHomography(thermal, visible, cv2.RANSAC, limit, maxIters=5000)
+    # What is near the map of the four points that were drawn leans to them: 2 to 4 times the error.
+    for _ in range(REFITS):
+        if homography is not None:
+            near = _residuals(homography, visible, thermal) <= limit
+            homography = _plain(thermal[near], visible[near])
     if homography is None:
         raise SsvifError(
             "No plane-to-plane map fits the boards: hold the board still and flat, and record both "
             "cameras at the same time."
         )
     return homography
+
+
+def _plain(thermal: np.ndarray, visible: np.ndarray) -> np.ndarray | None:
+    return cv2.findHomography(thermal, visible, 0)[0] if len(thermal) >= 4 else None
 
 
 def _residuals(homography: np.ndarray, visible: np.ndarray, thermal: np.ndarray) -> np.ndarray:

@@ -18,7 +18,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ssvif_core.calibration.certainty import blocks, halves, held_out, shifted, spread
+from ssvif_core.calibration.certainty import (
+    ERROR_DEVIATIONS,
+    blocks,
+    halves,
+    held_out,
+    shifted,
+    spread,
+)
 from ssvif_core.calibration.coarse import SearchRange, coarse_search
 from ssvif_core.calibration.geometry import Size, apply, plausible, scaling
 from ssvif_core.calibration.patches import Agreement, fit, local_agreement, small_map
@@ -51,9 +58,6 @@ TEST = Level(320, 32, 10, 1.2)
 #: Frames that take part in the coarse search; it needs fewer.
 COARSE_FRAMES = 6
 DRAWS = 40
-#: The printed error is this many standard deviations. On real scenes the worst corner was within it
-#: in nine of ten cases and more (docs/calibration.md).
-ERROR_DEVIATIONS = 2.0
 
 
 @dataclass(frozen=True)
