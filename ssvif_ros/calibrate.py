@@ -175,7 +175,9 @@ def _collect(node: Node, values: dict[str, Any]) -> tuple[Shots, Lenses | None]:
     while not collector.complete and clock.now().nanoseconds < deadline_ns:
         rclpy.spin_once(node, timeout_sec=0.1)
     shots = collector.shots()
-    lenses, why = listener.lenses() if values["undistort"] else (None, "as asked for")
+    lenses, why = None, "as asked for"
+    if values["undistort"]:
+        lenses, why = listener.lenses(shots.visible_size, shots.thermal_size)
     done = "not undone" if lenses is None else "undone"
     node.get_logger().info(f"lens distortion: {done}, {why}")
     return shots, lenses

@@ -6,9 +6,10 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo
 
-from ssvif_core.calibration.lenses import Lenses, lenses_of
+from ssvif_core.calibration.geometry import Size
+from ssvif_core.calibration.lenses import Lenses, lens_of, lenses_of
 from ssvif_core.errors import SsvifError
-from ssvif_core.imaging.camera_model import CAMERAS, camera_of
+from ssvif_core.imaging.camera_model import CAMERAS
 
 __all__ = ["LensListener"]
 
@@ -27,17 +28,22 @@ class LensListener:
                 qos_profile_sensor_data,
             )
 
-    def lenses(self) -> tuple[Lenses | None, str]:
-        """What was heard so far; None and why, for people, where it is not enough."""
-        cameras, reasons = {}, {}
-        for camera in CAMERAS:
+    def lenses(self, *sizes: Size) -> tuple[Lenses | None, str]:
+        """What was heard so far; None and why, for people, where it is not enough.
+
+        Args:
+            sizes: (width, height) of the visible and of the thermal images.
+        """
+        cameras, notes = {}, {}
+        for camera, size in zip(CAMERAS, sizes, strict=True):
             info = self._infos.get(camera)
             if info is None:
                 topic = self._node.resolve_topic_name(f"{camera}/camera_info")
-                reasons[camera] = f"nothing came on {topic}"
+                notes[camera] = f"nothing came on {topic}"
                 continue
             try:
-                cameras[camera] = camera_of(info, camera)
+                images = self._node.resolve_topic_name(f"{camera}/image_raw")
+                cameras[camera], notes[camera] = lens_of(info, camera, images, size)
             except SsvifError as error:
-                reasons[camera] = str(error)
-        return lenses_of(cameras, reasons)
+                notes[camera] = str(error)
+        return lenses_of(cameras, notes)

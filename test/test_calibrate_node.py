@@ -30,8 +30,10 @@ from ssvif_core.calibration.lenses import Lenses  # noqa: E402
 from ssvif_core.calibration.result import picture_path  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
+from ssvif_ros.lens_listener import LensListener  # noqa: E402
 from ssvif_ros.processes import RosProcess, child_environment  # noqa: E402
 
+NOTHING = np.zeros((240, 320, 3), np.uint8), np.zeros((128, 160), np.uint8)
 AS_NOBODY = """
 import os
 from ssvif_core.calibration.result import place_of
@@ -113,6 +115,26 @@ def test_lenses_that_camera_info_knows_are_undone_and_go_into_the_file(ros_domai
     assert Calibration.load(output).lenses[0].distortion == BARREL[1]
     # 1 px of 320 is 2 px of 640.
     assert errors_px(output, lenses, without_margin(true)).max() <= 1.0
+
+
+def test_live_lenses_of_rectified_images_and_of_images_of_another_shape(ros_domain):
+    node, executor = ros_domain
+    LivePair(node, Lenses(camera(VISIBLE, BARREL), camera(THERMAL, FISHEYE)), [NOTHING])
+    remap = ["--ros-args", "-r", "visible/image_raw:=/rig/image_rect"]
+    here = rclpy.create_node("lenses", context=node.context, cli_args=remap)
+    executor.add_node(here)
+    listener = LensListener(here)
+    found = None
+    while found is None:
+        executor.spin_once(timeout_sec=0.2)
+        found, said = listener.lenses(VISIBLE, THERMAL)
+    assert not found.visible.model
+    assert found.thermal.distortion == FISHEYE[1]
+    assert "visible none (/rig/image_rect is rectified already)" in said
+    found, said = listener.lenses(VISIBLE, (160, 120))
+    assert found is None
+    assert "images of 160x128, and these are 160x120" in said
+    here.destroy_node()
 
 
 def test_a_folder_in_which_nothing_may_be_written_is_refused_before_anybody_moves_a_camera():

@@ -421,10 +421,14 @@ def test_a_loop_in_the_tree_ends():
     assert tree.pose("a", "c") is None
 
 
-def test_a_region_of_interest_moves_the_centre_of_a_camera():
+def test_a_region_of_interest_moves_the_centre_of_a_camera_and_binning_scales_it():
     info = CameraInfo(width=640, height=480, k=[500.0, 0, 320, 0, 500, 240, 0, 0, 1])
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 40, 400, 300
     camera = camera_of(info)
     assert isinstance(camera, Camera)
     assert camera.size == (400, 300)
     assert camera.matrix[:2, 2].tolist() == [220.0, 200.0]
+    info.binning_x = 2
+    binned = camera_of(info)
+    assert binned.size == (200, 300)
+    assert binned.matrix[:2].tolist() == [[250.0, 0.0, 109.75], [0.0, 500.0, 200.0]]

@@ -19,6 +19,7 @@ from ssvif_core.calibration.choice import Look, choose, look_at
 from ssvif_core.calibration.geometry import Size
 from ssvif_core.data.bag_files import is_bag
 from ssvif_core.data.bags import read_bag_pairs
+from ssvif_core.data.collection import summary
 from ssvif_core.data.layouts import candidates, detect_layout, locate, two_folders
 from ssvif_core.data.pairs import FramePair, read_packed, read_thermal, read_visible
 from ssvif_core.data.videos import find_videos, read_video_pairs
@@ -213,6 +214,11 @@ def _read(
             make=make,
         )
         pairs, skipped = bag.pairs, bag.skipped
+        if bag.no_pair:
+            raise SsvifError(
+                f"No usable pair of {bag.visible_topic} and {bag.thermal_topic}: {bag.no_pair}. "
+                f"{summary(skipped)}".strip()
+            )
     else:
         return _folder(source, limit, make, names)
     return pairs, [f"{s.name}: {s.reason}" for s in skipped]

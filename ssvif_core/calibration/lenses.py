@@ -8,9 +8,11 @@ the file holds the lenses; `imaging/registration.py` undoes both in its maps.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,14 +21,17 @@ from ssvif_core.calibration.frames import Shots, Source
 from ssvif_core.calibration.geometry import Size
 from ssvif_core.data.bag_files import Bag, is_bag
 from ssvif_core.data.bags import choose_topics, image_topics
+from ssvif_core.data.camera_infos import camera_infos, first_of, first_size
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.camera_file import read_camera_file
 from ssvif_core.imaging.camera_model import CAMERAS, camera_of
-from ssvif_core.imaging.pinhole import Camera
+from ssvif_core.imaging.pinhole import Camera, same_shape
 
-__all__ = ["Lenses", "lenses_of", "read_lenses"]
+__all__ = ["Lenses", "lens_of", "lenses_of", "read_lenses"]
 
-INFO = "sensor_msgs/msg/CameraInfo"
+#: What image_proc and drivers call images whose distortion is undone already; their camera_info is
+#: that of the raw ones beside them.
+RECTIFIED = re.compile(r"/image_rect(_\w+)?$")
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,15 @@ class Lenses:
         return self.visible, self.thermal
 
     def resized(self, visible_size: Size, thermal_size: Size) -> Lenses:
-        """The same for images of other sizes (width, height)."""
+        """The same for images of other sizes (width, height).
+
+        Raises:
+            SsvifError: a lens is one of images of another shape.
+        """
+        for name, camera, size in zip(
+            CAMERAS, self.both, (visible_size, thermal_size), strict=True
+        ):
+            _check_shape(name, camera, size)
         return Lenses(self.visible.resized(visible_size), self.thermal.resized(thermal_size))
 
     def undone(self, shots: Shots) -> tuple[Shots, tuple[np.ndarray, np.ndarray]]:
@@ -97,50 +110,79 @@ def read_lenses(
     """
     files = dict(zip(CAMERAS, (visible_file, thermal_file), strict=True))
     cameras = {c: read_camera_file(path) for c, path in files.items() if path is not None}
-    reasons = {c: "no camera_info and no file" for c in CAMERAS if c not in cameras}
-    if reasons and is_bag(source.path):
-        _from_bag(source, cameras, reasons)
+    notes = {c: "no camera_info and no file" for c in CAMERAS if c not in cameras}
+    if notes and is_bag(source.path):
+        _from_bag(source, cameras, notes)
     missing = [c for c in CAMERAS if c not in cameras]
     if missing and any(files.values()):
         raise SsvifError(
-            f"The lens of the {missing[0]} camera is not known ({reasons[missing[0]]}): the node "
+            f"The lens of the {missing[0]} camera is not known ({notes[missing[0]]}): the node "
             f"needs both to undo distortion. Give --{missing[0]}-info as well."
         )
-    return lenses_of(cameras, reasons)
+    return lenses_of(cameras, notes)
 
 
-def lenses_of(
-    cameras: Mapping[str, Camera], reasons: Mapping[str, str]
-) -> tuple[Lenses | None, str]:
+def lens_of(info: Any, camera: str, topic: str, size: Size | None) -> tuple[Camera, str]:
+    """The lens of a camera's images by its camera_info; and what else is to be said of it, or "".
+
+    Args:
+        info: camera_info, whichever library read it.
+        camera: "visible" or "thermal".
+        topic: of the images.
+        size: of the images (width, height), where it is known.
+
+    Raises:
+        SsvifError: the camera is not calibrated, its model is not known, or the camera_info is of
+            images of another shape.
+    """
+    lens = camera_of(info, camera)
+    if size is not None:
+        _check_shape(camera, lens, size)
+    if lens.model and RECTIFIED.search(topic.removesuffix("/compressed")):
+        return replace(lens, model="", distortion=()), f"{topic} is rectified already"
+    return lens, ""
+
+
+def _check_shape(camera: str, lens: Camera, size: Size) -> None:
+    if not same_shape(lens.size[::-1], size[::-1]):
+        raise SsvifError(
+            f"the {camera} lens is one of images of {lens.size[0]}x{lens.size[1]}, and these are "
+            f"{size[0]}x{size[1]}: use the camera_info or the camera file of these images"
+        )
+
+
+def lenses_of(cameras: Mapping[str, Camera], notes: Mapping[str, str]) -> tuple[Lenses | None, str]:
     """The lenses of the cameras that are known, or None and why, for people.
 
     Args:
         cameras: "visible" and "thermal" -> intrinsics.
-        reasons: why one of the two is not known.
+        notes: why one of the two is not known, or what else is to be said of it.
     """
     missing = [c for c in CAMERAS if c not in cameras]
     if missing:
-        return None, "; ".join(f"{c}: {reasons[c]}" for c in missing)
+        return None, "; ".join(f"{c}: {notes[c]}" for c in missing)
     lenses = Lenses(cameras["visible"], cameras["thermal"])
+    more = {c: f" ({notes[c]})" if notes.get(c) else "" for c in CAMERAS}
     if not (lenses.visible.model or lenses.thermal.model):
-        return None, "neither lens has any"
-    return lenses, ", ".join(f"{c} {cameras[c].model or 'none'}" for c in CAMERAS)
+        return None, "neither lens has any" + "".join(more.values())
+    return lenses, ", ".join(f"{c} {cameras[c].model or 'none'}{more[c]}" for c in CAMERAS)
 
 
-def _from_bag(source: Source, cameras: dict[str, Camera], reasons: dict[str, str]) -> None:
+def _from_bag(source: Source, cameras: dict[str, Camera], notes: dict[str, str]) -> None:
     with Bag(source.path) as bag:
-        topics = choose_topics(
+        visible, thermal = choose_topics(
             image_topics(bag), source.visible_topic, source.thermal_topic, source.path
         )
-        for camera, topic in zip(CAMERAS, topics, strict=True):
-            # As image_transport names them: beside the image.
-            info = topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
-            if camera in cameras or bag.topics().get(info) != INFO:
+        infos, shared = camera_infos(bag, {"visible": visible, "thermal": thermal})
+        for camera, topic in (("visible", visible), ("thermal", thermal)):
+            if camera in cameras:
                 continue
-            first = next(bag.messages([info]), None)
-            if first is None:
+            told = first_of(bag, infos[camera]) if camera in infos else None
+            if told is None:
+                notes[camera] = "; ".join([notes[camera], *shared])
                 continue
             try:
-                cameras[camera] = camera_of(bag.message(first), camera)
+                size = first_size(bag, camera, topic)
+                cameras[camera], notes[camera] = lens_of(told, camera, topic, size)
             except SsvifError as error:
-                reasons[camera] = str(error)
+                notes[camera] = str(error)

@@ -46,9 +46,10 @@ class Motion:
 
 
 class MotionMeter:
-    """Takes frames in order, of one camera."""
+    """Takes frames in order, of one camera, whose name is for errors."""
 
-    def __init__(self) -> None:
+    def __init__(self, camera: str = "one") -> None:
+        self._camera, self._came = camera, 0
         self._last: tuple[float, list[np.ndarray]] | None = None
         self._rows: list[tuple[float, float, float, float, float]] = []
 
@@ -65,6 +66,7 @@ class MotionMeter:
                 image = fill_not_finite(image)
             except SsvifError:
                 return
+        self._came += 1
         pyramid = _pyramid(image)
         if self._last is not None:
             before_s, before = self._last
@@ -82,8 +84,15 @@ class MotionMeter:
     def motion(self) -> Motion:
         """What was measured so far. Raises SsvifError if there is too little."""
         if len(self._rows) < 20:
+            passed = self._came - len(self)
+            if passed > len(self):
+                raise SsvifError(
+                    f"{passed} of {self._came} frames of the {self._camera} camera have no later "
+                    "stamp than the one before: let its driver set header.stamp, and record again."
+                )
             raise SsvifError(
-                f"{len(self)} frames are too few to see motion in: record 10 seconds or more."
+                f"{len(self)} frames of the {self._camera} camera are too few to see motion in: "
+                "record 10 seconds or more."
             )
         table = np.array(self._rows)
         table = table[np.argsort(table[:, 0], kind="stable")]
@@ -144,7 +153,7 @@ def read_motion(
     Raises:
         SsvifError: the source has no times, or too few frames.
     """
-    meters = {"visible": MotionMeter(), "thermal": MotionMeter()}
+    meters = {camera: MotionMeter(camera) for camera in ("visible", "thermal")}
     for count, (camera, stamp_s, image) in enumerate(_timed(source)):
         meters[camera].add(stamp_s, image)
         progress(count + 1)

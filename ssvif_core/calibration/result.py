@@ -32,6 +32,8 @@ LEAST_AGREEMENT = 0.6
 #: Error of the worst corner, as a part of the visible width: 6 pixels of 640.
 MOST_ERROR = 6 / 640
 PICTURE_ROWS = 3
+#: Two poses that do not agree do not say which one is wrong.
+LEAST_POSES = 3
 #: Boards must have covered this part of the visible image: elsewhere a map is a guess.
 LEAST_COVERAGE = 0.15
 
@@ -93,18 +95,15 @@ def calibrate_target(
     """The same from a board; see `target.fit_boards`.
 
     Raises:
-        SsvifError: the board is not seen by both, or in too small a part of the image.
+        SsvifError: the board is not seen by both, in too few poses or too small a part of the
+            image, or the map is not sure enough.
     """
     if lenses is not None:
         lenses = lenses.resized(shots.visible_size, shots.thermal_size)
     fit = fit_boards(shots.names, shots.grey, shots.thermal, board, progress, lenses)
     used = shots.only([i for i, name in enumerate(shots.names) if name in fit.frame_errors_px])
     _save_rows(used if lenses is None else lenses.undone(used)[0], fit.homography, output)
-    if fit.coverage < LEAST_COVERAGE:
-        raise SsvifError(
-            f"Not written: the boards cover {fit.coverage:.0%} of the visible image, and "
-            f"{LEAST_COVERAGE:.0%} are needed: hold the board in every part of it, corners too."
-        )
+    _check_boards(fit, shots.visible_size[0], picture_path(output))
     calibration = Calibration(
         homography=fit.homography,
         visible_size=shots.visible_size,
@@ -112,7 +111,7 @@ def calibrate_target(
         lenses=None if lenses is None else lenses.both,
         method="chessboard" if board.pattern == "chessboard" else "circles",
         frames=len(fit.frame_errors_px),
-        error_px=round(fit.error_px, 3),
+        error_px=round(fit.error_px, 2),
         created=_now(),
     )
     return calibration, fit
@@ -123,10 +122,37 @@ def describe_target(fit: TargetFit) -> str:
     lines = [f"{name}: {error:.2f} px" for name, error in fit.frame_errors_px.items()]
     lines += [f"{name}: left out, {reason}" for name, reason in fit.left_out.items()]
     lines.append(
-        f"map: reprojection error {fit.error_px:.2f} px from {len(fit.frame_errors_px)} frames, "
-        f"boards over {fit.coverage:.0%} of the image"
+        f"map: corners within {fit.error_px:.1f} px, by what changes without each of {fit.poses} "
+        f"poses; reprojection error {fit.residual_px:.2f} px from {len(fit.frame_errors_px)} "
+        f"frames, boards over {fit.coverage:.0%} of the image"
     )
     return "\n".join(lines)
+
+
+def _check_boards(fit: TargetFit, width: int, picture: Path) -> None:
+    """Raise SsvifError with what to do if a board's map is not good enough to be used."""
+    todo = (
+        "hold the board still in every part of what both cameras see, corners too (none was near "
+        f"the {fit.bare_corner} one); see {picture}"
+    )
+    if fit.poses < LEAST_POSES:
+        others = "".join(f"; {name}: left out, {why}" for name, why in [*fit.left_out.items()][:1])
+        raise SsvifError(
+            f"Not written: {len(fit.frame_errors_px)} frames show the board in {fit.poses} of the "
+            f"{LEAST_POSES} poses or more that are needed (frames in which it hardly moved count "
+            f"once{others}): {todo}"
+        )
+    if fit.coverage < LEAST_COVERAGE:
+        raise SsvifError(
+            f"Not written: the boards cover {fit.coverage:.0%} of the visible image, and "
+            f"{LEAST_COVERAGE:.0%} are needed: {todo}"
+        )
+    if fit.error_px > MOST_ERROR * width:
+        raise SsvifError(
+            f"Not written: without one of its {fit.poses} poses the board gives another map, and "
+            f"the corners may be off by {fit.error_px:.1f} px (at most {MOST_ERROR * width:.1f}): "
+            f"keep it facing the cameras, at the distance that matters, and {todo}"
+        )
 
 
 def check(found: Estimate, frames: int, width: int, picture: Path) -> None:

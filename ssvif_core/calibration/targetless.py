@@ -18,7 +18,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ssvif_core.calibration.certainty import blocks, halves, held_out, shifted, spread
+from ssvif_core.calibration.certainty import (
+    ERROR_DEVIATIONS,
+    blocks,
+    halves,
+    held_out,
+    shifted,
+    spread,
+)
 from ssvif_core.calibration.coarse import SearchRange, coarse_search
 from ssvif_core.calibration.geometry import Size, apply, plausible, scaling
 from ssvif_core.calibration.patches import Agreement, fit, local_agreement, small_map
@@ -51,9 +58,8 @@ TEST = Level(320, 32, 10, 1.2)
 #: Frames that take part in the coarse search; it needs fewer.
 COARSE_FRAMES = 6
 DRAWS = 40
-#: The printed error is this many standard deviations. On real scenes the worst corner was within it
-#: in nine of ten cases and more (docs/calibration.md).
-ERROR_DEVIATIONS = 2.0
+#: Below the least normalised agreement that a map can have.
+NO_AGREEMENT = -1.0
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,7 @@ def estimate(
     start = max(ranked, key=lambda r: r[1])[0]
     progress(0.5)
     weights = frames.weights(start)
+    # Whether this one got to the last level is not asked: how sure it is, is measured below.
     homography, _ = frames.refine(start, LEVELS[2:], weights)
     progress(0.75)
     everyone_index = np.arange(len(weights))
@@ -184,8 +191,11 @@ class _Frames:
     def refine(
         self, homography: np.ndarray, levels: Sequence[Level], weights: np.ndarray
     ) -> tuple[np.ndarray, float]:
-        """Climb through levels; the map and its agreement at the last one."""
-        value = -1.0
+        """Climb through levels; the map and its agreement at the last one.
+
+        Where a step gives what no two cameras can, the map before it, and less than any agreement.
+        """
+        value = NO_AGREEMENT
         used = np.flatnonzero(weights)
         for level in levels:
             agreement = self.compare(homography, level, used)
@@ -196,7 +206,7 @@ class _Frames:
             back = scaling(size, self.visible_size)
             better = back @ correction @ np.linalg.inv(back) @ homography
             if not plausible(better, self.thermal_size):
-                return homography, -1.0
+                return homography, NO_AGREEMENT
             homography = better / better[2, 2]
         return homography, value
 

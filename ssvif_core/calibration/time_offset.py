@@ -125,9 +125,13 @@ def _grid(visible: Motion, thermal: Motion, reach_s: float) -> np.ndarray:
     start = max(visible.times_s[0], thermal.times_s[0] - reach_s)
     end = min(visible.times_s[-1], thermal.times_s[-1] + reach_s)
     if end - start < LEAST_OVERLAP_S:
+        apart_s = visible.times_s[0] - thermal.times_s[0]
+        clocks = ""
+        if abs(apart_s) > reach_s:
+            clocks = f" If it was, the clocks differ: add {apart_s:+.1f} to --offset."
         raise SsvifError(
             f"The two cameras' times overlap for {max(0.0, end - start):.1f} s (within {reach_s:g} "
-            f"s of offset): record {ADVISED_S} s or more of both at once."
+            f"s of offset): record {ADVISED_S} s or more of both at once.{clocks}"
         )
     for name, motion in (("visible", visible), ("thermal", thermal)):
         steps = np.diff(motion.times_s)

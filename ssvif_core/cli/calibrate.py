@@ -111,8 +111,8 @@ def calibrate(
     of the image sees edges in some frame. 30 seconds are plenty.
 
     **With a target** (`--pattern chessboard --grid 9x6`): a board that is warm in places (sun,
-    lamp) shows in thermal as well. Hold it at the distance that matters most, in every part of the
-    image.
+    lamp) shows in thermal as well. Hold it at the distance that matters most, facing the cameras,
+    in every part of what both see: three places or more.
 
     A map that is not sure enough is **not written**; the picture beside it shows what was found.
 

@@ -17,6 +17,7 @@ import numpy as np
 from ssvif_core.data.bag_files import Bag, Recorded
 from ssvif_core.data.collection import SkippedPair
 from ssvif_core.data.image_topics import ImageTopic, choose_topics, image_topics
+from ssvif_core.data.no_pair import why_no_pair
 from ssvif_core.data.pairs import FramePair, make_pair
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.encodings import thermal_of, visible_of
@@ -36,6 +37,7 @@ class BagPairs:
         skipped: files that are broken, messages that cannot be decoded.
         stamps_ns: visible and thermal stamp of each pair.
         counts: where all frames went; a frame without a partner is none that was skipped.
+        no_pair: why no two frames belong together, for people; "" if some do.
         visible_topic: what was taken for the visible camera.
         thermal_topic: what was taken for the thermal camera.
     """
@@ -44,6 +46,7 @@ class BagPairs:
     skipped: list[SkippedPair]
     stamps_ns: list[tuple[int, int]]
     counts: PairingCounts
+    no_pair: str
     visible_topic: str
     thermal_topic: str
 
@@ -82,14 +85,16 @@ def read_bag_pairs(
             turns = bag.turns
             pairing = NearestPairing[int, int](slop_s=slop_s, thermal_offset_s=offset_s)
             skipped: list[SkippedPair] = []
-            found = _paired(bag, visible, thermal, pairing, skipped)
+            times: dict[str, list[tuple[int, int]]] = {"visible": [], "thermal": []}
+            found = _paired(bag, visible, thermal, pairing, skipped, times)
         last = len(found) - 1
         picks = np.unique(np.linspace(0, last, min(limit, len(found))).round().astype(int))
         chosen = [found[i] for i in picks]
         frames = _decoded(bag, visible, thermal, chosen, skipped)
         pairs, stamps = _pairs(frames, skipped, make)
         broken = [SkippedPair(name, reason) for name, reason in bag.broken.items()]
-    return BagPairs(pairs, broken + skipped, stamps, pairing.counts, visible, thermal)
+    no_pair = "" if found else why_no_pair(times, slop_s, offset_s)
+    return BagPairs(pairs, broken + skipped, stamps, pairing.counts, no_pair, visible, thermal)
 
 
 def _paired(
@@ -98,20 +103,26 @@ def _paired(
     thermal: str,
     pairing: NearestPairing[int, int],
     skipped: list[SkippedPair],
+    times: dict[str, list[tuple[int, int]]],
 ) -> list[Pair[int, int]]:
-    """Pairs of message numbers; each topic's messages are numbered from 0."""
+    """Pairs of message numbers; each topic's messages are numbered from 0.
+
+    `times` is told each camera's stamps and times of receipt.
+    """
     pairs: list[Pair[int, int]] = []
     numbers = {visible: 0, thermal: 0}
     for recorded in bag.messages([visible, thermal]):
         number = numbers[recorded.topic]
         numbers[recorded.topic] += 1
+        camera = "visible" if recorded.topic == visible else "thermal"
         try:
             message = bag.image(recorded)
-            check_image(message, "visible" if recorded.topic == visible else "thermal")
+            check_image(message, camera)
         except SsvifError as error:
             skipped.append(SkippedPair(f"{recorded.topic} message {number}", str(error)))
             continue
         stamp_ns = message.stamp_ns
+        times[camera].append((stamp_ns, recorded.received_ns))
         add = pairing.add_visible if recorded.topic == visible else pairing.add_thermal
         pairs += add(stamp_ns, number, recorded.received_ns)
     return pairs + pairing.flush()

@@ -145,7 +145,8 @@ def read_sequence(
             limit=limit,
         )
         pairs, skipped = bag.pairs, bag.skipped
-        about = f"paired {bag.visible_topic} with {bag.thermal_topic}: {bag.counts}"
+        if bag.no_pair:
+            about = f"{bag.visible_topic} and {bag.thermal_topic}: {bag.no_pair}"
     if not pairs:
         detail = "; ".join(part for part in (about, summary(skipped)) if part)
         raise SsvifError(f"No usable pair in {path}: {detail or 'it holds no frames'}.")

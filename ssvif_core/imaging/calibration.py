@@ -41,8 +41,8 @@ class Calibration:
         lenses: visible and thermal; None: the map is one of the images as they come.
         method: how it was found: "chessboard", "circles", "targetless", "hand", ...
         frames: how many pairs it was found from.
-        error_px: in visible pixels: of a board, the root mean square residual; targetless, what
-            the worst corner may be off by (in nine of ten cases it is less).
+        error_px: in visible pixels, what the worst corner may be off by (targetless, it is less in
+            nine of ten cases).
         confidence: 0..1, where the method has one; targetless, the agreement of the two images.
         thermal_offset_s: to be added to thermal stamps, where it was estimated.
         created: ISO 8601 date and time.

@@ -16,6 +16,7 @@ __all__ = [
     "CAMERAS",
     "REGISTRATION_MODES",
     "camera_of",
+    "image_size",
     "matrices_of_image",
     "registration_mode",
     "window_of",
@@ -38,7 +39,7 @@ def camera_of(info: Any, camera: str = "camera") -> Camera:
     """Intrinsics of the images that a camera_info of ROS 1 or ROS 2 belongs to (REP-104).
 
     K and D are those of the sensor's full frame; a region of interest moves the centre, and
-    binning only scales, which `Camera.resized` does.
+    binning scales.
 
     Raises:
         SsvifError: the camera is not calibrated, or its distortion model is not known.
@@ -46,10 +47,17 @@ def camera_of(info: Any, camera: str = "camera") -> Camera:
     (x, y), size = window_of(info)
     matrix = np.array(_field(info, "k"), np.float64).reshape(3, 3)
     matrix[:2, 2] -= (x, y)
+    d = tuple(map(float, _field(info, "d")))
     try:
-        return Camera(size, matrix, info.distortion_model, tuple(map(float, _field(info, "d"))))
+        return Camera(size, matrix, info.distortion_model, d).resized(image_size(info))
     except SsvifError as error:
         raise SsvifError(f"{camera}/camera_info: {error}") from error
+
+
+def image_size(info: Any) -> Size:
+    """(width, height) of the images that a camera_info belongs to: its window, binned."""
+    _, (width, height) = window_of(info)
+    return width // max(1, int(info.binning_x)), height // max(1, int(info.binning_y))
 
 
 def window_of(info: Any) -> tuple[tuple[int, int], Size]:

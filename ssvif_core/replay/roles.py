@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import cv2
+from typing import Literal
 
 from ssvif_core.data.bag_files import Bag
+from ssvif_core.data.camera_infos import Camera, camera_infos, first_of
 from ssvif_core.data.image_topics import ImageTopic, choose_topics, image_topics, passed_over
 from ssvif_core.errors import SsvifError
-from ssvif_core.imaging.encodings import thermal_of, visible_of
 
 __all__ = [
     "AUTO", "CAMERA_INFOS", "NONE", "Role", "Roles", "TopicChoice", "choose_roles", "first_of",
 ]  # fmt: skip
 
-INFO = "sensor_msgs/msg/CameraInfo"
 LABELS = re.compile("label|mask|segment")
 #: How the encoding of class ids begins; colours and floats are none.
 IDS = ("mono8", "8uc1", "mono16", "16uc1")
@@ -26,7 +23,6 @@ IDS = ("mono8", "8uc1", "mono16", "16uc1")
 OF_A_FUSION_NODE = ("fused", "fused/compressed", "label_info", "vision_label_info")
 #: What `--labels` may be instead of a topic.
 AUTO, NONE = "auto", "none"
-Camera = Literal["visible", "thermal"]
 Role = Literal["visible", "thermal", "labels", "visible_info", "thermal_info"]
 CAMERA_INFOS: dict[Camera, Role] = {"visible": "visible_info", "thermal": "thermal_info"}
 
@@ -82,20 +78,11 @@ def choose_roles(bag: Bag, wanted: TopicChoice) -> Roles:
             f"{bag.path}: one topic cannot be two ({named}). Name each with --visible-topic, "
             "--thermal-topic and --labels."
         )
-    infos, shared = _camera_infos(bag, topics)
-    topics |= infos
+    infos, shared = camera_infos(bag, {"visible": visible, "thermal": thermal})
+    topics |= {CAMERA_INFOS[camera]: info for camera, info in infos.items()}
+    said = [f"camera_info: {sentence}" for sentence in shared]
     encodings = {topic.name: topic.encoding for topic in images}
-    return Roles(topics, encodings, [*_sentences(topics, images, wanted), *own, *shared])
-
-
-def first_of(bag: Bag, topic: str) -> Any:
-    """The first message of a topic that can be read, or None."""
-    for recorded in bag.messages([topic]):
-        try:
-            return bag.message(recorded)
-        except SsvifError:
-            continue  # counted when it is its turn
-    return None
+    return Roles(topics, encodings, [*_sentences(topics, images, wanted), *own, *said])
 
 
 def _labels(
@@ -137,53 +124,6 @@ def _named_labels(bag: Bag, images: Sequence[ImageTopic], wanted: str) -> str:
 
 def _is_of_a_fusion_node(bag: Bag, labels: str) -> bool:
     return any(f"{_namespace(labels)}/{other}" in bag.topics() for other in OF_A_FUSION_NODE)
-
-
-def _camera_infos(bag: Bag, topics: dict[Role, str]) -> tuple[dict[Role, str], list[str]]:
-    """Each camera's camera_info; and where both cameras lie beside the same one, whose it is."""
-    kinds = bag.topics()
-    beside = {camera: f"{_namespace(topics[camera])}/camera_info" for camera in CAMERA_INFOS}
-    found = {CAMERA_INFOS[c]: info for c, info in beside.items() if kinds.get(info) == INFO}
-    if len(found) < 2 or beside["visible"] != beside["thermal"]:
-        return found, []
-    info = beside["visible"]
-    camera, why = _owner(bag, info, topics)
-    return {} if camera is None else {CAMERA_INFOS[camera]: info}, [f"camera_info: {info} {why}"]
-
-
-def _owner(bag: Bag, info: str, topics: dict[Role, str]) -> tuple[Camera | None, str]:
-    """The camera that a camera_info is of, by its frame or else by its size; and why."""
-    told = first_of(bag, info)
-    if told is not None:
-        looks: tuple[tuple[str, Any, Callable[..., Any]], ...] = (
-            ("frame", told.header.frame_id, _frame_id),
-            ("size", (int(told.height), int(told.width)), _size),
-        )
-        for what, wanted, look in looks:
-            fitting = [c for c in CAMERA_INFOS if look(bag, c, topics[c]) == wanted]
-            if wanted and len(fitting) == 1:
-                return fitting[0], f"is the {fitting[0]} camera's, whose {what} it has"
-    return None, "lies beside both cameras and is taken for none: neither frame nor size tells"
-
-
-def _frame_id(bag: Bag, camera: Camera, topic: str) -> str | None:
-    recorded = next(bag.messages([topic]), None)
-    try:
-        return None if recorded is None else bag.image(recorded).frame_id
-    except SsvifError:
-        return None
-
-
-def _size(bag: Bag, camera: Camera, topic: str) -> tuple[int, int] | None:
-    """(height, width) of the first image, if it can be decoded."""
-    recorded = next(bag.messages([topic]), None)
-    try:
-        if recorded is None:
-            return None
-        image = (visible_of if camera == "visible" else thermal_of)(bag.image(recorded))
-    except (SsvifError, cv2.error):
-        return None
-    return image.shape[0], image.shape[1]
 
 
 def _sentences(

@@ -99,11 +99,97 @@ def test_a_board_found_upside_down_in_one_image_is_turned_round():
     assert fit.homography[0, 0] > 0
 
 
+@pytest.mark.parametrize("degrees", [40, -50, 130])
+@pytest.mark.parametrize(
+    ("board", "image"),
+    [
+        (Board("chessboard", 6, 6), chessboard(6, 6)),
+        (Board("chessboard", 7, 7), chessboard(7, 7)),
+        (Board("circles", 5, 5), circles(5, 5, False)),
+    ],
+    ids=["even", "odd", "circles"],
+)
+def test_a_square_board_that_is_rolled_does_not_turn_the_map(board, image, degrees):
+    place = np.deg2rad(degrees)
+    x, y = (320, 240) - 130 * np.array(
+        [np.cos(place) - np.sin(place), np.sin(place) + np.cos(place)]
+    )
+    visible, thermal = scene(image, x, y, 260, degrees)
+    fit = fit_boards(["one"], [cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)], [thermal], board)
+    assert corner_errors(fit.homography, TRUE, VISIBLE).max() <= 10  # one board in the middle
+
+
 def test_no_board_says_what_to_check():
     visible, thermal = scene(chessboard(), 150, 100, 330)
     grey = cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY)
     with pytest.raises(SsvifError, match="inner corners"):
         fit_boards(["one"], [grey], [thermal], Board("chessboard", 11, 4))
+
+
+#: Two pinhole cameras, 4 cm apart: size and focal length.
+VIEWS = ((VISIBLE, 600.0), (THERMAL, 280.0))
+APART = 0.04
+
+
+def lens(size, f):
+    return np.array([[f, 0, (size[0] - 1) / 2], [0, f, (size[1] - 1) / 2], [0, 0, 1]])
+
+
+def held(places):
+    """What the two see of a board of 60 cm at each (x, y, distance, tilt in degrees)."""
+    image = cv2.copyMakeBorder(chessboard(), 30, 30, 30, 30, cv2.BORDER_CONSTANT, value=110)
+    height, width = image.shape
+    in_metres = np.array([[0.003, 0, -0.0015 * width], [0, 0.003, -0.0015 * height], [0, 0, 1]])
+    frames = []
+    for index, (x, y, distance, tilt) in enumerate(places):
+        turn = cv2.Rodrigues(np.array([0.0, np.deg2rad(tilt), 0.0]))[0]
+        seen, felt = (
+            cv2.warpPerspective(
+                image,
+                lens(size, f)
+                @ np.column_stack([turn[:, :2], (x - aside, y, distance)])
+                @ in_metres,
+                size,
+                borderValue=110,
+            )
+            for (size, f), aside in zip(VIEWS, (0, APART), strict=True)
+        )
+        frames.append((f"frame {index}", np.dstack([seen] * 3), 255 - felt))
+    return frames
+
+
+def of_plane(distance):
+    """The map of what is at a distance, for the cameras of `held`."""
+    seen, felt = (lens(*view) for view in VIEWS)
+    return seen @ translation(APART / distance, 0) @ np.linalg.inv(felt)
+
+
+FACING = [(x, y, 1.5, 0) for x, y in ((-0.35, -0.25), (0.35, -0.2), (-0.3, 0.25), (0.35, 0.25))]
+
+
+def test_boards_that_face_the_cameras_at_one_distance_give_a_map_and_an_error_that_holds(tmp_path):
+    calibration, fit = calibrate_target(
+        shots_of(held(FACING)), Board("chessboard", 9, 6), tmp_path / "c.yaml"
+    )
+    assert fit.poses == 4
+    off = corner_errors(calibration.homography, of_plane(1.5), VISIBLE).max()
+    assert off <= calibration.error_px <= 3.0
+    assert fit.residual_px < off  # how well a map fits its own boards says little
+
+
+@pytest.mark.parametrize("places", [[(0, 0, 0.9, 35)], [(0.01 * i, 0, 0.9, 35) for i in range(4)]])
+def test_one_pose_of_a_board_is_refused_however_well_it_fits_itself(places, tmp_path):
+    with pytest.raises(
+        SsvifError, match=r"the board in 1 of the 3 poses.*every part.*(left|right) one"
+    ):
+        calibrate_target(shots_of(held(places)), Board("chessboard", 9, 6), tmp_path / "c.yaml")
+    assert (tmp_path / "c.before_after.jpg").exists()
+
+
+def test_boards_at_different_slants_give_no_map_of_one_plane(tmp_path):
+    slanted = [(x, y, z, tilt) for (x, y, z, _), tilt in zip(FACING, (0, -30, 25, 30), strict=True)]
+    with pytest.raises(SsvifError, match="without one of its . poses.*facing the cameras"):
+        calibrate_target(shots_of(held(slanted)), Board("chessboard", 9, 6), tmp_path / "c.yaml")
 
 
 def test_boards_in_one_corner_are_refused(tmp_path):

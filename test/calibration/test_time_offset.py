@@ -98,6 +98,19 @@ def test_a_recording_that_is_too_short_is_told_the_length_that_is_advised():
         estimate_offset(motion(30, 1, thermal=False, seconds=5.0), motion(30, 2, thermal=True))
 
 
+def test_clocks_that_are_far_apart_say_what_to_give():
+    with pytest.raises(SsvifError, match=r"clocks differ: add \-700\.\d to --offset"):
+        estimate_offset(motion(15, 1, thermal=False), motion(9, 1, thermal=True, clock_s=700.0))
+
+
+def test_frames_without_stamps_are_not_called_too_few():
+    meter = MotionMeter("thermal")
+    for index in range(40):
+        meter.add(0.0, np.full((48, 64), index, np.uint8))
+    with pytest.raises(SsvifError, match=r"39 of 40 frames of the thermal camera .*header\.stamp"):
+        meter.motion()
+
+
 def test_a_recording_is_read_and_a_folder_has_no_times(recording, paired_folder):
     with pytest.raises(SsvifError, match="too few"):
         read_motion(Source(recording))

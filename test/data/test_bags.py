@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from ssvif_core.calibration.frames import Source, read_best, read_shots
 from ssvif_core.data.bags import ImageTopic, choose_topics, read_bag_pairs
 from ssvif_core.data.sources import open_pairs
 from ssvif_core.errors import SsvifError
@@ -149,13 +150,48 @@ def test_a_message_that_cannot_be_decoded_is_listed_and_the_others_are_used(tmp_
     assert "truncated" in pairs.skipped[0].reason
 
 
-def test_no_pair_at_all_says_where_the_frames_went(tmp_path):
+@pytest.mark.parametrize(
+    ("late_s", "why"),
+    [
+        (None, "none of the 9 thermal frames has a stamp: let the driver set header.stamp"),
+        (
+            700,
+            r"nearest stamps .* 699\.\d+ s apart .*-(699\.9|700\.0)\d s are to be added to thermal",
+        ),
+    ],
+    ids=["no stamps", "two clocks"],
+)
+def test_no_pair_at_all_says_what_is_wrong_with_the_stamps(late_s, why, tmp_path):
     messages = [
-        (topic, 0 if topic == THERMAL else stamp, received, fields)
-        for topic, stamp, received, fields in recording(1.0)
+        (t, stamp if t == VISIBLE else 0 if late_s is None else stamp + late_s * 10**9, *more)
+        for t, stamp, *more in recording(1.0)
     ]
-    with pytest.raises(SsvifError, match=r"No usable pair.*unstamped_thermal=9"):
+    bag = write_bag(tmp_path / "bag", messages)
+    with pytest.raises(SsvifError, match=f"No usable pair in .*{VISIBLE} and {THERMAL}: .*{why}"):
+        open_pairs(bag)
+    with pytest.raises(SsvifError, match=f"No usable pair of .*{why}"):
+        read_shots(Source(bag), 5)
+    with pytest.raises(SsvifError, match=f"No usable pair of .*{why}"):
+        read_best(Source(bag), 5, 2)
+    if late_s is not None:  # what it says helps
+        assert len(read_shots(Source(bag, offset_s=-late_s), 5)) == 5
+
+
+def test_cameras_that_were_recorded_one_after_the_other_are_told_from_two_clocks(tmp_path):
+    messages = [
+        (t, *(ns + 5 * 10**9 * (t == THERMAL) for ns in times), fields)
+        for t, *times, fields in recording(1.0)
+    ]
+    with pytest.raises(SsvifError, match=r"4\.\d+ s apart .*: record both at the same time"):
         open_pairs(write_bag(tmp_path / "bag", messages))
+
+
+def test_a_camera_none_of_whose_frames_can_be_read_is_named(tmp_path):
+    broken = thermal_image(2)
+    broken["data"] = broken["data"][:100]
+    bag = write_bag(tmp_path / "bag", short(visible_image(1), broken))
+    with pytest.raises(SsvifError, match="there is no thermal frame that can be read.*truncated"):
+        open_pairs(bag)
 
 
 # Topics.
