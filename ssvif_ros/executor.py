@@ -59,14 +59,18 @@ class QuietExecutor(SingleThreadedExecutor):
 
         guard.trigger = from_elsewhere
 
-    def spin_once(self, timeout_sec: float | None = None) -> None:
-        """As that of rclpy, in whichever thread; but in one at a time."""
+    def wait_for_ready_callbacks(self, timeout_sec: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As that of rclpy, in whichever thread; but in one at a time.
+
+        rclpy documents it for executors of others, and each of its releases comes here for every
+        callback; `spin` calls `spin_once` no more since 7.1.9 (jazzy) and 9.1.5 (kilted).
+        """
         self._spinner = threading.get_ident()
         recently = time.monotonic() - self._looked < RARELY_S
         self._without_rare = recently and self._ends_soon()
         if timeout_sec is None and not any(True for node in self.get_nodes() for _ in node.timers):
             timeout_sec = LOOK_FOR_END_S
-        super().spin_once(timeout_sec)
+        return super().wait_for_ready_callbacks(timeout_sec, *args, **kwargs)
 
     def can_execute(self, entity: Any) -> bool:
         """Whether to wait for `entity`: rclpy asks it of each, for every wait set."""
