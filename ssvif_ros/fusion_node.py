@@ -15,7 +15,6 @@ import time
 from typing import Any
 
 import cv2
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
@@ -35,8 +34,8 @@ from ssvif_ros.diagnostics import diagnostic_array
 from ssvif_ros.ending import undisturbed, until_signal
 from ssvif_ros.engine_switch import EngineSwitch
 from ssvif_ros.engines import build_now, engine_without_building, warm_up
-from ssvif_ros.executor import QuietExecutor
-from ssvif_ros.frames import THROTTLE_S, FrameFuser, Pair
+from ssvif_ros.executor import QuietExecutor, spin_on
+from ssvif_ros.frames import FrameFuser, Pair
 from ssvif_ros.host import HostMonitor
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.lifecycle import CarefulLifecycleNode, logged
@@ -316,11 +315,10 @@ def _run(build_only: bool) -> int:
     executor = QuietExecutor()
     executor.add_node(node)
     try:
-        _spin(node, executor)
+        spin_on(node, executor)
     finally:
         with undisturbed():
             node.destroy_node()
-            rclpy.try_shutdown()
     return 0
 
 
@@ -334,20 +332,6 @@ def _build_only(node: FusionNode) -> int:
         return 1
     finally:
         node.destroy_node()
-
-
-def _spin(node: FusionNode, executor: QuietExecutor) -> None:
-    """Spin, and go on where rclpy raises: the node must live.
-
-    On kilted a message that is being converted when a signal comes raises RuntimeError: the end
-    follows then.
-    """
-    while rclpy.ok():
-        try:
-            executor.spin()
-        except RuntimeError as error:  # RCLError is one
-            if rclpy.ok():
-                node.get_logger().error(f"rclpy: {error}", throttle_duration_sec=THROTTLE_S)
 
 
 if __name__ == "__main__":
