@@ -12,6 +12,8 @@ import ssvif_ros.node_memory  # noqa: F401
 
 import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import cv2
@@ -191,64 +193,65 @@ class FusionNode(CarefulLifecycleNode):
 
     @logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._stop()
-        if self._status is not None:
-            self._status.inactive()
-        self._free()
+        self.give_back()
         return TransitionCallbackReturn.SUCCESS
 
-    def _stop(self) -> None:
-        """Stop listening and working; what was being fused is still published."""
-        if self._report_timer is not None:
-            self.destroy_timer(self._report_timer)
-            self._report_timer = None
-        if self._inputs is not None:
-            self._inputs.destroy()
-        if self._worker is not None:
-            self._worker.stop()
-        if self._inputs is not None and self._worker is not None:
-            self._accounts.close(self._inputs, self._worker)
-        self._inputs = self._worker = None
-        if self._host is not None:
-            self._host.stop()
-            self._host = None
-        self._health_report = None
-
     def undo(self, state: LifecycleState) -> None:
-        """After a transition that failed: leave nothing of it behind. `state`: from where."""
         if state.state_id == State.PRIMARY_STATE_UNCONFIGURED:
-            self._stop()
-            self._free()
+            self.give_back()
         else:
             self._rest(state)
 
+    def give_back(self) -> None:
+        with ExitStack() as to_do:  # all of it, the last first, though one raises
+            to_do.callback(self._free)
+            if self._status is not None:
+                to_do.callback(self._status.inactive)
+            to_do.callback(self._stop)
+
+    def _stop(self) -> None:
+        """Stop listening and working; what was being fused is still published."""
+        inputs, worker = self._inputs, self._worker
+        with ExitStack() as to_do:
+            to_do.callback(self._forget, "_inputs", "_worker", "_host", "_health_report")
+            if self._host is not None:
+                to_do.callback(self._host.stop)
+            if inputs is not None and worker is not None:
+                to_do.callback(self._accounts.close, inputs, worker)
+            if worker is not None:
+                to_do.callback(worker.stop)
+            if inputs is not None:
+                to_do.callback(inputs.destroy)
+            if self._report_timer is not None:
+                to_do.callback(self._forget, "_report_timer")
+                to_do.callback(self.destroy_timer, self._report_timer)
+
     def _free(self) -> None:
         """Give back what configure made."""
-        self._fuser = None
-        if self._registration is not None:
-            self._registration.destroy()
-            self._registration = None
-        if self._switch is not None:
-            self._switch.stop()
-            self._switch = None
-        if self._pipeline is not None:
-            self._pipeline.close()
-            self._pipeline = None
-        if self._outputs is not None:
-            self._outputs.destroy()
-            self._outputs = None
-        if self._timing is not None:
-            self._timing.destroy()
-            self._timing = None
-        if self._status is not None:
-            self._status.destroy()
-            self._status = None
+        made: dict[str, Callable[[Any], None]] = {
+            "_status": StatusPublisher.destroy,
+            "_timing": TimingPublisher.destroy,
+            "_outputs": Outputs.destroy,
+            "_pipeline": Pipeline.close,
+            "_switch": EngineSwitch.stop,
+            "_registration": RegistrationSource.destroy,
+        }
+        with ExitStack() as to_do:
+            to_do.callback(self._forget, "_fuser", *made)
+            for name, end in made.items():
+                if getattr(self, name) is not None:
+                    to_do.callback(end, getattr(self, name))
+
+    def _forget(self, *names: str) -> None:
+        for name in names:
+            setattr(self, name, None)
 
     def destroy_node(self) -> None:
-        self._stop()
-        self._free()
-        stop_core_log(self)
-        super().destroy_node()
+        with ExitStack() as to_do:
+            to_do.callback(super().destroy_node)
+            to_do.callback(stop_core_log, self)
+            to_do.callback(self._free)
+            to_do.callback(self._stop)
 
     def _apply_live(self, settings: Settings) -> None:
         """Hand live parameters to the rooms that use them."""
