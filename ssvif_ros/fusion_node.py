@@ -159,8 +159,12 @@ class FusionNode(CarefulLifecycleNode):
         self._host = HostMonitor()
         self._health_report = Report(
             Rooms(
-                *(self._clock_watch, self._inputs, fuser.health, self._pipeline),
-                *(self._model.card, self._switch),
+                clock=self._clock_watch,
+                inputs=self._inputs,
+                health=fuser.health,
+                pipeline=self._pipeline,
+                card=self._model.card,
+                switch=self._switch,
                 registration=self._registration,
                 host=self._host,
                 counts=lambda: self._accounts.values(self._inputs, self._worker),
