@@ -3,11 +3,12 @@
     python benchmarks/session_options.py [--models tiny base] [--rounds 3] [--frames 60]
         [--variants "threads pinned"] [--result session_options_pinned]
 
-Each variant differs in one thing from what `ssvif_core/inference/onnxruntime_engine.py` sets, runs
-in a process of its own, in turn, at 640x480 on two threads, back to back and at 30 frames a second.
-Ratios are taken against the shipped options of the same round. Frames are told by p50 and by the
-processor time of all threads: what spins takes the cores from the callbacks that bring the next
-frame, which the p50 of an engine alone does not show.
+Each runs the whole model in one session, where the engine cuts it in two. "shipped" has the options
+that `ssvif_core/inference/onnxruntime_engine.py` sets; every other variant differs from it in one
+thing. Each runs in a process of its own, in turn, at 640x480 on two threads, back to back and at 30
+frames a second. Ratios are taken against the shipped options of the same round. Frames are told by
+p50 and by the processor time of all threads: what spins takes the cores from the callbacks that
+bring the next frame, which the p50 of an engine alone does not show.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.inference.engine import Engine, EngineOptions, choose_file, create_engine
 from ssvif_core.inference.fallback import FallbackEngine
 from ssvif_core.inference.pipeline import Pipeline
-from ssvif_core.inference.upgrade import EngineUpgrade
+from ssvif_core.inference.upgrade import EngineUpgrade, how_it_ended
 from ssvif_core.models import Model, in_precision, open_model
 from ssvif_ros.parameters import Settings
 
@@ -88,6 +88,9 @@ def build_now(settings: Settings) -> int:
     """Build the engine that these parameters ask for and wait; the status of the build.
 
     `ros2 launch ssvif_ros fusion.launch.py build_only:=true`: before the robot drives.
+
+    Raises:
+        SsvifError: the model cannot be opened, or the build was killed.
     """
     engine = "tensorrt" if settings.engine == "auto" else settings.engine
     if engine not in ("tensorrt", "onnxruntime-tensorrt"):
@@ -99,7 +102,10 @@ def build_now(settings: Settings) -> int:
         create_engine(chosen, engine, options)[0].close()
         logger.info("up to date: the engine that the node would load")
         return 0
-    return subprocess.call(_command(chosen, options, engine))
+    status = subprocess.call(_command(chosen, options, engine))
+    if status < 0:  # otherwise it has said why itself
+        raise SsvifError(f"The build ended without an engine: {how_it_ended(status)}.")
+    return status
 
 
 def _command(model: Model, options: EngineOptions, engine: str = "tensorrt") -> list[str]:

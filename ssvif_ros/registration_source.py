@@ -35,6 +35,9 @@ Size = tuple[int, int]
 
 #: REP-2003: what a camera's driver publishes is received best effort.
 INFO_QOS = qos_profile_sensor_data
+#: thermal_offset and the one in the calibration file may differ by this [s]: it is estimated to
+#: about this in good recordings.
+OFFSET_TOLERANCE_S = 0.005
 
 
 class RegistrationSource:
@@ -66,10 +69,16 @@ class RegistrationSource:
         self._offered: tuple[Any, ...] = ()  # what the maps are made of, or will be
         self._ready, self._coverage = "", 1.0
         self._worker: LatestWorker[Alignment] | None = None
-        if self._mode == "none":
-            return
         if self._mode == "file":
-            self._read_file(settings.registration__file)
+            self._read_file(settings)
+            return
+        if settings.registration__file:
+            node.get_logger().warning(
+                f"registration.file is {settings.registration__file}, and registration.mode "
+                f"{self._mode} does not use it: set registration.mode to file, or leave the file "
+                "out."
+            )
+        if self._mode == "none":
             return
         if settings.registration__extrinsics:
             self._pose = Pose.from_text(settings.registration__extrinsics)
@@ -81,10 +90,19 @@ class RegistrationSource:
             self._subscriptions.append(self._subscribe(camera))
         self._update()
 
-    def _read_file(self, path: str) -> None:
+    def _read_file(self, settings: Settings) -> None:
+        path = settings.registration__file
         if not path:
             raise SsvifError("registration.mode is file: name the file in registration.file")
         calibration = Calibration.load(Path(path).expanduser())
+        made_with_s = calibration.thermal_offset_s
+        off_s = 0.0 if made_with_s is None else made_with_s - settings.thermal_offset
+        if abs(off_s) > OFFSET_TOLERANCE_S:
+            self._node.get_logger().warning(
+                f"{path} was made with a thermal_offset of {made_with_s} s, and this node's is "
+                f"{settings.thermal_offset}: set thermal_offset to {made_with_s}, or take "
+                "thermal_offset_s out of the file."
+            )
         # Made here, so that the first frame need not wait.
         sizes = calibration.visible_size, calibration.thermal_size
         self._swap(HomographyAlignment(calibration), sizes)

@@ -376,6 +376,13 @@ def test_an_engine_that_goes_on_is_warm_for_the_frames_that_came_before(monkeypa
 
 
 @WITHOUT_TENSORRT
+def test_a_build_before_the_start_that_was_killed_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(engines, "_command", lambda *_: ["sh", "-c", "kill -KILL $$"])
+    with pytest.raises(SsvifError, match=r"without an engine: Killed.*tensorrt\.workspace_mib"):
+        engines.build_now(Settings(model="tiny", engine="tensorrt"))
+
+
+@WITHOUT_TENSORRT
 def test_an_engine_that_cannot_be_made_changes_nothing_and_the_reason_is_said(robot):
     before = robot.frame()
     assert robot.fusion.set("engine", "tensorrt")

@@ -216,7 +216,7 @@ def test_label_info_is_latched_and_camera_info_follows_the_fused_image(start):
     answer = rig.heard["camera_info"][-1]
     # camera_info was given for an image twice as large: focal length and centre are halved.
     assert (answer.width, answer.height) == (WIDTH, HEIGHT)
-    assert list(answer.k[:6]) == [100.0, 0.0, 80.0, 0.0, 100.0, 64.0]
+    assert list(answer.k[:6]) == [100.0, 0.0, 79.75, 0.0, 100.0, 63.75]
     assert answer.header.frame_id == "visible_optical_frame"
 
 

@@ -95,6 +95,9 @@ def doctor() -> None:
     console.print(table)
     for remedy, modules in remedies.items():  # below the table, where no column breaks a command
         console.print(f"{', '.join(modules)}: {escape(remedy)}", highlight=False, soft_wrap=True)
+    overlaid = _overlaid("onnxruntime")
+    if overlaid:
+        console.print(f"onnxruntime: {overlaid}", highlight=False, soft_wrap=True)
     working = _check_engines(console)
     if huge_pages() == "never":
         console.print(f"memory: {NO_HUGE_PAGES}", highlight=False, soft_wrap=True)
@@ -122,6 +125,17 @@ def _version(module: str) -> tuple[str, str]:
 def _distribution_version(module: str) -> str:
     names = importlib.metadata.packages_distributions().get(module, [])
     return importlib.metadata.version(names[0]) if names else "installed"
+
+
+def _overlaid(module: str) -> str:
+    """What to do where several distributions have put their files of a module over each other."""
+    names = sorted(set(importlib.metadata.packages_distributions().get(module, [])))
+    if len(names) < 2:
+        return ""
+    return (
+        f"{' and '.join(names)} lie over each other, and parts of either may be missing: pip "
+        f"uninstall {' '.join(names)}, then install one of them (docs/engines.md)"
+    )
 
 
 def _check_engines(console: Console) -> bool:

@@ -18,6 +18,7 @@ from ssvif_core.deploy import tensorrt_api as api
 from ssvif_core.deploy.engine_builder import ensure_plan
 from ssvif_core.deploy.engine_cache import EngineCache, model_file
 from ssvif_core.deploy.engine_entry import Entry
+from ssvif_core.deploy.engine_key import RECIPE
 from ssvif_core.deploy.tensorrt_build import Report
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import find_gpu
@@ -75,7 +76,8 @@ def build(
         bool, typer.Option("--force", help="Build even if a fitting engine is there.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="All that TensorRT says.")
+        bool,
+        typer.Option("--verbose", "-v", help="All that TensorRT says; ONNX Runtime's is silent."),
     ] = False,
 ) -> None:
     """Build the engine that the node will load: takes a minute on a desktop, up to 20 on a Jetson.
@@ -211,7 +213,7 @@ def verify(cache: Cache = None) -> None:
     if not entries:
         _say_empty(store)
         return
-    here: dict[bool, dict[str, str]] = {}
+    here: dict[bool, dict[str, object]] = {}
     bad = 0
     for entry in entries:
         if entry.building:
@@ -226,18 +228,23 @@ def verify(cache: Cache = None) -> None:
         raise SsvifError(f"{_count(bad)} cannot be used: build again, or ssvif engine clear.")
 
 
-def _present(by_provider: bool) -> dict[str, str]:
-    """What of the keys this machine decides, as TensorRT or as ONNX Runtime sees it."""
+def _present(by_provider: bool) -> dict[str, object]:
+    """What of the keys is decided here, by this machine (as TensorRT or ONNX Runtime sees it)."""
     if by_provider:
         from ssvif_core.inference.onnxruntime_tensorrt import library_and_gpu
 
         version, gpu = library_and_gpu()
     else:
         version, gpu = api.load().__version__, find_gpu()
-    return {"tensorrt": version, "gpu": gpu.name, "compute_capability": gpu.compute_capability}
+    return {
+        "tensorrt": version,
+        "gpu": gpu.name,
+        "compute_capability": gpu.compute_capability,
+        "recipe": RECIPE,
+    }
 
 
-def _unlike(entry: Entry, present: dict[str, str]) -> list[str]:
+def _unlike(entry: Entry, present: dict[str, object]) -> list[str]:
     """Why a whole engine will not be loaded."""
     key = entry.key
     unlike = [f"{k}: {key.get(k)}, here {v}" for k, v in present.items() if key.get(k) != v]

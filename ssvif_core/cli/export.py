@@ -56,7 +56,8 @@ def export(
         ),
     ],
     precision: Annotated[
-        str, typer.Option(help="fp32; fp16: for NVIDIA GPUs; int8: for Jetson.")
+        str,
+        typer.Option(help="fp32; fp16: for NVIDIA GPUs and Jetson; int8: smallest, for TensorRT."),
     ] = "fp32",
     calibrate: Annotated[
         Optional[str],  # noqa: UP045 - see app.py

@@ -29,7 +29,7 @@ logger = logging.getLogger("ssvif.engines")
 
 
 class UnfitEngineError(SsvifError):
-    """Engines of the model were built, and none can be used: for something else, or damaged."""
+    """One that is here cannot be used: built for something else, damaged, or computing nothing."""
 
 
 def build_arguments(model: Model, options: EngineOptions, engine: str = "tensorrt") -> list[str]:
@@ -119,30 +119,15 @@ def ensure_plan(
     """
     cache = EngineCache(options.cache)
     key, path = EngineKey.of(model, options, trt.__version__, gpu), cache.path_of(model, options)
-    with cache.lock(path, wait=False) as free:
-        if free:
-            return _find_or_build(trt, cache, model, options, key, report, force)
-    logger.info("another process is building %s: waiting for it", path.name)
+    before = cache.written(path)
     with cache.lock(path):
-        return _find_or_build(trt, cache, model, options, key, report, False)
-
-
-def _find_or_build(
-    trt: Any,
-    cache: EngineCache,
-    model: Model,
-    options: EngineOptions,
-    key: EngineKey,
-    report: Report | None,
-    force: bool,
-) -> tuple[Path, bytes, bool]:
-    path = cache.path_of(model, options)
-    plan, why = cache.find(path, key)
-    if plan is not None and not force:
-        return path, plan, False
-    if plan is None:
-        logger.info("building: %s", why)
-    built = build_plan(trt, model, options, cache.load_timing(key), report)
-    cache.store(path, key, built.plan, built.seconds, model.path)
-    cache.store_timing(key, built.timing_cache)
-    return path, built.plan, True
+        plan, why = cache.find(path, key)
+        # What another process built meanwhile is as new as what is asked for.
+        if plan is not None and not (force and cache.written(path) == before):
+            return path, plan, False
+        if plan is None:
+            logger.info("building: %s", why)
+        built = build_plan(trt, model, options, cache.load_timing(key), report)
+        cache.store(path, key, built.plan, built.seconds, model.path)
+        cache.store_timing(key, built.timing_cache)
+        return path, built.plan, True

@@ -10,6 +10,7 @@ it: an engine is code.
     base-3f2a91.fp16.640x480.engine.json.next  the same of a plan that is being put there
     base-3f2a91.fp16.640x480.onnxruntime/      what ONNX Runtime's TensorRT provider built: plans
     base-3f2a91.fp16.640x480.onnxruntime.json  (*.engine) that it names, and loads, by itself
+    base-3f2a91.fp16.640x480.onnxruntime.partial/  a folder like this one, in which that is built
     tensorrt-10.3.0-Orin-8.7.timing            timings of kernels, which make the next build shorter
 
 A name says what it is for (model, its path, precision, size), not what it fits, so that an update
@@ -69,7 +70,7 @@ _OF_MODEL = ("model", "place")
 #: Stands for the place of shipped models, which differs from one installation to the next.
 SHIPPED = "shipped"
 _TIMING = re.compile(r"tensorrt-.+\.timing")
-_BESIDE = re.compile(r"(\.json(\.next)?)?(\.lock|\.\d+\.partial)?")
+_BESIDE = re.compile(r"(\.json(\.next)?)?(\.lock|(\.\d+)?\.partial)?")
 #: What a file system says that has no locks, such as one of NFS without its lock service.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -201,6 +202,31 @@ class EngineCache:
         size = sum(plan.stat().st_size for plan in plans_of(path))
         self._write(sidecar_of(path), _about(key, digest_of(path), size, seconds, model))
 
+    @contextmanager
+    def aside(self, path: Path) -> Iterator[EngineCache]:
+        """A folder for a build of `path`, so that until the new engine is whole the old one is.
+
+        For who has the lock. It goes afterwards; what a build left there that was killed goes now.
+        """
+        folder = path.with_name(f"{path.name}.partial")
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield EngineCache(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def move_in(self, built: Path, path: Path) -> None:
+        """Put what was built aside in the place of the engine in `path`, to be described then.
+
+        Raises:
+            SsvifError: the folder cannot be written to.
+        """
+        try:
+            self.remove(path)
+            os.replace(built, path)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
     def load_timing(self, key: EngineKey) -> bytes:
         """Timings of earlier builds, or nothing; without them a build takes longer, and no more."""
         path = self.timing_path(key)
@@ -247,9 +273,19 @@ class EngineCache:
         except OSError as error:
             raise _unwritable(folder, error) from error
 
+    def written(self, path: Path) -> int:
+        """When an engine was built last, by the clock of its file [ns]; 0 if it never was."""
+        try:
+            return sidecar_of(path).stat().st_mtime_ns
+        except OSError:
+            return 0
+
     @contextmanager
     def lock(self, path: Path, wait: bool = True) -> Iterator[bool]:
         """Keep others from building the same engine; yields whether the lock was got.
+
+        Not to get it at once need not mean that there is a build: `entries` holds each lock for a
+        moment as well. `written` tells whether there was one.
 
         The lock goes with the process: one that was killed holds none. Where the file system has no
         locks, it is got always, with a warning.
@@ -258,7 +294,10 @@ class EngineCache:
             SsvifError: the folder cannot be written to.
         """
         self.make_folder()
-        file = self._open_and_lock(path, wait)
+        file = self._open_and_lock(path, wait=False)
+        if file is None and wait:
+            logger.info("another process is building %s: waiting for it", path.name)
+            file = self._open_and_lock(path, wait)
         while file is not None and not _is_at(file, lock_of(path)):  # deleted while one waited
             file.close()
             file = self._open_and_lock(path, wait)
@@ -329,6 +368,8 @@ class EngineCache:
                 with self.lock(path.with_suffix(""), wait=False) as free:
                     if free:
                         path.unlink(missing_ok=True)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 

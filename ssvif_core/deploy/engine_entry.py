@@ -76,8 +76,12 @@ def _described_in(file: Path, path: Path) -> Entry:
     """The engine in `path`, if it is what this file describes."""
     about: dict[str, Any] = {}
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-        wanted = about["sha256"] if about["format"] == FORMAT and dict(about["key"]) else ""
+        read = json.loads(file.read_text(encoding="utf-8"))
+        if read["format"] != FORMAT:
+            return Entry(path, {}, "another version of this program built it")
+        if not dict(read["key"]):
+            raise ValueError("no key")
+        about, wanted = read, str(read["sha256"])
         plans = plans_of(path)
         if not plans:
             return Entry(path, about, "the file is missing")

@@ -9,7 +9,11 @@ from ssvif_core.inference.cuda import Gpu
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.models import Model
 
-__all__ = ["EngineKey", "differences", "size_text"]
+__all__ = ["RECIPE", "EngineKey", "differences", "size_text"]
+
+#: How an engine is built of all else that is in its key. Raised when a change makes those that were
+#: built before compute something else (1: the arithmetic of the fourth map is fp32 on TensorRT 8).
+RECIPE = 1
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class EngineKey:
     largest: str
     dla_core: int
     workspace_mib: int
+    recipe: int = RECIPE
 
     @classmethod
     def of(cls, model: Model, options: EngineOptions, tensorrt: str, gpu: Gpu) -> EngineKey:

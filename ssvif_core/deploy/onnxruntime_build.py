@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -52,29 +51,26 @@ def ensure_folder(model: Model, options: EngineOptions, force: bool = False) -> 
     require("tensorrt")
     cache = EngineCache(options.cache)
     path, key = folder_and_key(model, options)
-    with cache.lock(path, wait=False) as free:
-        if not free:
-            logger.info("another process is building %s: waiting for it", path.name)
+    before = cache.written(path)
     with cache.lock(path):
         why = cache.misfit(path, key)
-        if not why and not (force and free):
+        # What another process built meanwhile is as new as what is asked for.
+        if not why and not (force and cache.written(path) == before):
             return path, False
         if why:
             logger.info("building: %s", why)
-        cache.remove(path)
-        cache.make_folder(path)
         start = time.monotonic()
-        try:
-            _build(model, options, path)
-        except BaseException:
-            shutil.rmtree(path, ignore_errors=True)
-            raise
+        with cache.aside(path) as aside:
+            built = aside.folder / path.name  # where the provider looks, told that folder
+            aside.make_folder(built)
+            _build(model, replace(options, cache=aside.folder), built)
+            cache.move_in(built, path)
         cache.describe(path, key, time.monotonic() - start, model.path)
         return path, True
 
 
 def _build(model: Model, options: EngineOptions, path: Path) -> None:
-    """Have the provider build, and run a frame: what it puts off until then is built as well."""
+    """Have the provider build into `path`, and run a frame: what it puts off is built as well."""
     engine = OnnxRuntimeEngine(model, replace(options, allow_build=True), "tensorrt")
     with contextlib.closing(engine):
         engine.warm_up(options.height, options.width)

@@ -144,8 +144,12 @@ def create_network(trt: Any, builder: Any) -> Any:
 
 
 def is_strongly_typed(trt: Any) -> bool:
-    """Whether this version can follow the types of the graph alone."""
-    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+    """Whether this version can follow the types of the graph alone.
+
+    One that knows no flag for half precision can do nothing else, whatever it calls that.
+    """
+    strong = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+    return strong or not hasattr(trt.BuilderFlag, "FP16")
 
 
 def set_precision(trt: Any, network: Any, config: Any, precision: str) -> None:
@@ -164,11 +168,36 @@ def set_precision(trt: Any, network: Any, config: Any, precision: str) -> None:
     if precision == "int8":
         config.set_flag(trt.BuilderFlag.INT8)
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-    computing = {trt.LayerType.ELEMENTWISE, trt.LayerType.MATRIX_MULTIPLY, trt.LayerType.RESIZE}
-    for index in range(network.num_layers):
+    for layer in _on_grey_levels(trt, network):
+        layer.precision = trt.float32
+        for index in range(layer.num_outputs):
+            if layer.get_output(index).dtype == trt.float32:
+                layer.set_output_type(index, trt.float32)
+
+
+#: Layers that compute nothing: a type that is asked of them can make a build fail
+#: (NVIDIA/TensorRT#2407), and what they move has that of the layer that it comes from.
+MOVING = ("CAST", "CONCATENATION", "CONSTANT", "IDENTITY", "SHUFFLE", "SLICE")
+
+
+def _on_grey_levels(trt: Any, network: Any) -> list[Any]:
+    """Layers that compute in fp32 and of which nothing comes to a convolution.
+
+    What comes to one is the network, which in an int8 file is fp32 between its Q/DQ pairs as well
+    and would not become int8 if it were held.
+    """
+    found, before_convolutions = [], set()
+    for index in reversed(range(network.num_layers)):  # in the order of their making: sorted
         layer = network.get_layer(index)
-        if layer.type in computing and layer.get_output(0).dtype == trt.float32:
-            layer.precision = trt.float32
+        outputs = [layer.get_output(i) for i in range(layer.num_outputs)]
+        if layer.type == trt.LayerType.CONVOLUTION or any(
+            tensor.name in before_convolutions for tensor in outputs
+        ):
+            inputs = [layer.get_input(i) for i in range(layer.num_inputs)]
+            before_convolutions |= {tensor.name for tensor in inputs if tensor is not None}
+        elif layer.type.name not in MOVING and any(t.dtype == trt.float32 for t in outputs):
+            found.append(layer)
+    return found
 
 
 def use_dla(trt: Any, builder: Any, config: Any, core: int, precision: str) -> None:

@@ -135,6 +135,23 @@ ENGINES: dict[str, Callable[[Model, EngineOptions], Engine]] = {
 AUTO_ENGINES = ("tensorrt", "onnxruntime-tensorrt", "onnxruntime-cuda", "onnxruntime")
 
 
+def _tried(engine: Engine, options: EngineOptions) -> Engine:
+    """The engine, after a frame where it is on a GPU: what it lacks there may be said only then.
+
+    Kernels for this GPU, such as those of cuDNN, are looked for when one is to run.
+
+    Raises:
+        UnfitEngineError: it cannot compute one, and is closed.
+    """
+    if engine.describe()["device"] != "CPU":
+        try:
+            engine.warm_up(options.height, options.width)
+        except Exception as error:
+            engine.close()
+            raise UnfitEngineError(f"it starts and cannot compute a frame: {error}") from error
+    return engine
+
+
 def create_engine(
     model: Model, engine: str = "auto", options: EngineOptions | None = None
 ) -> tuple[Engine, str]:
@@ -162,10 +179,10 @@ def create_engine(
     failures: dict[str, str] = {}
     for name in AUTO_ENGINES:
         try:
-            made = ENGINES[name](model, options)
+            made = _tried(ENGINES[name](model, options), options)
         except Exception as error:  # a broken package must not keep the next engine from running
             failures[name] = str(error)
-            if isinstance(error, UnfitEngineError):  # somebody built it so that it would run
+            if isinstance(error, UnfitEngineError):  # somebody meant it to run
                 logger.warning("%s: %s", name, error)
             elif not isinstance(error, SsvifError):
                 logger.warning("%s is broken here: %r", name, error)

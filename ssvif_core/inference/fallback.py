@@ -28,6 +28,17 @@ class FallbackEngine:
     When frames have another size than the one at which `engine` failed, it is tried again: a
     camera that goes back to the size that a TensorRT engine was built for has it back.
 
+    `_failures` counts those of `engine` in a row; `_failing_size` is what the spare computes.
+
+        engine runs     _failing_size None. A frame that fails is raised, as long as they are few;
+                        the one that makes them FAILURES_IN_ROW is given to the spare.
+        spare runs      Frames of _failing_size are the spare's alone, and `engine` is not asked.
+        another size    `engine` is asked. If it computes the frame it runs again, and both are
+                        forgotten; if not, the spare has this size at once, its failures
+                        being many already (after a warm-up that failed they are counted anew).
+
+    `_running` is whose turn it was last, for the name and for what is described.
+
     Args:
         engine: runs as long as it works.
         make_spare: makes the engine that takes over; called once, at the first need, by the

@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnxruntime
 
-__all__ = ["LabelsHalf", "bound"]
+from ssvif_core.errors import SsvifError
+
+__all__ = ["LabelsHalf", "bound", "run"]
 
 
 def bound(session: onnxruntime.InferenceSession, **buffers: np.ndarray) -> onnxruntime.IOBinding:
@@ -18,6 +20,18 @@ def bound(session: onnxruntime.InferenceSession, **buffers: np.ndarray) -> onnxr
     for name, buffer in buffers.items():
         binding.bind_output(name, "cpu", 0, np.uint8, buffer.shape, buffer.ctypes.data)
     return binding
+
+
+def run(session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding) -> None:
+    """Compute what is bound. Raises SsvifError if ONNX Runtime or its provider cannot."""
+    try:
+        session.run_with_iobinding(binding)
+    except Exception as error:  # onnxruntime raises a dozen types with no common base
+        said = " ".join(str(error).split()).rstrip(".")
+        raise SsvifError(
+            f"ONNX Runtime cannot compute a frame on {session.get_providers()[0]}: {said}. If "
+            "memory is full, stop other programs; if not, use another engine (`ssvif doctor`)."
+        ) from error
 
 
 class LabelsHalf:
@@ -77,7 +91,7 @@ class LabelsHalf:
             labelled.result()  # what it reads and writes is in use until then
 
     def _compute(self) -> None:
-        self._session.run_with_iobinding(self._binding)
+        run(self._session, self._binding)
 
     def close(self) -> None:
         """End the thread."""

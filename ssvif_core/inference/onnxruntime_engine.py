@@ -20,9 +20,9 @@ import onnxruntime
 
 from ssvif_core.cores import cores
 from ssvif_core.errors import SsvifError
-from ssvif_core.inference.labels_half import LabelsHalf, bound
+from ssvif_core.inference.labels_half import LabelsHalf, bound, run
 from ssvif_core.inference.onnx_halves import split
-from ssvif_core.inference.onnxruntime_providers import PROVIDERS, providers
+from ssvif_core.inference.onnxruntime_providers import PROVIDERS, advice, providers
 from ssvif_core.inference.options import EngineOptions
 from ssvif_core.memory import give_back_freed
 from ssvif_core.models import Model
@@ -54,7 +54,9 @@ class OnnxRuntimeEngine:
         self.model, self.options, self.provider = model, options or EngineOptions(), provider
         self.name = "onnxruntime" if provider == "cpu" else f"onnxruntime-{provider}"
         self._size, self._closed = (0, 0), False
-        # TensorRT builds for the size that is announced; any other session is made in no time.
+        # This session tells whether the provider starts and the file keeps the contract. It runs no
+        # frame: the first one makes another, of its own size and on the CPU in two halves. TensorRT
+        # builds for the size that is announced; any other session is made in no time.
         announced = (self.options.height, self.options.width) if provider == "tensorrt" else None
         self._session: onnxruntime.InferenceSession | None = self._load(announced)
         self._binding: Any = None
@@ -104,8 +106,9 @@ class OnnxRuntimeEngine:
         return session
 
     def _cannot_load(self, error: Exception) -> SsvifError:
+        said = str(error).rstrip(".")
         return SsvifError(
-            f"ONNX Runtime cannot load {self.model.path}: {error}. Export the model again."
+            f"ONNX Runtime cannot load {self.model.path}: {said}. {advice(self.provider, error)}"
         )
 
     def _forget(self) -> None:
@@ -162,7 +165,7 @@ class OnnxRuntimeEngine:
         inputs = {"visible": visible[None], "thermal": thermal[None]}
         for name, array in inputs.items():
             self._binding.bind_cpu_input(name, array)
-        self._session.run_with_iobinding(self._binding)
+        run(self._session, self._binding)
         hand_on = partial(on_fused, self._fused[0]) if on_fused is not None else None
         if self._labels_half is not None:
             self._labels_half.bind(self._binding.get_outputs()[-1], inputs)

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ssvif_core.deploy import tensorrt_api as api
-from ssvif_core.deploy.engine_builder import UnfitEngineError, cached_or_built_plan
+from ssvif_core.deploy.engine_builder import (
+    UnfitEngineError,
+    build_command,
+    cached_or_built_plan,
+)
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.cuda import Buffer, Graph, Stream, find_gpu
 from ssvif_core.inference.options import EngineOptions
@@ -56,7 +61,7 @@ class TensorRtEngine:
         if self._engine is None:
             raise UnfitEngineError(
                 f"TensorRT cannot load its engine: {api.last_error(self._log)}. Build it anew "
-                "with: ssvif engine build --force, with the same options."
+                f"with: {build_command(model, self.options)} --force"
             )
         self._check_contract()
         self._context: Any = self._engine.create_execution_context()
@@ -88,11 +93,7 @@ class TensorRtEngine:
             tuple(shape)[1:3] for shape in self._engine.get_tensor_profile_shape("visible", 0)
         )
         if not (low[0] <= height <= high[0] and low[1] <= width <= high[1]):
-            raise SsvifError(
-                f"The engine was built for {_range(low, high)} and the frame is {width}x{height}: "
-                "build one for this size (`ssvif engine build --size`), or for a range "
-                "(--smallest, --largest)."
-            )
+            raise _unfit_size(self.model, self.options, _range(low, high), height, width)
         self._forget()
         shapes = {
             "visible": (1, height, width, 3),
@@ -125,7 +126,7 @@ class TensorRtEngine:
         if not self._context.execute_async_v3(int(self._stream.handle)):
             raise SsvifError(
                 f"TensorRT could not run: {api.last_error(self._log)}. If it goes on, build the "
-                "engine anew: ssvif engine build --force, with the same options."
+                f"engine anew with: {build_command(self.model, self.options)} --force"
             )
         for name in OUTPUTS:
             self._buffers[name].download(self._stream)
@@ -184,6 +185,17 @@ class TensorRtEngine:
         self._context = None
         self._engine = None
         self._runtime = None
+
+
+def _unfit_size(
+    model: Model, options: EngineOptions, built_for: str, height: int, width: int
+) -> SsvifError:
+    wanted = replace(options, height=height, width=width, smallest=None, largest=None)
+    return SsvifError(
+        f"The engine was built for {built_for} and the frame is {width}x{height}. Build one for "
+        "this size, or add --smallest and --largest for a range, with: "
+        f"{build_command(model, wanted)}"
+    )
 
 
 def _range(low: tuple[int, ...], high: tuple[int, ...]) -> str:

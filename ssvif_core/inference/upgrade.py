@@ -8,15 +8,29 @@ in a thread here, and handed over.
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
 
 from ssvif_core.inference.engine import Engine
 
-__all__ = ["EngineUpgrade"]
+__all__ = ["EngineUpgrade", "how_it_ended"]
 
 logger = logging.getLogger("ssvif.engines")
+
+
+def how_it_ended(status: int) -> str:
+    """What the status of a build's process means; of one that was killed, what to do."""
+    if status >= 0:
+        return f"status {status}"
+    said = signal.strsignal(-status) or f"signal {-status}"
+    if -status != signal.SIGKILL:
+        return said
+    return (
+        f"{said}, probably because memory ran out: close other programs, set "
+        "tensorrt.workspace_mib, or add swap"
+    )
 
 
 class EngineUpgrade:
@@ -84,5 +98,7 @@ class EngineUpgrade:
             )
         _, errors = self._process.communicate()
         if self._process.returncode:
-            said = " ".join(errors.split()) or f"status {self._process.returncode}"
-            raise RuntimeError(f"the build ended without an engine ({said[-500:]})")
+            said = " ".join(errors.split())[-500:]
+            if self._process.returncode < 0 or not said:  # who was ended did not say why
+                said = ". ".join(filter(None, (said, how_it_ended(self._process.returncode))))
+            raise RuntimeError(f"the build ended without an engine ({said})")

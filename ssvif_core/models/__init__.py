@@ -44,9 +44,9 @@ PRECISIONS = ("fp32", "fp16", "int8")
 #: Larger files are refused unread: a model is data from outside, and the largest here has 2 MB.
 MAX_MODEL_BYTES = 256 << 20
 #: Key by which an ONNX file names another file that holds its weights (onnx.proto,
-#: StringStringEntryProto in TensorProto.external_data).
-#: The value may stand before it or behind it.
-ELSEWHERE = b"\x0a\x08location"
+#: TensorProto.external_data). Alone, for lengths before it can be written in many ways, and a
+#: tensor can be anywhere; no file of `ssvif export` has the word in it for another reason.
+ELSEWHERE = b"location"
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,8 @@ def open_model(name_or_path: str | Path) -> Model:
         )
     if ELSEWHERE in path.read_bytes():
         raise SsvifError(
-            f"{path} keeps weights in another file, which its sha256 does not cover: export it "
-            "with `ssvif export`, which writes one file."
+            f"{path} keeps weights in another file, which its sha256 does not cover (it has the "
+            "word 'location' in it): export it with `ssvif export`, which writes one file."
         )
     return Model(path, card)
 

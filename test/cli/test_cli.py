@@ -73,6 +73,19 @@ def test_doctor_takes_no_other_package_for_cuda_python(monkeypatch, tmp_path):
     assert doctor_command._version("cuda") == ("12.6.2.post1", "")
 
 
+def test_doctor_sees_two_distributions_of_onnx_runtime_over_each_other(
+    monkeypatch, tmp_path, capsys
+):
+    assert doctor_command._overlaid("onnxruntime") == ""
+    monkeypatch.syspath_prepend(tmp_path)
+    about = tmp_path / "onnxruntime_gpu-1.32.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: onnxruntime-gpu\nVersion: 1.32.0\n")
+    (about / "top_level.txt").write_text("onnxruntime\n")
+    doctor_command.doctor()
+    assert "pip uninstall onnxruntime onnxruntime-gpu, then" in capsys.readouterr().out
+
+
 def test_doctor_says_how_to_get_huge_pages(monkeypatch, capsys):
     monkeypatch.setattr(doctor_command, "huge_pages", lambda: "never")
     doctor_command.doctor()

@@ -151,6 +151,9 @@ def test_verify_knows_a_shipped_model_that_another_installation_built_from(by_pr
     sidecar.write_text(json.dumps(about | {"model": "/opt/old/ssvif_core/models/tiny.onnx"}))
     answer = run("verify", "--cache", by_provider.parent)
     assert answer.output == f"{by_provider.name}: fits\n" and answer.exit_code == 0
+    of_before = {name: value for name, value in about["key"].items() if name != "recipe"}
+    sidecar.write_text(json.dumps(about | {"key": of_before}))
+    assert "recipe: None, here 1" in run("verify", "--cache", by_provider.parent).output
     about["key"]["model_sha256"] = "0" * 64
     sidecar.write_text(json.dumps(about | {"model": "/opt/old/ssvif_core/models/tiny.onnx"}))
     assert "is another one now" in run("verify", "--cache", by_provider.parent).output

@@ -67,6 +67,7 @@ def test_what_was_stored_is_found_and_described(stored):
         ("largest", "1280x1024"),
         ("dla_core", 0),
         ("workspace_mib", 512),
+        ("recipe", 0),
     ],
 )
 def test_whatever_matters_makes_it_another_engine(stored, field, value):
@@ -117,6 +118,17 @@ def test_a_truncated_engine_is_not_used(stored):
     assert plan is None and "damaged" in why
 
 
+def test_an_engine_that_was_built_another_way_is_not_loaded(stored):
+    """Those of before say nothing of how: they have other arithmetic on TensorRT 8."""
+    cache, path, key = stored
+    sidecar = path.parent / (path.name + ".json")
+    about = json.loads(sidecar.read_text())
+    del about["key"]["recipe"]
+    sidecar.write_text(json.dumps(about))
+    plan, why = cache.find(path, key, to_load=True)
+    assert plan is None and "recipe: cached None, wanted 1" in why
+
+
 def test_an_engine_from_elsewhere_is_not_used(stored):
     cache, path, key = stored
     (path.parent / (path.name + ".json")).unlink()
@@ -133,6 +145,7 @@ def test_an_engine_from_elsewhere_is_not_used(stored):
         '{"format": 1}',
         '{"format": 99, "key": {"a": 1}}',
         '{"format": 1, "key": "x", "sha256": ""}',
+        '{"format": 1, "key": {}, "sha256": ""}',
     ],
 )
 def test_a_damaged_description_is_not_used(stored, text):
@@ -140,6 +153,14 @@ def test_a_damaged_description_is_not_used(stored, text):
     (path.parent / (path.name + ".json")).write_text(text)
     assert cache.find(path, key)[0] is None
     assert isinstance(cache.entries()[0].key, dict)  # of which `ssvif engine list` makes a row
+
+
+def test_an_engine_of_another_version_of_this_program_is_not_called_damaged(stored):
+    cache, path, key = stored
+    sidecar = path.parent / (path.name + ".json")
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"format": 0}))
+    plan, why = cache.find(path, key)
+    assert plan is None and why.endswith("another version of this program built it")
 
 
 def test_an_engine_that_others_may_write_is_not_used(stored):
@@ -267,6 +288,8 @@ def test_clear_takes_what_builds_left_that_were_killed(stored):
     left = (f"{name}.12.partial", f"{name}.lock", f"{name}.json", f"{name}.json.12.partial")
     for rest in (*left, "tensorrt-10.3.0-Orin-8.7.timing.12.partial"):
         (cache.folder / rest).touch()
+    aside = cache.folder / name.replace(".engine", ".onnxruntime.partial")
+    (aside / "in it").mkdir(parents=True)
     (cache.folder / "notes.txt").touch()
     assert {e.path.name: bool(e.problem) for e in cache.entries()} == {name: True, path.name: False}
     assert cache.clear() == ([cache.folder / name, path], [])

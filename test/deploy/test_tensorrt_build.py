@@ -5,11 +5,15 @@ Running an engine needs a GPU and TensorRT: `test/inference/test_tensorrt_engine
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from subprocess import PIPE
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -22,6 +26,7 @@ from ssvif_core.cli.app import app  # noqa: E402
 from ssvif_core.deploy import tensorrt_api as api  # noqa: E402
 from ssvif_core.deploy.engine_builder import ensure_plan  # noqa: E402
 from ssvif_core.deploy.engine_cache import EngineCache  # noqa: E402
+from ssvif_core.deploy.engine_entry import lock_of  # noqa: E402
 from ssvif_core.deploy.engine_key import EngineKey  # noqa: E402
 from ssvif_core.deploy.tensorrt_build import build_plan  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
@@ -77,6 +82,54 @@ def test_who_asks_for_fp32_does_not_get_tf32():
     assert config.get_flag(rtx.BuilderFlag.TF32)
     api.set_precision(rtx, network, config, "fp32")
     assert not config.get_flag(rtx.BuilderFlag.TF32)
+
+
+class Weak:
+    """As TensorRT 8 for `set_precision`: layers of RTX, of which types can be asked."""
+
+    NetworkDefinitionCreationFlag = type("Flags", (), {"EXPLICIT_BATCH": 0})
+    BuilderFlag = type("Flags", (), dict.fromkeys(("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS")))
+    LayerType, float32 = rtx.LayerType, rtx.float32
+
+    def __init__(self, network):
+        self.layers = [Weak.Layer(network.get_layer(i)) for i in range(network.num_layers)]
+        self.num_layers, self.get_layer = len(self.layers), self.layers.__getitem__
+
+    class Layer:
+        def __init__(self, layer):
+            self._layer, self.asked = layer, {}
+
+        def __getattr__(self, name):
+            return getattr(self._layer, name)
+
+        def set_output_type(self, index, kind):
+            self.asked[index] = kind
+
+
+@pytest.mark.parametrize("name", ["base.fp16.onnx", "tiny.fp16.onnx", "tiny.int8.onnx"])
+def test_tensorrt_8_is_held_to_the_arithmetic_on_grey_levels_and_to_nothing_else(name):
+    """Squares of grey levels, up to 65025, lose all their detail in half precision."""
+    log = api.make_logger(rtx)
+    network = api.create_network(rtx, rtx.Builder(log))
+    assert rtx.OnnxParser(network, log).parse((FOLDER / name).read_bytes())
+    weak = Weak(network)
+    api.set_precision(Weak, weak, SimpleNamespace(set_flag=lambda flag: None), "fp16")
+    held = [layer for layer in weak.layers if "precision" in vars(layer)]
+    assert all(la.precision == rtx.float32 and la.asked.get(0) == rtx.float32 for la in held)
+    names = {layer.name for layer in held}
+    assert {f"/AveragePool{n}" for n in ("", "_1", "_2", "_3")} <= names  # the fourth map's
+    assert {"/Sigmoid", "/Clip_1", "/ArgMax", "/MatMul", "/Resize_4", "/Resize_5"} <= names
+    kinds = {layer.type.name for layer in held} - {"SQUEEZE"}  # 8.x has none
+    assert kinds == {"ACTIVATION", "ELEMENTWISE", "MATRIX_MULTIPLY", "POOLING", "RESIZE", "TOPK"}
+    assert not [name for name in names if "Relu" in name or name == "/Add_4"]  # of the network
+
+
+def test_a_tensorrt_without_the_flag_of_strong_typing_follows_the_graph():
+    later = SimpleNamespace(
+        NetworkDefinitionCreationFlag=SimpleNamespace(), BuilderFlag=SimpleNamespace()
+    )
+    assert api.is_strongly_typed(later) and api.is_strongly_typed(rtx)
+    assert not api.is_strongly_typed(Weak)
 
 
 def test_progress_is_told_and_can_end_the_build():
@@ -225,6 +278,27 @@ def test_who_wants_it_meanwhile_waits_for_the_build_of_another_process(tmp_path)
         cache.store(path, key, build_plan(rtx, model, options).plan, 1.0)
     said, problems = other.communicate()
     assert said.strip() == "False", problems
+
+
+@pytest.mark.parametrize("builds", [False, True])
+def test_a_build_is_forced_unless_another_process_made_one_meanwhile(builds, tmp_path, caplog):
+    """`ssvif engine list` has each lock for a moment, too; here for as long as it takes."""
+    caplog.set_level("INFO", logger="ssvif")
+    model, cache, options = open_model("tiny"), EngineCache(tmp_path), EngineOptions(cache=tmp_path)
+    path, plan, _ = ensure_plan(rtx, model, options, GPU)
+    answers = []
+    asked = threading.Thread(
+        target=lambda: answers.append(ensure_plan(rtx, model, options, GPU, force=True)[2])
+    )
+    with open(lock_of(path), "r+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX if builds else fcntl.LOCK_SH)
+        asked.start()
+        while "waiting for it" not in caplog.text:
+            time.sleep(0.01)
+        if builds:
+            cache.store(path, EngineKey.of(model, options, rtx.__version__, GPU), plan, 1.0)
+    asked.join()
+    assert answers == [not builds]
 
 
 def test_the_command_builds_once_and_says_where(tmp_path, monkeypatch):

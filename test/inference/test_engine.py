@@ -66,6 +66,37 @@ def test_a_broken_package_does_not_keep_auto_from_the_next_engine(monkeypatch, c
     assert "tensorrt is broken here: TypeError" in caplog.text
 
 
+def test_auto_takes_no_engine_that_starts_on_a_gpu_and_computes_nothing(monkeypatch, caplog):
+    """As ONNX Runtime's CUDA on a GPU that it has no kernels for; what that says is told here."""
+    made = []
+
+    class NoKernels(OnnxRuntimeEngine):
+        def describe(self):
+            return super().describe() | {"device": "GPU"}
+
+        def infer(self, visible, thermal, on_fused=None):
+            assert thermal.shape == (48, 64)
+            raise RuntimeError("no kernel image is available")
+
+    def start(model, options):
+        made.append(NoKernels(model, options))
+        return made[-1]
+
+    monkeypatch.setitem(ENGINES, "onnxruntime-cuda", start)
+    options = EngineOptions(threads=1, height=48, width=64)
+    engine, why = create_engine(open_model("tiny"), "auto", options)
+    assert engine.name == "onnxruntime" and "onnxruntime-cuda" in why
+    assert "onnxruntime-cuda: it starts and cannot compute a frame: no kernel" in caplog.text
+    assert made[0]._closed
+
+
+def test_what_onnx_runtime_raises_for_a_frame_is_one_clear_error(tiny):
+    """Here for a visible image of another size, which a caller must not give; there on a GPU."""
+    with pytest.raises(SsvifError, match=r"cannot compute a frame on CPUExec.*use another engine"):
+        tiny.infer(np.zeros((48, 32, 3), np.uint8), np.zeros((32, 32), np.uint8))
+    assert tiny.infer(np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8))
+
+
 def test_an_engine_that_was_built_and_does_not_fit_is_shown_side_by_side(
     monkeypatch, tmp_path, caplog
 ):
@@ -164,7 +195,8 @@ def test_a_model_that_keeps_weights_elsewhere_is_refused(tmp_path):
     content = path.read_bytes()
     key, rest = b"\x0a\x08location", content.partition(b"\x0a\x08location\x12")[2]
     value = b"\x12" + rest[: 1 + rest[0]]
-    for order in (key + value, value + key):
+    odd_length = key.replace(b"\x08", b"\x88\x00") + value  # of two bytes, as none would write it
+    for order in (key + value, value + key, odd_length):
         path.write_bytes(content.replace(key + value, order))
         card.write_text(json.dumps({**json.loads(card.read_text()), "sha256": sha256_of(path)}))
         with pytest.raises(SsvifError, match="another file"):

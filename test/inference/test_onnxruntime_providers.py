@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -22,8 +24,9 @@ from ssvif_core.deploy.engine_builder import UnfitEngineError
 from ssvif_core.deploy.engine_cache import EngineCache
 from ssvif_core.deploy.onnxruntime_build import ensure_folder, ensure_loadable
 from ssvif_core.errors import SsvifError
-from ssvif_core.inference import onnxruntime_providers
+from ssvif_core.inference import onnxruntime_engine, onnxruntime_providers
 from ssvif_core.inference.engine import create_engine
+from ssvif_core.inference.onnxruntime_engine import OnnxRuntimeEngine
 from ssvif_core.inference.onnxruntime_providers import providers
 from ssvif_core.inference.onnxruntime_tensorrt import folder_and_key, tensorrt_options
 from ssvif_core.inference.options import EngineOptions
@@ -79,6 +82,61 @@ def test_cuda_is_told_to_compute_fp32_in_fp32(provider, tiny, built, monkeypatch
     monkeypatch.setattr(onnxruntime_providers, "require", lambda name: None)
     told = dict(chosen for chosen in providers(provider, tiny, built[3]) if len(chosen) == 2)
     assert told["CUDAExecutionProvider"] == {"use_tf32": "0"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "error", "says"),
+    [
+        ("cuda", "[ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory ; GPU=0", "Memory"),
+        ("cuda", "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED", "stop other programs, or use"),
+        ("tensorrt", "Failed to allocate memory for requested buffer", "set --workspace"),
+        ("cuda", "CUDA failure 35: driver version is insufficient", "nvidia-smi"),
+        ("cuda", "CUDA failure 700: an illegal memory access", "nvidia-smi"),
+        ("tensorrt", "EP_FAIL : TensorRT EP failed to create engine", "CUDA, cuDNN and TensorRT"),
+        (
+            "cuda",
+            "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF",
+            "Export the model again",
+        ),
+        ("cpu", "bad allocation", "Memory is full"),
+    ],
+)
+def test_a_session_that_cannot_be_made_says_what_to_do(provider, error, says, tiny, monkeypatch):
+    """What ONNX Runtime says on GPUs is told: there is none here."""
+
+    def refuses(*_, **__):
+        raise RuntimeError(error)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuses)
+    monkeypatch.setattr(onnxruntime_engine, "providers", lambda *_: [])
+    with pytest.raises(SsvifError, match=says) as refused:
+        OnnxRuntimeEngine(tiny, EngineOptions(threads=1), provider)
+    assert ("Export" in str(refused.value)) is (says == "Export the model again")
+
+
+def test_two_engines_at_once_load_cuda_once_and_leave_standard_output_as_it_was(
+    tiny, monkeypatch, capsys
+):
+    """What loads it needs no GPU here: it prints what is missing, slowly."""
+
+    def preload():
+        print("no cuDNN")
+        time.sleep(0.1)
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
+    monkeypatch.setattr(onnxruntime_providers, "require", lambda name: None)
+    onnxruntime_providers._preload.cache_clear()
+    before = sys.stdout
+    both = [threading.Thread(target=providers, args=("cuda", tiny, None)) for _ in range(2)]
+    for thread in both:
+        thread.start()
+        time.sleep(0.05)
+    for thread in both:
+        thread.join()
+    onnxruntime_providers._preload.cache_clear()
+    assert sys.stdout is before
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "no cuDNN\n")
 
 
 def test_a_dla_is_refused_which_it_would_leave_idle(tiny, built):
@@ -186,6 +244,8 @@ def test_it_is_built_once_and_again_when_something_changes(tiny, tmp_path, monke
     builds = []
 
     def build(model, options, path):
+        told = tensorrt_options(model, replace(options, allow_build=True))
+        assert told["trt_engine_cache_path"] == str(path)
         assert list(path.iterdir()) == [] and path.stat().st_mode & 0o777 == 0o700
         leave_behind(path, content=b"ftrt %d" % len(builds))
         builds.append(options)
@@ -203,14 +263,27 @@ def test_it_is_built_once_and_again_when_something_changes(tiny, tmp_path, monke
     assert "workspace_mib: cached 0, wanted 9" in caplog.text
     assert len(builds) == 4 and len(EngineCache(tmp_path).entries()) == 1
 
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_build_that_fails_keeps_the_engine_that_was_there(left, tiny, built, monkeypatch):
+    cache, folder, key, options = built
+    aside = folder.with_name(f"{folder.name}.partial")
+    if left:  # by one that was killed
+        (aside / folder.name).mkdir(parents=True)
+        leave_behind(aside / folder.name)
+
     def fails(model, options, path):
-        leave_behind(path)
+        assert list(path.iterdir()) == []
+        leave_behind(path, b"half of one")
         raise SsvifError("no memory")
 
+    monkeypatch.setattr(onnxruntime_build, "require", lambda provider: None)
     monkeypatch.setattr(onnxruntime_build, "_build", fails)
-    with pytest.raises(SsvifError, match="no memory"):
-        ensure_folder(tiny, options)
-    assert EngineCache(tmp_path).entries() == []
+    for asked, force in ((options, True), (replace(options, workspace_mib=9), False)):
+        with pytest.raises(SsvifError, match="no memory"):
+            ensure_folder(tiny, asked, force=force)
+        assert cache.misfit(folder, key) == "" and (folder / PLAN).read_bytes() == b"ftrt plan"
+    assert not aside.exists()
 
 
 @pytest.mark.gpu

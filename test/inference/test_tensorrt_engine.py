@@ -12,6 +12,7 @@ import pytest
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.engine import EngineOptions, create_engine
+from ssvif_core.inference.tensorrt_engine import _unfit_size
 from ssvif_core.models import FOLDER, open_model
 
 FILES = sorted(path.name for path in FOLDER.glob("*.onnx"))
@@ -23,6 +24,18 @@ needs_tensorrt = pytest.mark.skipif(not HERE, reason="needs TensorRT and an NVID
 def test_without_tensorrt_the_error_says_where_it_comes_from():
     with pytest.raises(SsvifError, match=r"TensorRT is not installed.*JetPack"):
         create_engine(open_model("tiny"), "tensorrt")
+
+
+def test_a_frame_of_another_size_names_the_command_that_builds_for_it(tmp_path):
+    """With the options of the engine that runs: the model, its precision, the folder, the DLA."""
+    options = EngineOptions(largest=(960, 1280), dla_core=1, cache=tmp_path)
+    said = str(_unfit_size(open_model("tiny"), options, "640x480 to 1280x960", 1200, 1600))
+    assert "built for 640x480 to 1280x960 and the frame is 1600x1200" in said
+    command = said.partition("with: ")[2]
+    assert command == (
+        f"ssvif engine build {FOLDER / 'tiny.onnx'} --size 1600x1200 --precision fp32 --dla-core 1 "
+        f"--cache {tmp_path}"
+    )
 
 
 @pytest.fixture(scope="module")

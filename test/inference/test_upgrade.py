@@ -64,6 +64,15 @@ def test_a_build_that_fails_changes_nothing_and_says_why(pipeline):
     upgrade.stop()
 
 
+@pytest.mark.parametrize(("name", "advice"), [("KILL", "memory ran out"), ("TERM", "Terminated")])
+def test_a_build_that_was_ended_from_outside_says_by_what(name, advice, pipeline):
+    ends = ["sh", "-c", f"echo a warning >&2; kill -{name} $$"]
+    upgrade = EngineUpgrade(ends, tiny, pipeline.replace_engine)
+    wait_for(lambda: upgrade.state.startswith("failed"))
+    assert "a warning. " in upgrade.state and advice in upgrade.state
+    upgrade.stop()
+
+
 def test_an_engine_that_does_not_load_changes_nothing(pipeline):
     def broken():
         raise RuntimeError("it was damaged")
