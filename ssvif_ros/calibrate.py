@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from rclpy.clock import Clock
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from ssvif_core.calibration.frames import Shots, shots_of
 from ssvif_core.calibration.lenses import Lenses
@@ -42,9 +43,10 @@ from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_core.pairing import NearestPairing
 from ssvif_ros.ending import undisturbed, until_signal
+from ssvif_ros.image_topic import compressed_topic
 from ssvif_ros.images import thermal_array, visible_rgb
-from ssvif_ros.inputs import QOS_OVERRIDES
 from ssvif_ros.lens_listener import LensListener
+from ssvif_ros.qos_overrides import QOS_OVERRIDES, overridable
 from ssvif_ros.share import use_shared_memory_profile
 from ssvif_ros.synchronizer import POLL_PERIOD_S, PairSynchronizer, Subscriber, header_stamp_ns
 
@@ -60,8 +62,11 @@ _DEFAULTS: dict[str, tuple[Any, str]] = {
     "slop": (0.05, "Most seconds between frames of a pair."),
     "thermal_offset": (0.0, "Seconds to add to thermal stamps."),
     "timeout": (120.0, "Seconds to wait for all pairs."),
+    "visible_transport": ("raw", "How the camera sends: raw or compressed."),
+    "thermal_transport": ("raw", "The same of the thermal camera."),
     "undistort": (True, "Undo lens distortion first, where both cameras have camera_info."),
 }
+TRANSPORTS = ("raw", "compressed")
 _RANGES = {
     "frames": (2, 10000), "candidates": (1, 100), "interval": (0, 3600), "slop": (0, 10),
     "thermal_offset": (-1e6, 1e6), "timeout": (0, 86400),
@@ -77,12 +82,19 @@ class Collector:
         interval_s: least time between them.
         slop_s: as `NearestPairing`.
         offset_s: added to thermal stamps.
+        compressed: cameras that send compressed images.
     """
 
     def __init__(
-        self, node: Node, wanted: int, interval_s: float, slop_s: float, offset_s: float
+        self,
+        node: Node,
+        wanted: int,
+        interval_s: float,
+        slop_s: float,
+        offset_s: float,
+        compressed: Collection[str] = (),
     ) -> None:
-        self._node, self._wanted = node, wanted
+        self._node, self._wanted, self._compressed = node, wanted, compressed
         self._interval_ns = round(interval_s * 1e9)
         self._next_ns: int | None = None
         self._gain = ThermalGain()
@@ -101,7 +113,11 @@ class Collector:
     @property
     def topics(self) -> dict[str, str]:
         """Camera -> what it is heard on."""
-        return {c: self._node.resolve_topic_name(f"{c}/image_raw") for c in self.received}
+        return {c: self._node.resolve_topic_name(self._name(c)) for c in self.received}
+
+    def _name(self, camera: str) -> str:
+        name = f"{camera}/image_raw"
+        return compressed_topic(self._node, name) if camera in self._compressed else name
 
     @property
     def complete(self) -> bool:
@@ -119,14 +135,14 @@ class Collector:
         return shots_of(self.pairs, self.unusable)
 
     def _subscribe(self, camera: str) -> Subscriber:
-        subscriber = Subscriber(
-            self._node,
-            Image,
-            f"{camera}/image_raw",
-            # rclpy writes overrides into the profile, and this one is everybody's.
-            qos_profile=copy.copy(qos_profile_sensor_data),
-            qos_overriding_options=QOS_OVERRIDES,
-        )
+        with overridable(self.topics[camera], "subscription"):
+            subscriber = Subscriber(
+                self._node,
+                CompressedImage if camera in self._compressed else Image,
+                self._name(camera),
+                qos_profile=copy.copy(qos_profile_sensor_data),
+                qos_overriding_options=QOS_OVERRIDES,
+            )
         subscriber.registerCallback(lambda _message: self._count(camera))
         return subscriber
 
@@ -156,6 +172,9 @@ def _settings(node: Node) -> dict[str, Any]:
     for name, (low, high) in _RANGES.items():
         if not low <= values[name] <= high:
             raise SsvifError(f"{name} is {values[name]}: use {low:g} to {high:g}.")
+    for name in ("visible_transport", "thermal_transport"):
+        if values[name] not in TRANSPORTS:
+            raise SsvifError(f"{name} is {values[name]!r}: use {' or '.join(TRANSPORTS)}.")
     return values
 
 
@@ -163,8 +182,9 @@ def _collect(node: Node, values: dict[str, Any]) -> tuple[Shots, Lenses | None]:
     """The pairs, and the lenses that are to be undone."""
     wanted = values["frames"] * values["candidates"]
     listener = LensListener(node)
+    compressed = [c for c in ("visible", "thermal") if values[f"{c}_transport"] == "compressed"]
     collector = Collector(
-        node, wanted, values["interval"], values["slop"], values["thermal_offset"]
+        node, wanted, values["interval"], values["slop"], values["thermal_offset"], compressed
     )
     node.get_logger().info(
         f"waiting up to {values['timeout']:g} s for {wanted} pairs of "

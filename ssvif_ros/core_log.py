@@ -20,8 +20,10 @@ class _Forward(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         nodes = self.nodes
         logger = nodes[0].get_logger() if len(nodes) == 1 else get_logger("ssvif")
-        # Two calls, for rclpy refuses another severity at the same place.
-        if record.levelno >= logging.WARNING:
+        # One call each, for rclpy refuses another severity at the same place.
+        if record.levelno >= logging.ERROR:
+            logger.error(record.getMessage())
+        elif record.levelno >= logging.WARNING:
             logger.warning(record.getMessage())
         else:
             logger.info(record.getMessage())

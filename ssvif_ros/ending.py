@@ -18,6 +18,8 @@ def until_signal(run: Callable[[], int], args: list[str] | None) -> int:
     A signal ends it quietly and with status 0, wherever it comes: SIGINT raises KeyboardInterrupt,
     and both take ROS away, so that whatever is called next raises (where a node is being made:
     RCLError, NotInitializedException).
+
+    What `run` raises while ROS is there is a failure, and raised: `run` does not shut ROS down.
     """
     try:
         rclpy.init(args=args)

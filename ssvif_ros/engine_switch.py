@@ -89,7 +89,7 @@ class EngineSwitch:
                 return
             settings = self._runs
             engine, self.why = engine_without_building(self._model, settings)
-            warm_up(engine, settings.warm_up_height, settings.warm_up_width)
+            self._warm_up(engine, settings)
             self._pipeline.resume(engine)
 
     def _make(self, settings: Settings) -> None:
@@ -127,14 +127,18 @@ class EngineSwitch:
     def _engine(self, settings: Settings) -> tuple[Engine, str]:
         """An engine that is ready for the frames that come, and why that one."""
         engine, why = engine_without_building(self._model, settings)
-        width, height = (settings.warm_up_width, settings.warm_up_height)
-        if self._pipeline.sizes is not None:
-            width, height = self._pipeline.sizes[0]
-        warm_up(engine, height, width)
+        self._warm_up(engine, settings)
         if reason := engine.describe().get("engine_fallback"):
             engine.close()
             raise SsvifError(reason)  # the one that runs is better than a spare of this one
         return engine, why
+
+    def _warm_up(self, engine: Engine, settings: Settings) -> None:
+        """For frames of the size that came last; before the first, of that of the parameters."""
+        width, height = (settings.warm_up_width, settings.warm_up_height)
+        if self._pipeline.sizes is not None:
+            width, height = self._pipeline.sizes[0]
+        warm_up(engine, height, width)
 
     def _built(self) -> None:
         self.why = "tensorrt, built while the node ran"

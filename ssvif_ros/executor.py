@@ -16,15 +16,17 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from typing import Any
 
 from rclpy.clock import ROSClock
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.service import Service
 from rclpy.timer import Timer
 from rclpy.waitable import Waitable
 
-__all__ = ["RARELY_S", "QuietExecutor"]
+__all__ = ["RARELY_S", "QuietExecutor", "spin_on"]
 
 #: Between looks at services and QoS events while other things wake the executor.
 RARELY_S = 0.1
@@ -32,6 +34,8 @@ RARELY_S = 0.1
 #: rclpy wakes the executor just before a SIGTERM takes ROS away, and who looks in between sees
 #: nothing and waits for ever.
 LOOK_FOR_END_S = 1.0
+#: Between two lines in the log for what a callback raises at the same place.
+REPEAT_S = 30.0
 _RARE = (Service, Waitable)
 
 
@@ -59,14 +63,18 @@ class QuietExecutor(SingleThreadedExecutor):
 
         guard.trigger = from_elsewhere
 
-    def spin_once(self, timeout_sec: float | None = None) -> None:
-        """As that of rclpy, in whichever thread; but in one at a time."""
+    def wait_for_ready_callbacks(self, timeout_sec: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As that of rclpy, in whichever thread; but in one at a time.
+
+        rclpy documents it for executors of others, and each of its releases comes here for every
+        callback; `spin` calls `spin_once` no more since 7.1.9 (jazzy) and 9.1.5 (kilted).
+        """
         self._spinner = threading.get_ident()
         recently = time.monotonic() - self._looked < RARELY_S
         self._without_rare = recently and self._ends_soon()
         if timeout_sec is None and not any(True for node in self.get_nodes() for _ in node.timers):
             timeout_sec = LOOK_FOR_END_S
-        super().spin_once(timeout_sec)
+        return super().wait_for_ready_callbacks(timeout_sec, *args, **kwargs)
 
     def can_execute(self, entity: Any) -> bool:
         """Whether to wait for `entity`: rclpy asks it of each, for every wait set."""
@@ -86,3 +94,26 @@ def _due_soon(timer: Timer) -> bool:
         return False
     left_ns = timer.time_until_next_call()  # None: it was cancelled
     return left_ns is not None and left_ns <= RARELY_S * 1e9
+
+
+def spin_on(node: Node, executor: SingleThreadedExecutor) -> None:
+    """Spin until ROS ends, and go on where a callback raises: the node must live, and say it.
+
+    On kilted a message that is being converted when a signal comes raises RuntimeError: the end
+    follows then, and nothing is said.
+
+    Raises:
+        ExternalShutdownException: the end came while it waited.
+    """
+    said_s: dict[tuple[object, ...], float] = {}
+    while node.context.ok():
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            raise
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__, limit=-1)[0]
+            kind, now_s = (type(error), place.filename, place.lineno), time.monotonic()
+            if node.context.ok() and now_s - said_s.get(kind, -REPEAT_S) >= REPEAT_S:
+                said_s[kind] = now_s
+                node.get_logger().error("a callback failed: " + traceback.format_exc())

@@ -12,10 +12,11 @@ import ssvif_ros.node_memory  # noqa: F401
 
 import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import cv2
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
@@ -35,8 +36,8 @@ from ssvif_ros.diagnostics import diagnostic_array
 from ssvif_ros.ending import undisturbed, until_signal
 from ssvif_ros.engine_switch import EngineSwitch
 from ssvif_ros.engines import build_now, engine_without_building, warm_up
-from ssvif_ros.executor import QuietExecutor
-from ssvif_ros.frames import THROTTLE_S, FrameFuser, Pair
+from ssvif_ros.executor import QuietExecutor, spin_on
+from ssvif_ros.frames import FrameFuser, Pair
 from ssvif_ros.host import HostMonitor
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.lifecycle import CarefulLifecycleNode, logged
@@ -158,8 +159,12 @@ class FusionNode(CarefulLifecycleNode):
         self._host = HostMonitor()
         self._health_report = Report(
             Rooms(
-                *(self._clock_watch, self._inputs, fuser.health, self._pipeline),
-                *(self._model.card, self._switch),
+                clock=self._clock_watch,
+                inputs=self._inputs,
+                health=fuser.health,
+                pipeline=self._pipeline,
+                card=self._model.card,
+                switch=self._switch,
                 registration=self._registration,
                 host=self._host,
                 counts=lambda: self._accounts.values(self._inputs, self._worker),
@@ -192,64 +197,65 @@ class FusionNode(CarefulLifecycleNode):
 
     @logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._stop()
-        if self._status is not None:
-            self._status.inactive()
-        self._free()
+        self.give_back()
         return TransitionCallbackReturn.SUCCESS
 
-    def _stop(self) -> None:
-        """Stop listening and working; what was being fused is still published."""
-        if self._report_timer is not None:
-            self.destroy_timer(self._report_timer)
-            self._report_timer = None
-        if self._inputs is not None:
-            self._inputs.destroy()
-        if self._worker is not None:
-            self._worker.stop()
-        if self._inputs is not None and self._worker is not None:
-            self._accounts.close(self._inputs, self._worker)
-        self._inputs = self._worker = None
-        if self._host is not None:
-            self._host.stop()
-            self._host = None
-        self._health_report = None
-
     def undo(self, state: LifecycleState) -> None:
-        """After a transition that failed: leave nothing of it behind. `state`: from where."""
         if state.state_id == State.PRIMARY_STATE_UNCONFIGURED:
-            self._stop()
-            self._free()
+            self.give_back()
         else:
             self._rest(state)
 
+    def give_back(self) -> None:
+        with ExitStack() as to_do:  # all of it, the last first, though one raises
+            to_do.callback(self._free)
+            if self._status is not None:
+                to_do.callback(self._status.inactive)
+            to_do.callback(self._stop)
+
+    def _stop(self) -> None:
+        """Stop listening and working; what was being fused is still published."""
+        inputs, worker = self._inputs, self._worker
+        with ExitStack() as to_do:
+            to_do.callback(self._forget, "_inputs", "_worker", "_host", "_health_report")
+            if self._host is not None:
+                to_do.callback(self._host.stop)
+            if inputs is not None and worker is not None:
+                to_do.callback(self._accounts.close, inputs, worker)
+            if worker is not None:
+                to_do.callback(worker.stop)
+            if inputs is not None:
+                to_do.callback(inputs.destroy)
+            if self._report_timer is not None:
+                to_do.callback(self._forget, "_report_timer")
+                to_do.callback(self.destroy_timer, self._report_timer)
+
     def _free(self) -> None:
         """Give back what configure made."""
-        self._fuser = None
-        if self._registration is not None:
-            self._registration.destroy()
-            self._registration = None
-        if self._switch is not None:
-            self._switch.stop()
-            self._switch = None
-        if self._pipeline is not None:
-            self._pipeline.close()
-            self._pipeline = None
-        if self._outputs is not None:
-            self._outputs.destroy()
-            self._outputs = None
-        if self._timing is not None:
-            self._timing.destroy()
-            self._timing = None
-        if self._status is not None:
-            self._status.destroy()
-            self._status = None
+        made: dict[str, Callable[[Any], None]] = {
+            "_status": StatusPublisher.destroy,
+            "_timing": TimingPublisher.destroy,
+            "_outputs": Outputs.destroy,
+            "_pipeline": Pipeline.close,
+            "_switch": EngineSwitch.stop,
+            "_registration": RegistrationSource.destroy,
+        }
+        with ExitStack() as to_do:
+            to_do.callback(self._forget, "_fuser", *made)
+            for name, end in made.items():
+                if getattr(self, name) is not None:
+                    to_do.callback(end, getattr(self, name))
+
+    def _forget(self, *names: str) -> None:
+        for name in names:
+            setattr(self, name, None)
 
     def destroy_node(self) -> None:
-        self._stop()
-        self._free()
-        stop_core_log(self)
-        super().destroy_node()
+        with ExitStack() as to_do:
+            to_do.callback(super().destroy_node)
+            to_do.callback(stop_core_log, self)
+            to_do.callback(self._free)
+            to_do.callback(self._stop)
 
     def _apply_live(self, settings: Settings) -> None:
         """Hand live parameters to the rooms that use them."""
@@ -316,11 +322,10 @@ def _run(build_only: bool) -> int:
     executor = QuietExecutor()
     executor.add_node(node)
     try:
-        _spin(node, executor)
+        spin_on(node, executor)
     finally:
         with undisturbed():
             node.destroy_node()
-            rclpy.try_shutdown()
     return 0
 
 
@@ -334,20 +339,6 @@ def _build_only(node: FusionNode) -> int:
         return 1
     finally:
         node.destroy_node()
-
-
-def _spin(node: FusionNode, executor: QuietExecutor) -> None:
-    """Spin, and go on where rclpy raises: the node must live.
-
-    On kilted a message that is being converted when a signal comes raises RuntimeError: the end
-    follows then.
-    """
-    while rclpy.ok():
-        try:
-            executor.spin()
-        except RuntimeError as error:  # RCLError is one
-            if rclpy.ok():
-                node.get_logger().error(f"rclpy: {error}", throttle_duration_sec=THROTTLE_S)
 
 
 if __name__ == "__main__":

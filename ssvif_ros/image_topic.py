@@ -5,15 +5,17 @@ Nothing is copied, converted or encoded for a topic that nobody listens to.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
-from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from ssvif_ros.images import OutgoingImage, to_compressed
-from ssvif_ros.wait_set import NO_EVENTS
 
 __all__ = ["IMAGES", "ImageTopic", "compressed_topic"]
 
@@ -22,7 +24,7 @@ IMAGES = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 _FROM_RGB = {"bgr8": cv2.COLOR_RGB2BGR, "mono8": cv2.COLOR_RGB2GRAY}
 
 
-def compressed_topic(node: LifecycleNode, name: str) -> str:
+def compressed_topic(node: Node, name: str) -> str:
     """Name of the compressed topic beside `name`.
 
     image_transport resolves the base name and appends the transport, so a remapping of the base
@@ -38,15 +40,21 @@ class ImageTopic:
     Args:
         node: to publish with.
         name: topic, such as "~/fused".
+        create: makes a lifecycle publisher of a message class on a topic.
         lossless: compress as PNG, not as JPEG.
     """
 
-    def __init__(self, node: LifecycleNode, name: str, *, lossless: bool = False) -> None:
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        create: Callable[[type, str], Any],
+        *,
+        lossless: bool = False,
+    ) -> None:
         self._lossless = lossless
-        self._raw = node.create_lifecycle_publisher(Image, name, IMAGES, event_callbacks=NO_EVENTS)
-        self._compressed = node.create_lifecycle_publisher(
-            CompressedImage, compressed_topic(node, name), IMAGES, event_callbacks=NO_EVENTS
-        )
+        self._raw = create(Image, name)
+        self._compressed = create(CompressedImage, compressed_topic(node, name))
         self.publishers = [self._raw, self._compressed]
         self._outgoing = OutgoingImage()
         self._converted: np.ndarray | None = None

@@ -6,24 +6,21 @@ import copy
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
-from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import (
     QoSCompatibility,
-    QoSPolicyKind,
     qos_check_compatible,
     qos_policy_name_from_kind,
     qos_profile_sensor_data,
 )
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ssvif_core.errors import SsvifError
 from ssvif_core.pairing_base import Pairing
 from ssvif_core.presence import Presence
 from ssvif_ros.diagnostics import InputRate
 from ssvif_ros.image_topic import compressed_topic
 from ssvif_ros.poll_timer import create_poll_timer
+from ssvif_ros.qos_overrides import QOS_OVERRIDES, overridable
 from ssvif_ros.synchronizer import PairSynchronizer, Subscriber, header_stamp_ns
 from ssvif_ros.validity import ValidImages
 from ssvif_ros.wait_set import UNWATCHED
@@ -33,19 +30,10 @@ try:
 except ImportError:  # humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-__all__ = ["QOS_OVERRIDES", "Inputs"]
+__all__ = ["Inputs"]
 
 TOPICS = {"visible": "visible/image_raw", "thermal": "thermal/image_raw"}
 RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-#: What `qos_overrides` may set of a camera's subscription: rclpy's default leaves durability out.
-QOS_OVERRIDES = QoSOverridingOptions(
-    [
-        QoSPolicyKind.HISTORY,
-        QoSPolicyKind.DEPTH,
-        QoSPolicyKind.RELIABILITY,
-        QoSPolicyKind.DURABILITY,
-    ]
-)
 
 
 class Inputs:
@@ -116,22 +104,15 @@ class Inputs:
             # Said with what to do by report.py, in /diagnostics and in the log.
             self._incompatible[camera] = qos_policy_name_from_kind(event.last_policy_kind)
 
-        try:
+        with overridable(self.topic(camera), "subscription"):
             subscriber = Subscriber(
                 self._node,
                 CompressedImage if camera in self._compressed else Image,
                 self._name(camera),
-                # rclpy writes overrides into the profile, and this one is everybody's.
                 qos_profile=copy.copy(qos_profile_sensor_data),
                 event_callbacks=SubscriptionEventCallbacks(incompatible_qos=on_incompatible),
                 qos_overriding_options=QOS_OVERRIDES,
             )
-        except (RuntimeError, TypeError, InvalidParameterTypeException) as error:
-            topic = self.topic(camera)
-            raise SsvifError(
-                f"{topic} cannot be subscribed to: {error}. Start the node with other values of "
-                f"qos_overrides.{topic}.subscription.*"
-            ) from error
         made.callback(self._node.destroy_subscription, subscriber.sub)
         return subscriber
 

@@ -20,24 +20,38 @@ from ssvif_core.errors import SsvifError
 __all__ = ["CarefulLifecycleNode", "logged"]
 
 Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+UNDONE = ("on_configure", "on_activate")
 
 
 def logged(transition: Transition) -> Transition:
-    """Rclpy swallows what a transition raises without a word; say it, and refuse the transition."""
+    """Rclpy swallows what a transition raises without a word; say it, and refuse the transition.
+
+    One that fails on the way up is undone, and the state stays. One that fails on the way down has
+    taken half of the node away: that is an error, see `on_error`.
+    """
 
     @functools.wraps(transition)
     def wrapper(node: CarefulLifecycleNode, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             return transition(node, state)
         except Exception as error:
-            interrupted = _comes_of_ctrl_c(error)
-            reason = str(error) if isinstance(error, SsvifError) else traceback.format_exc()
-        if node.context.ok() and not interrupted:  # else a signal took ROS away in the middle
-            node.get_logger().error(f"{transition.__name__}: {reason}")
-        node.undo(state)
-        return TransitionCallbackReturn.FAILURE
+            _say(node, transition.__name__, error)
+        if transition.__name__ in UNDONE:
+            try:
+                node.undo(state)
+                return TransitionCallbackReturn.FAILURE
+            except Exception as error:
+                _say(node, f"undoing {transition.__name__}", error)
+        return TransitionCallbackReturn.ERROR
 
     return wrapper
+
+
+def _say(node: CarefulLifecycleNode, what: str, error: Exception) -> None:
+    """In the log, but where a signal took ROS away in the middle."""
+    if node.context.ok() and not _comes_of_ctrl_c(error):
+        reason = str(error) if isinstance(error, SsvifError) else traceback.format_exc()
+        node.get_logger().error(f"{what}: {reason}")
 
 
 def _comes_of_ctrl_c(error: BaseException | None) -> bool:
@@ -59,7 +73,20 @@ class CarefulLifecycleNode(LifecycleNode):
         _forget_what_is_gone(self.default_callback_group)
 
     def undo(self, state: LifecycleState) -> None:
-        """After a transition that failed: leave nothing of it behind. `state`: from where."""
+        """After a transition up that failed: leave nothing of it behind. `state`: from where."""
+
+    def give_back(self) -> None:
+        """Be as before `configure`: stop, and free everything, though a part of that raises."""
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a transition that failed and could not be undone: unconfigured, and really so."""
+        try:
+            self.give_back()
+        except Exception as error:
+            _say(self, "on_error", error)
+        if self.context.ok():
+            self.get_logger().error("everything was given up: unconfigured now, configure it again")
+        return TransitionCallbackReturn.SUCCESS
 
     # rclpy offers no other place between its service and the state machine; a release that has
     # none of this name never calls it.

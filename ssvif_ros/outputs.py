@@ -5,8 +5,9 @@ Every message carries the visible camera's header, because the fused image is dr
 
 from __future__ import annotations
 
+import copy
 import json
-from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from ssvif_core.models import ModelCard
 from ssvif_ros.camera_info import ScaledInfo, mismatch
 from ssvif_ros.image_topic import IMAGES, ImageTopic
 from ssvif_ros.parameters import Settings
+from ssvif_ros.qos_overrides import QOS_OVERRIDES, overridable
 from ssvif_ros.wait_set import NO_EVENTS
 
 __all__ = ["Outputs"]
@@ -37,32 +39,48 @@ class Outputs:
     Args:
         node: a lifecycle node; publishers start and stop with its activation.
         card: of the model in use.
+
+    Raises:
+        SsvifError: a parameter qos_overrides has a value that cannot be used.
     """
 
     def __init__(self, node: LifecycleNode, card: ModelCard) -> None:
         self._node, self._card, self._palette = node, card, card.palette
-        create = partial(node.create_lifecycle_publisher, event_callbacks=NO_EVENTS)
-        self.fused = ImageTopic(node, "~/fused")
-        self.labels = ImageTopic(node, "~/labels", lossless=True)
-        self.overlay = ImageTopic(node, "~/overlay")
-        self.camera_info = create(CameraInfo, "~/camera_info", IMAGES)
-        self.label_info = create(String, "~/label_info", LATCHED)
         self._scaled_info, self._told = ScaledInfo(), ""
-        self._publishers = [
-            *self.fused.publishers, *self.labels.publishers, *self.overlay.publishers,
-            self.camera_info, self.label_info,
-        ]  # fmt: skip
-        self._vision_info = self._create_vision_info(create)
+        self._publishers: list[Any] = []
+        try:
+            self._create()
+        except BaseException:
+            self.destroy()
+            raise
 
-    def _create_vision_info(self, create):  # type: ignore[no-untyped-def]
+    def _create(self) -> None:
+        node, images = self._node, self._create_overridable
+        self.fused = ImageTopic(node, "~/fused", images)
+        self.labels = ImageTopic(node, "~/labels", images, lossless=True)
+        self.overlay = ImageTopic(node, "~/overlay", images)
+        self.camera_info = images(CameraInfo, "~/camera_info")
+        self.label_info = self._create_publisher(String, "~/label_info", LATCHED)
+        self._vision_info = self._create_vision_info()
+
+    def _create_publisher(self, kind: type, topic: str, qos: QoSProfile, **more: Any) -> Any:
+        create = self._node.create_lifecycle_publisher
+        self._publishers.append(create(kind, topic, qos, event_callbacks=NO_EVENTS, **more))
+        return self._publishers[-1]
+
+    def _create_overridable(self, kind: type, topic: str) -> Any:
+        with overridable(self._node.resolve_topic_name(topic), "publisher"):
+            return self._create_publisher(
+                kind, topic, copy.copy(IMAGES), qos_overriding_options=QOS_OVERRIDES
+            )
+
+    def _create_vision_info(self) -> Any:
         """Publisher of vision_msgs/LabelInfo, or None where vision_msgs is not installed."""
         try:
             from vision_msgs.msg import LabelInfo
         except ImportError:
             return None
-        publisher = create(LabelInfo, "~/vision_label_info", LATCHED)
-        self._publishers.append(publisher)
-        return publisher
+        return self._create_publisher(LabelInfo, "~/vision_label_info", LATCHED)
 
     def publish_label_info(self, stamp: Time) -> None:
         """Say what the labels mean; latched, so late subscribers hear it too."""

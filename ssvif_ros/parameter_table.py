@@ -30,6 +30,9 @@ Beside them, as in every ROS 2 node: `use_sim_time`, and
 `qos_overrides./visible/image_raw.subscription.{reliability,depth,history,durability}` (the resolved
 name of the topic; the same for the thermal one). Both cameras are subscribed to with sensor-data
 QoS (best effort, depth 5), which hears reliable and best-effort publishers.
+`qos_overrides./fusion/fused.publisher.{reliability,depth,history,durability}` are those of the
+fused image, and the same of `labels`, `overlay`, the `/compressed` of each and `camera_info`: all
+are published reliable, depth 2, unless these say otherwise.
 """
 
 

@@ -26,7 +26,7 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 
 from ssvif_core.errors import SsvifError
-from ssvif_ros.share import TRANSPORTS_VARIABLE, use_shared_memory_profile
+from ssvif_ros.share import LOCALHOST_VARIABLE, TRANSPORTS_VARIABLE, use_shared_memory_profile
 
 __all__ = ["LifecycleClient", "RosProcess", "ask", "private_domain", "spin_until"]
 
@@ -52,6 +52,8 @@ def private_domain(log_folder: Path) -> dict[str, str]:
     variables |= {name: "" for name in DISCOVERY if name in os.environ}
     if os.environ.get(TRANSPORTS_VARIABLE, "").startswith("UDP"):  # shared memory may not work
         variables[TRANSPORTS_VARIABLE] = os.environ[TRANSPORTS_VARIABLE]
+    if LOCALHOST_VARIABLE in os.environ:  # humble does not know the range above
+        variables[LOCALHOST_VARIABLE] = os.environ[LOCALHOST_VARIABLE]
     use_shared_memory_profile(variables)
     return variables
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import MutableMapping
@@ -10,15 +11,25 @@ from xml.etree import ElementTree
 
 from ssvif_core.errors import SsvifError
 
-__all__ = ["TRANSPORTS_VARIABLE", "profile_variable", "share_file", "use_shared_memory_profile"]
+__all__ = [
+    "LOCALHOST_VARIABLE",
+    "TRANSPORTS_VARIABLE",
+    "profile_variable",
+    "share_file",
+    "use_shared_memory_profile",
+]
+
+logger = logging.getLogger("ssvif.share")
 
 PACKAGE = "ssvif_ros"
 #: Where Fast DDS looks for its profile: the first since ROS 2 kilted (which warns of the second),
 #: the second before, where the first is not read at all.
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 TRANSPORTS_VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
-#: Of rmw_fastrtps_cpp in kilted, the first with Fast DDS 3; jazzy has 8.4, humble 6.2.
-KILTED_RMW = 9
+LOCALHOST_VARIABLE = "ROS_LOCALHOST_ONLY"
+#: Of rmw_fastrtps_cpp in iron, the first that limits discovery, and in kilted, the first with Fast
+#: DDS 3; jazzy has 8.4, humble 6.2.
+IRON_RMW, KILTED_RMW = 7, 9
 
 
 def share_file(relative: str) -> Path:
@@ -45,16 +56,26 @@ def use_shared_memory_profile(environment: MutableMapping[str, str]) -> None:
     """
     transports = environment.get(TRANSPORTS_VARIABLE, "DEFAULT").partition("?")[0]
     chosen = transports not in ("DEFAULT", "SHM")
-    if not chosen and not any(variable in environment for variable in PROFILE_VARIABLES):
-        environment[profile_variable()] = str(share_file("config/fastdds_shm.xml"))
+    if chosen or any(variable in environment for variable in PROFILE_VARIABLES):
+        return
+    if environment.get(LOCALHOST_VARIABLE) == "1" and _rmw_is_older_than(IRON_RMW):
+        # Humble adds transports that do not leave the machine to those of a profile, and does not
+        # take the profile's UDP away.
+        logger.warning(
+            "%s=1: the shared-memory profile is not used, for on this release of ROS images would "
+            "leave the machine with it; without it some may be lost.",
+            LOCALHOST_VARIABLE,
+        )
+        return
+    environment[profile_variable()] = str(share_file("config/fastdds_shm.xml"))
 
 
 def profile_variable() -> str:
     """The one of `PROFILE_VARIABLES` that the installed Fast DDS reads."""
-    return PROFILE_VARIABLES[_fast_dds_is_older_than_kilteds()]
+    return PROFILE_VARIABLES[_rmw_is_older_than(KILTED_RMW)]
 
 
-def _fast_dds_is_older_than_kilteds() -> bool:
+def _rmw_is_older_than(release: int) -> bool:
     """By what is installed: wheels, and shells without setup.bash, have no ROS_DISTRO."""
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     for prefix in filter(None, prefixes):
@@ -62,5 +83,5 @@ def _fast_dds_is_older_than_kilteds() -> bool:
         if manifest.is_file():
             version = ElementTree.parse(manifest).findtext("version", default="")
             major = version.strip().split(".")[0]
-            return major.isdigit() and int(major) < KILTED_RMW
+            return major.isdigit() and int(major) < release
     return False

@@ -241,13 +241,21 @@ def _spin(executor: SingleThreadedExecutor) -> None:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception as error:
-        if not rclpy.ok():  # a signal took the context away in the middle of a call
-            return
-        expected = isinstance(error, SsvifError)
-        text = str(error) if expected else f"a bug, please report it: {traceback.format_exc()}"
-        print(f"simulated_cameras: {text}", file=sys.stderr)
-        _failed.set()
-        rclpy.try_shutdown()
+        _fail(error)
+
+
+def _fail(error: Exception) -> None:
+    """Say it and end the program; but not what comes of an end that is under way.
+
+    A signal, or a camera that failed, takes ROS away in the middle of a call.
+    """
+    if not rclpy.ok():
+        return
+    expected = isinstance(error, SsvifError)
+    text = str(error) if expected else f"a bug, please report it: {traceback.format_exc()}"
+    print(f"simulated_cameras: {text}", file=sys.stderr)
+    _failed.set()
+    rclpy.try_shutdown()
 
 
 def main(args: list[str] | None = None) -> int:
@@ -267,9 +275,8 @@ def _run() -> int:
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except Exception:
-        if not _failed.is_set():  # else a camera that failed has taken ROS away from this thread
-            raise
+    except Exception as error:
+        _fail(error)
     finally:
         # The threads end with the context; leaving before they do would abort inside the middleware
         # and leave its shared memory behind.

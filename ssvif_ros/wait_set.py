@@ -20,7 +20,8 @@ __all__ = ["NO_EVENTS", "UNWATCHED"]
 NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 """For publishers that are reliable, so that no subscription's reliability is incompatible.
 
-A subscription that asks for durability in vain is told so in its own process.
+A subscription that asks in vain for durability, or for reliability where the user took that away,
+is told so in its own process.
 """
 
 UNWATCHED = SubscriptionEventCallbacks(use_default_callbacks=False)

@@ -22,16 +22,17 @@ from two_lenses import (
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
-from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from ssvif_core.calibration.geometry import centred_similarity, corner_errors  # noqa: E402
 from ssvif_core.calibration.lenses import Lenses  # noqa: E402
 from ssvif_core.calibration.result import picture_path  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
-from ssvif_ros.images import to_image  # noqa: E402
+from ssvif_ros.calibrate import Collector  # noqa: E402
+from ssvif_ros.images import to_compressed, to_image  # noqa: E402
 from ssvif_ros.lens_listener import LensListener  # noqa: E402
-from ssvif_ros.processes import RosProcess, child_environment  # noqa: E402
+from ssvif_ros.processes import RosProcess, child_environment, spin_until  # noqa: E402
 
 NOTHING = np.zeros((240, 320, 3), np.uint8), np.zeros((128, 160), np.uint8)
 AS_NOBODY = """
@@ -137,6 +138,26 @@ def test_live_lenses_of_rectified_images_and_of_images_of_another_shape(ros_doma
     here.destroy_node()
 
 
+def test_cameras_that_send_compressed_images_are_heard(ros_domain):
+    node, executor = ros_domain
+    visible = np.random.default_rng(1).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    thermal = visible[..., 0].astype(np.uint16) * 10
+    send = {
+        "visible": node.create_publisher(CompressedImage, "visible/image_raw/compressed", 5),
+        "thermal": node.create_publisher(Image, "thermal/image_raw", 5),
+    }
+    collector = Collector(node, 2, 0.0, 0.05, 0.0, ["visible"])
+
+    def step():
+        header = Header(stamp=node.get_clock().now().to_msg())
+        send["visible"].publish(to_compressed(visible, "rgb8", header, None))
+        send["thermal"].publish(to_image(thermal, "mono16", header))
+        return collector.complete
+
+    assert spin_until(executor, step, 20.0), collector.unusable
+    assert (collector.pairs[0][1] == visible).all()
+
+
 def test_a_folder_in_which_nothing_may_be_written_is_refused_before_anybody_moves_a_camera():
     done = subprocess.run(
         [sys.executable, "-c", AS_NOBODY],
@@ -149,9 +170,10 @@ def test_a_folder_in_which_nothing_may_be_written_is_refused_before_anybody_move
 
 
 def test_without_cameras_it_says_what_to_start(ros_domain, tmp_path):
-    process = RosProcess("ssvif_ros.calibrate", {"timeout": 0.5}, tmp_path / "calibrate.log")
+    wanted = {"timeout": 0.5, "thermal_transport": "compressed"}
+    process = RosProcess("ssvif_ros.calibrate", wanted, tmp_path / "calibrate.log")
     assert process.process.wait(60) == 1
-    assert "/thermal/image_raw" in process.output
+    assert "/thermal/image_raw/compressed" in process.output
     assert "Start the drivers" in process.output
     # Said at once, not only when the two minutes are over.
     assert "waiting up to 0.5 s for 48 pairs of /visible/image_raw and" in process.output
@@ -166,6 +188,11 @@ def test_without_cameras_it_says_what_to_start(ros_domain, tmp_path):
         ({"interval": np.nan}, "interval is nan"),
         ({"interval": -1.0}, "interval is -1.0: use 0 to 3600"),
         ({"frames": 1}, "frames is 1"),
+        ({"visible_transport": "zip"}, "visible_transport is 'zip': use raw or compressed"),
+        (
+            {"qos_overrides./visible/image_raw.subscription.reliability": "bogus"},
+            "other values of qos_overrides./visible/image_raw.subscription",
+        ),
     ],
 )
 def test_a_parameter_that_cannot_be_is_one_line(ros_domain, tmp_path, parameters, reason):

@@ -32,3 +32,16 @@ def test_the_core_speaks_as_a_node_or_for_itself_where_there_are_several(ros_dom
     assert not logging.getLogger("ssvif").handlers
     for node in (front, rear):
         node.destroy_node()
+
+
+def test_what_the_core_calls_an_error_is_one_in_the_log(ros_domain, capfd):
+    node = rclpy.create_node("front")
+    core = logging.getLogger("ssvif.engines")
+    forward_core_log(node)
+    core.error("lost")
+    core.warning("slow")
+    core.info("made")
+    stop_core_log(node)
+    lines = [line.split("[")[1].split("]")[0] for line in capfd.readouterr().err.splitlines()]
+    assert lines == ["ERROR", "WARN", "INFO"]
+    node.destroy_node()

@@ -44,3 +44,54 @@ def test_a_bug_is_not_taken_for_a_signal(ros_domain):
         [sys.executable, "-c", program], env=child_environment(), capture_output=True, text=True
     )
     assert ran.returncode == 1 and "ValueError" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "part"),
+    [("fusion_node", "spin_on"), ("calibrate", "_collect"), ("simulated_cameras", "_show")],
+)
+def test_a_bug_outside_of_callbacks_ends_a_program_with_a_traceback(module, part, ros_domain):
+    program = f"""
+import sys
+from ssvif_ros import {module}
+{module}.{part} = lambda *_: int("a bug")
+sys.exit({module}.main([]))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env=child_environment(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == 1 and "ValueError" in ran.stderr
+    assert "Traceback" in ran.stderr
+
+
+#: Two callbacks with a bug each, in a node that a third one ends once both were called often.
+BUGS = """
+import os, signal, sys
+from ssvif_ros import fusion_node
+called = []
+class Node(fusion_node.FusionNode):
+    def __init__(self):
+        super().__init__()
+        for error in (KeyError("one"), RuntimeError("other")):
+            self.create_timer(0.01, lambda error=error: self.fail(error))
+    def fail(self, error):
+        called.append(type(error))
+        if called.count(KeyError) >= 5 and called.count(RuntimeError) >= 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if type(error) is KeyError:
+            raise error
+        raise error
+fusion_node.FusionNode = Node
+sys.exit(fusion_node.main([]))
+"""
+
+
+def test_a_bug_in_a_callback_is_said_once_with_a_traceback_and_the_node_lives(ros_domain):
+    ran = subprocess.run(
+        [sys.executable, "-c", BUGS],
+        env=child_environment(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("Traceback") == 2
+    assert "KeyError: 'one'" in ran.stderr and "RuntimeError: other" in ran.stderr

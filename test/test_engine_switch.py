@@ -355,6 +355,26 @@ def test_an_engine_that_was_asked_for_meanwhile_and_cannot_be_made_keeps_nobody_
     pipeline.close()
 
 
+def test_an_engine_that_goes_on_is_warm_for_the_frames_that_came_before(monkeypatch):
+    sizes = []
+    warm_up = OnnxRuntimeEngine.warm_up
+
+    def seen(engine, *size):
+        sizes.append(size)
+        warm_up(engine, *size)
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "warm_up", seen)
+    model, settings = open_model("tiny"), Settings(threads=1, engine="onnxruntime")
+    pipeline = Pipeline(ENGINES["onnxruntime"](model, EngineOptions(threads=1)), ThermalGain())
+    switch = EngineSwitch(model, settings, "the first", pipeline, print)
+    pipeline.process(np.zeros((96, 128, 3), np.uint8), np.zeros((96, 128), np.uint8))
+    pipeline.release()
+    switch.resume()
+    assert sizes == [(96, 128)]
+    switch.stop()
+    pipeline.close()
+
+
 @WITHOUT_TENSORRT
 def test_a_build_before_the_start_that_was_killed_says_what_to_do(monkeypatch):
     monkeypatch.setattr(engines, "_command", lambda *_: ["sh", "-c", "kill -KILL $$"])

@@ -34,6 +34,30 @@ class Counting(QuietExecutor):
         return waits
 
 
+class NewSpin(Counting):
+    """`spin` as it calls itself since rclpy 7.1.9 and 9.1.5: not through `spin_once`."""
+
+    def spin(self):
+        while self.context.ok() and not self._is_shutdown:
+            self._spin_once_impl()
+
+
+EACH_SPIN = pytest.mark.parametrize("executor_class", [Counting, NewSpin])
+
+
+@contextlib.contextmanager
+def in_a_thread(executor):
+    def spin():
+        with contextlib.suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    yield thread
+    thread.join(10.0)
+    assert not thread.is_alive()
+
+
 @pytest.fixture
 def spun(ros_domain):
     node = rclpy.create_node("spun")
@@ -105,6 +129,25 @@ def test_services_are_seldom_waited_for_while_other_things_happen_and_answered(s
         assert len(answered) == count
 
 
+@EACH_SPIN
+def test_spin_itself_looks_at_services_seldom(ros_domain, executor_class):
+    node, executor = rclpy.create_node("spun"), executor_class()
+    executor.add_node(node)
+    node.create_service(Trigger, "~/ask", lambda _, answer: answer)
+    called = []
+
+    def count():
+        called.append(None)
+        if len(called) == 100:
+            executor.shutdown(0)
+
+    with in_a_thread(executor):
+        node.create_timer(0.005, count, clock=STEADY)
+    assert len(called) == 100
+    assert 1 <= executor.with_service < 0.5 * executor.gathered
+    node.destroy_node()
+
+
 def test_where_no_timer_ends_the_wait_soon_services_are_always_waited_for(ros_domain):
     """Simulated time stands still here, and the timer that goes on is a second away."""
     simulated = Parameter("use_sim_time", value=True)
@@ -120,21 +163,14 @@ def test_where_no_timer_ends_the_wait_soon_services_are_always_waited_for(ros_do
     node.destroy_node()
 
 
-def test_an_end_that_wakes_nobody_is_noticed_by_a_node_without_timers(ros_domain):
+@EACH_SPIN
+def test_an_end_that_wakes_nobody_is_noticed_by_a_node_without_timers(ros_domain, executor_class):
     """As where the executor has looked just before a SIGTERM took ROS away."""
-    node, executor = rclpy.create_node("idle"), QuietExecutor()
+    node, executor = rclpy.create_node("idle"), executor_class()
     executor.add_node(node)
-
-    def spin():
-        with contextlib.suppress(ExternalShutdownException):
-            executor.spin()
-
-    thread = threading.Thread(target=spin, daemon=True)
-    thread.start()
-    time.sleep(0.5)
-    context = rclpy.get_default_context().handle
-    with context:
-        context.shutdown()  # without the callbacks, one of which would wake it
-    thread.join(10.0)
-    assert not thread.is_alive()
+    with in_a_thread(executor):
+        time.sleep(0.5)
+        context = rclpy.get_default_context().handle
+        with context:
+            context.shutdown()  # without the callbacks, one of which would wake it
     node.destroy_node()

@@ -445,6 +445,30 @@ def test_qos_of_one_camera_is_not_that_of_the_other_or_of_camera_info(start):
     ]  # fmt: skip
 
 
+def test_qos_of_an_image_that_goes_out_can_be_overridden_and_is_that_of_no_other(start):
+    override = "qos_overrides./fusion/fused.publisher"
+    policies = {"reliability": "best_effort", "durability": "transient_local"}
+    _, _, rig = activated(start, **{f"{override}.{p}": v for p, v in policies.items()})
+    said = rig.node.get_publishers_info_by_topic
+    fused, labels = (said(f"/fusion/{name}")[0].qos_profile for name in ("fused", "labels"))
+    assert fused.reliability == ReliabilityPolicy.BEST_EFFORT
+    assert fused.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert labels.reliability == ReliabilityPolicy.RELIABLE
+    assert labels.durability == DurabilityPolicy.VOLATILE
+
+
+def test_qos_of_an_image_that_cannot_be_is_named_and_nothing_stays_of_the_attempt(start):
+    process, lifecycle, rig = start(
+        **{"qos_overrides./fusion/labels/compressed.publisher.reliability": "bogus"}
+    )
+    lifecycle.wait()
+    assert not lifecycle.change("configure")
+    assert "other values of qos_overrides./fusion/labels/compressed.publisher" in process.output
+    assert "Traceback" not in process.output
+    said = rig.node.get_publishers_info_by_topic
+    assert rig.until(lambda: not said("/fusion/fused") and not said("/fusion/labels"))
+
+
 def test_the_overlay_comes_only_while_somebody_listens(start):
     _, _, rig = activated(start)
     assert rig.fuse(2)

@@ -26,6 +26,13 @@ def test_programs_that_run_at_the_same_time_have_domains_of_their_own(tmp_path, 
         processes.private_domain(tmp_path)
 
 
+def test_a_domain_stays_on_this_machine_where_the_user_asks_for_it_as_humble_does(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
+    assert processes.private_domain(tmp_path)["ROS_LOCALHOST_ONLY"] == "1"
+
+
 def test_an_answer_that_got_lost_is_asked_for_again(ros_domain, monkeypatch):
     node, executor = ros_domain
     monkeypatch.setattr(processes, "ASK_AGAIN_S", 0.5)

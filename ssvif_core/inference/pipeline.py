@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import cv2
@@ -239,23 +240,25 @@ class Pipeline:
     def release(self) -> None:
         """Free the memory of the engine, and of one that waits to take over, until `resume`.
 
-        What is known of frames, such as the limits of the gain, stays.
+        What is known of frames, such as the limits of the gain, stays. What closing an engine
+        raises is raised when all is done: the pipeline is released then, too.
         """
         with self._next_lock:
             if self.released:
                 return
             self.released, waiting, self._next = True, self._next, None
-        if waiting is not None:
-            waiting.close()
         running = self._running
-        if running.acquire(timeout=STUCK_S):  # no engine is closed in the middle of a frame
-            self.engine.close()
-            running.release()
-        else:
-            logger.error(
-                "the engine hangs in a frame, its memory is not freed: restart this program"
-            )
-        give_back_freed()
+        with ExitStack() as to_do:  # all of it, the last first, though one raises
+            to_do.callback(give_back_freed)
+            if running.acquire(timeout=STUCK_S):  # no engine is closed in the middle of a frame
+                to_do.callback(running.release)
+                to_do.callback(self.engine.close)
+            else:
+                logger.error(
+                    "the engine hangs in a frame, its memory is not freed: restart this program"
+                )
+            if waiting is not None:
+                to_do.callback(waiting.close)
 
     def resume(self, engine: Engine) -> None:
         """Go on after `release`, with this engine."""

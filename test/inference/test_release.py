@@ -63,6 +63,28 @@ def test_an_engine_that_waits_its_turn_is_released_too():
     assert closed(waiting)
 
 
+def test_an_engine_that_cannot_be_closed_is_released_all_the_same(monkeypatch):
+    """As after an error of CUDA's; what waits for a frame in another thread must not hang."""
+    first, waiting, third = engine(), engine(), engine()
+    pipeline = Pipeline(first, ThermalGain())
+    pipeline.replace_engine(waiting)
+
+    def fail():
+        raise RuntimeError("CUDA error 700")
+
+    monkeypatch.setattr(first, "close", fail)
+    with pytest.raises(RuntimeError, match="700"):
+        pipeline.release()
+    assert pipeline.released and closed(waiting)
+    asked = threading.Thread(target=lambda: pytest.raises(SsvifError, pipeline.process, *FRAME))
+    asked.daemon = True  # it would hang
+    asked.start()
+    asked.join(30)
+    assert not asked.is_alive()
+    pipeline.resume(third)
+    assert pipeline.process(*FRAME).fused.shape == FRAME[0].shape
+
+
 def test_an_engine_is_not_released_in_the_middle_of_a_frame(monkeypatch):
     """As where the worker's frame takes longer than a deactivation waits for it."""
     slow, order = engine(), []
