@@ -279,7 +279,9 @@ class Player:
             played.sizes.setdefault(role, size)
         if done.measured is None:
             return b""
-        played.last_error = done.truth_error or played.last_error
+        if done.truth_error:
+            played.unread_labels += 1
+            played.last_error = played.label_error = done.truth_error
         row.update(played.measures.add(done.measured))
         known = job.known
         picture = partial(self._drawn, done) if known is None else lambda: known.jpeg

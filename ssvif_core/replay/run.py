@@ -86,6 +86,8 @@ class Replayed:
         resumed_from: pairs that an earlier run had done.
         begun_anew: why there are none although it was to go on from one, or "".
         none_fit: see `LabelSource`.
+        unread_labels: label images of pairs that were of no use.
+        label_error: why the last of them.
         interrupted: why it ended before the recording did, or "".
     """
 
@@ -107,6 +109,8 @@ class Replayed:
     resumed_from: int = 0
     begun_anew: str = ""
     none_fit: str = ""
+    unread_labels: int = 0
+    label_error: str = ""
     interrupted: str = ""
 
 

@@ -197,7 +197,7 @@ def _spread(values: np.ndarray) -> dict[str, float | int | None]:
 def _without_truth(played: Replayed) -> str:
     if played.measures.without_truth:
         return played.measures.without_truth
-    return "" if played.measures.labelled else played.none_fit
+    return "" if played.measures.labelled else played.label_error or played.none_fit
 
 
 def _warnings(played: Replayed) -> list[str]:
@@ -244,6 +244,11 @@ def _warnings(played: Replayed) -> list[str]:
         found.append(f"{played.parts.registration}.")
     if played.bad:
         found.append(f"{played.bad} pairs could not be fused. The last: {played.last_error}")
+    if played.unread_labels:
+        found.append(
+            f"True labels of {played.unread_labels} pairs were of no use. The last: "
+            f"{played.label_error}"
+        )
     if played.parts.pairing.counts.resets:
         found.append(f"Stamps jumped back {_times(played.parts.pairing.counts.resets)}.")
     if not played.parts.pairing.counts.paired:
