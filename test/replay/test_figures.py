@@ -40,9 +40,11 @@ def record(path, frames):
     return path
 
 
+TINY = {"model": "tiny", "engine": "onnxruntime", "threads": 1, **QUIET}
+
+
 def replayed(path, folder, *, parameters=None, **options):
-    known = {"model": "tiny", "engine": "onnxruntime", "threads": 1, **QUIET}
-    settings = NodeSettings(**(known | (parameters or {})))
+    settings = NodeSettings(**(TINY | (parameters or {})))
     options = {"metrics_every": 0, "video": False, "pictures": 0, **options}
     write_run(replay(path, folder, ReplayOptions(settings, **options), lambda *_: None), folder)
     with gzip.open(folder / "frames.csv.gz", "rt", newline="", encoding="utf-8") as file:
@@ -371,6 +373,22 @@ def test_a_clock_that_is_set_by_days_is_left_out_of_the_times(tmp_path):
         summary, rows = replayed(bag, tmp_path / by, stamps=by)
         assert len(rows) == 40
         assert summary["streams"]["visible"]["gaps"] == []
+
+
+def test_a_step_of_the_clock_counts_neither_as_progress_nor_as_pairs_to_measure(tmp_path):
+    hours_ms = 2 * 3_600_000
+    frames = two_cameras(
+        range(0, 4000, 100), range(0, 4000, 100), clock=lambda t: t + hours_ms * (t >= 2000)
+    )
+    bag = record(tmp_path / "bag", frames)
+    for part in (Slice(), Slice(0.0, 3.0)):
+        told = []
+        options = ReplayOptions(NodeSettings(**TINY), part=part, video=False, pictures=0)
+        played = replay(bag, tmp_path / "run", options, lambda *said: told.append(said[:2]))
+        assert played.measures.every == 3  # of some 40 pairs, of which fifteen
+        done_s, total_s = told[-1]
+        assert total_s == pytest.approx(part.duration_s or 3.9, abs=0.11)
+        assert done_s == pytest.approx(total_s, abs=0.25)
 
 
 def test_without_a_header_stamp_there_is_no_latency_since_it(tmp_path):

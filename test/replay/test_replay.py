@@ -422,10 +422,19 @@ def test_true_labels_can_come_from_a_folder(record, run, drive, by_hand, tmp_pat
 def test_a_short_recording_has_fusion_metrics_of_more_than_its_first_pair(record, tmp_path):
     bag = record(tmp_path / "drive", 3.0)
     summary, rows = replayed(bag, tmp_path / "run", metrics_every=None)
-    assert summary["fusion"]["every"] == 6  # 90 frames at 30 Hz, for some fifteen of them
+    assert summary["fusion"]["every"] == 1  # fifteen thermal frames, for some fifteen of them
     measured = [int(row["index"]) for row in rows if row["Qabf"]]
-    assert measured == list(range(0, len(rows), 6))
+    assert measured == list(range(len(rows)))
     assert summary["fusion"]["measured"] == len(measured) > 1
+
+
+def test_how_often_fusion_is_measured_goes_by_the_length_where_no_file_counts(record, tmp_path):
+    bag = record(tmp_path / "drive", 3.0)
+    file = bag / "drive.mcap"
+    file.write_bytes(file.read_bytes()[:-60_000])  # without its index
+    (bag / "metadata.yaml").unlink()
+    summary, _ = replayed(bag, tmp_path / "run", metrics_every=None)
+    assert summary["fusion"]["every"] in (5, 6)  # some 90 frames at 30 Hz
 
 
 # What went wrong, and when.
