@@ -140,7 +140,7 @@ class Recording:
     @property
     def most_pairs(self) -> int | None:
         """No camera has fewer messages in the whole recording, where the files say how many."""
-        counts = [self._bag.count(self.topics[camera]) for camera in CAMERAS]
+        counts = [self._bag.count(t) for role, t in self.topics.items() if role in CAMERAS]
         return min((count for count in counts if count is not None), default=None)
 
     def arrivals(self) -> Iterator[Arrival]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ssvif_core.benchmark.machine import installed, processor
 from ssvif_core.evaluation.fusion_metrics import METRICS
 from ssvif_core.replay.frame_table import STAGES, FrameTable
 from ssvif_core.replay.stability import STABILITY
-from ssvif_core.replay.streams import stamp_warnings
+from ssvif_core.replay.streams import GAP_S, Span, both_silent, outside, stamp_warnings
 
 if TYPE_CHECKING:
     from ssvif_core.replay.run import Replayed
@@ -29,17 +30,21 @@ def summarise(played: Replayed) -> dict[str, Any]:
     """The figures; what is not finite is None, so that it is valid JSON."""
     table, options = played.table, played.options
     fused = int(table.fused.sum())
-    seconds, end_ns = _length_s(played), _end_ns(played)
+    seconds, end_ns, silent = _length_s(played), _end_ns(played), _silent(played)
+    awake_s = seconds - sum(span.seconds for span in silent)
     content = {
         "format": FORMAT,
         "bag": played.recording.path.name,
         "complete": not played.interrupted,
         "interrupted": played.interrupted,
         "recording": _recording(played, seconds),
-        "streams": {camera: watch.summary(end_ns) for camera, watch in played.streams.items()},
-        "pairing": _pairing(played, seconds),
+        "streams": {
+            camera: watch.summary(end_ns, silent) for camera, watch in played.streams.items()
+        },
+        "silent": [span._asdict() for span in silent],
+        "pairing": _pairing(played, awake_s),
         "presence": _presence(played, seconds),
-        "real_time": _real_time(table, seconds),
+        "real_time": _real_time(table, awake_s),
         "stages_ms": {
             name: _spread(table.column(name)) for name in (*STAGES, "total_ms")
         },
@@ -120,11 +125,19 @@ def _length_s(played: Replayed) -> float:
     return (_end_ns(played) - played.recording.start_ns) * 1e-9
 
 
+def _silent(played: Replayed) -> list[Span]:
+    """When neither camera sent."""
+    return both_silent(played.streams["visible"], played.streams["thermal"], _end_ns(played))
+
+
 def _possible(played: Replayed) -> int:
-    """Pairs, had both cameras sent all the time; of policy hold, one for each visible frame."""
+    """Pairs, had each camera sent all the time in which one did; of policy hold, one for each
+    visible frame.
+    """
+    silent = _silent(played)
     hold = played.options.settings.sync__policy == "hold"
     watches = [watch for name, watch in played.streams.items() if name == "visible" or not hold]
-    expected = [watch.expected(_end_ns(played)) for watch in watches]
+    expected = [watch.expected(_end_ns(played), silent) for watch in watches]
     return min([e for e in expected if e is not None], default=min(w.frames for w in watches))
 
 
@@ -216,7 +229,13 @@ def _warnings(played: Replayed) -> list[str]:
             f"{max(steps) / 3600:.1f} at the most: it was set, or nothing was recorded. The times "
             "here leave that out."
         )
-    streams, options = played.streams, played.options
+    streams, options, silent = played.streams, played.options, _silent(played)
+    if silent:
+        longest = max(span.seconds for span in silent)
+        found.append(
+            f"Neither camera sent anything {_times(len(silent))}, {longest:.1f} s at the longest: "
+            "the recorder paused, or both were gone. Rates and possible pairs leave that out."
+        )
     found += stamp_warnings(
         streams["visible"], streams["thermal"], options.settings.slop, options.stamps
     )
@@ -227,7 +246,7 @@ def _warnings(played: Replayed) -> list[str]:
                 f"The {camera} image stood still {_times(len(watch.frozen))}, {longest:.2f} s at "
                 "the longest."
             )
-        gaps = watch.gaps(_end_ns(played))
+        gaps = [span for span in watch.gaps(_end_ns(played)) if _own_s(span, silent) > GAP_S]
         if gaps and watch.frames:
             longest = max(span.seconds for span in gaps)
             found.append(
@@ -261,6 +280,11 @@ def _warnings(played: Replayed) -> list[str]:
     if played.interrupted:
         found.append(f"Not the whole recording: {played.interrupted}.")
     return found
+
+
+def _own_s(gap: Span, silent: Sequence[Span]) -> float:
+    """How much of a camera's gap lies outside of the time in which the other one was silent too."""
+    return float(np.diff(outside(silent, np.array([gap.start_s, gap.end_s])))[0])
 
 
 def _times(number: int) -> str:

@@ -13,9 +13,11 @@ def answers(summary: dict[str, Any]) -> dict[str, str]:
     streams = summary["streams"]
     pairs, possible = pairing["pairs"], pairing["possible"]
     delta, latency = pairing["delta_ms"], real_time["latency_ms"]
+    silent_s = sum(span["seconds"] for span in summary["silent"])
+    pause = f", of which neither sent for {silent_s:.1f} s" if silent_s else ""
     rates = " and ".join(f"{c} {_number(s.get('rate_hz'), 1)} Hz" for c, s in streams.items())
     lines = {
-        "Cameras": f"{rates} over {summary['recording']['seconds']:.1f} s",
+        "Cameras": f"{rates} over {summary['recording']['seconds']:.1f} s{pause}",
         "Pairs": f"{pairs} of {possible} possible ({_percent(pairs, possible)}), "
         f"{_number(pairing['rate_hz'], 1)} Hz; |dt| median {_number(delta.get('p50'), 1)} ms, "
         f"p95 {_number(delta.get('p95'), 1)} ms",

@@ -13,7 +13,7 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
-from ssvif_core.replay.events import lanes  # noqa: E402
+from ssvif_core.replay.events import events, lanes  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.recording import Slice  # noqa: E402
 from ssvif_core.replay.report_head import cards  # noqa: E402
@@ -375,18 +375,50 @@ def test_a_clock_that_is_set_by_days_is_left_out_of_the_times(tmp_path):
         assert summary["streams"]["visible"]["gaps"] == []
 
 
+def test_what_neither_camera_sent_was_no_pair_to_be_had(tmp_path):
+    minutes_ms = 50 * 60_000
+    times = [t + minutes_ms * (t >= 1500) for t in range(0, 3000, 100)]
+    summary, rows = replayed(
+        record(tmp_path / "bag", two_cameras(times, times)), tmp_path / "run",
+        parameters={"missing_after": 0.5}, metrics_every=None,
+    )  # fmt: skip
+    assert len(rows) == summary["pairing"]["pairs"] == summary["pairing"]["possible"] == 30
+    assert summary["pairing"]["rate_hz"] == pytest.approx(10.0, rel=0.1)
+    assert summary["streams"]["visible"]["rate_hz"] == pytest.approx(10.0, rel=0.1)
+    assert summary["fusion"]["every"] == 2
+    silent = pytest.approx({"start_s": 1.401, "seconds": 0.099 + 50 * 60}, abs=1e-6)
+    assert summary["silent"] == [silent]
+    assert [e.what for e in events(summary) if e.lane == "pairs"] == [
+        "neither camera sent for 3000.10 s"
+    ]
+    assert cards(summary)[0].word == "yes, 100 % of the possible pairs"
+    assert "of which neither sent for 3000.1 s" in cards(summary)[0].detail
+    (warning,) = summary["warnings"]
+    assert warning.startswith("Neither camera sent anything once, 3000.1 s at the longest")
+
+
+def test_of_a_pause_of_both_what_one_camera_misses_longer_was_to_be_had(tmp_path):
+    visible = [*range(0, 2000, 100), *range(8000, 10000, 100)]
+    thermal = [*range(0, 2000, 100), *range(9000, 10000, 100)]
+    bag = record(tmp_path / "bag", two_cameras(visible, thermal))
+    summary, _ = replayed(bag, tmp_path / "run")
+    assert (summary["pairing"]["pairs"], summary["pairing"]["possible"]) == (30, 39)
+    assert any("thermal camera paused once, 7.10 s" in w for w in summary["warnings"])
+    assert not any("visible camera paused" in w for w in summary["warnings"])
+
+
 def test_a_step_of_the_clock_counts_neither_as_progress_nor_as_pairs_to_measure(tmp_path):
     hours_ms = 2 * 3_600_000
     frames = two_cameras(
         range(0, 4000, 100), range(0, 4000, 100), clock=lambda t: t + hours_ms * (t >= 2000)
     )
     bag = record(tmp_path / "bag", frames)
+    told = []
     for part in (Slice(), Slice(0.0, 3.0)):
-        told = []
         options = ReplayOptions(NodeSettings(**TINY), part=part, video=False, pictures=0)
-        played = replay(bag, tmp_path / "run", options, lambda *said: told.append(said[:2]))
+        played = replay(bag, tmp_path / "run", options, lambda *said: told.append(said))
         assert played.measures.every == 3  # of some 40 pairs, of which fifteen
-        done_s, total_s = told[-1]
+        done_s, total_s, _ = told[-1]
         assert total_s == pytest.approx(part.duration_s or 3.9, abs=0.11)
         assert done_s == pytest.approx(total_s, abs=0.25)
 
