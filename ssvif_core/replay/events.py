@@ -81,7 +81,7 @@ def _of_pairs(summary: dict[str, Any]) -> Iterator[Event]:
         for start, end, count in _runs(timeline[figure]):
             what = one if count == 1 else several.format(count)
             yield Event(start, min(end, last), "pairs", what, "gone")
-    for start, end, count in _runs(timeline["dropped"]):
+    for start, end, count in _runs(timeline["dropped"] or ()):
         whole = sum(timeline["paired"][start:end]) + sum(timeline["alone"][start:end])
         what = f"{count} of {whole} pairs would have been dropped"
         yield Event(start, min(end, last), "real time", what, "dropped")

@@ -166,7 +166,7 @@ def table_of(heads: tuple[str, ...], rows: list[list[Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if value is None:
-        return ""
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
 
 

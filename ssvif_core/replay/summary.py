@@ -24,6 +24,8 @@ __all__ = ["finite", "summarise", "versions"]
 FORMAT = 1
 PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "rosbags", "pyarrow", "av")
 BINS = 40
+#: Of fewer timed pairs, where others were not timed, nothing is said of the slow ones.
+LEAST_TIMED = 20
 
 
 def summarise(played: Replayed) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def summarise(played: Replayed) -> dict[str, Any]:
         "presence": _presence(played, seconds),
         "real_time": _real_time(table, awake_s),
         "stages_ms": {
-            name: _spread(table.column(name)) for name in (*STAGES, "total_ms")
+            name: _of_timed(table, name) for name in (*STAGES, "total_ms")
         },
         "fused": fused,
         "bad": played.bad,
@@ -59,7 +61,7 @@ def summarise(played: Replayed) -> dict[str, Any]:
         "stability": {name: _spread(table.column(name)) for name in STABILITY},
         "segmentation": played.measures.segmentation(),
         "without_truth": _without_truth(played),
-        "timeline": played.timeline.series(),
+        "timeline": played.timeline.series() | ({} if _enough(table) else {"dropped": None}),
         "warnings": _warnings(played),
         "parameters": options.settings.parameters(),
         "stamps": options.stamps,
@@ -180,15 +182,36 @@ def _histogram(values: np.ndarray) -> dict[str, list[float]]:
 
 
 def _real_time(table: FrameTable, seconds: float) -> dict[str, Any]:
-    dropped = table.column("dropped")
+    dropped, enough = table.column("dropped"), _enough(table)
     done = int(((dropped == 0) & table.fused).sum())
     return {
-        "dropped": int((dropped == 1).sum()),
-        "fused": done,
-        "rate_hz": done / seconds if seconds > 0 else None,
-        "latency_ms": _spread(table.column("latency_ms")),
-        "after_receipt_ms": _spread(table.column("after_receipt_ms")),
+        "timed": _timed(table),
+        "dropped": int((dropped == 1).sum()) if enough else None,
+        "fused": done if enough else None,
+        "rate_hz": done / seconds if enough and seconds > 0 else None,
+        "latency_ms": _of_timed(table, "latency_ms"),
+        "after_receipt_ms": _of_timed(table, "after_receipt_ms"),
     }
+
+
+def _timed(table: FrameTable) -> int:
+    return int(np.isfinite(table.column("total_ms")).sum())
+
+
+def _enough(table: FrameTable) -> bool:
+    """Whether so many pairs were timed that the slow ones are among them."""
+    timed = _timed(table)
+    return timed >= LEAST_TIMED or timed == int(table.fused.sum())
+
+
+def _of_timed(table: FrameTable, column: str) -> dict[str, float | int | None]:
+    """The spread of times; those of pairs that were not timed come from one that was."""
+    spread = _spread(table.column(column))
+    if spread["measured"]:
+        spread["measured"] = min(int(spread["measured"] or 0), _timed(table))
+        if not _enough(table):
+            spread |= dict.fromkeys(("p95", "p99", "max"))
+    return spread
 
 
 def _spread(values: np.ndarray) -> dict[str, float | int | None]:

@@ -21,12 +21,14 @@ def answers(summary: dict[str, Any]) -> dict[str, str]:
         "Pairs": f"{pairs} of {possible} possible ({_percent(pairs, possible)}), "
         f"{_number(pairing['rate_hz'], 1)} Hz; |dt| median {_number(delta.get('p50'), 1)} ms, "
         f"p95 {_number(delta.get('p95'), 1)} ms",
-        "At real time here": f"{real_time['fused']} fused, {real_time['dropped']} dropped; latency "
-        f"p50 {_number(latency.get('p50'), 1)} ms, p99 {_number(latency.get('p99'), 1)} ms",
+        "At real time here": f"{_number(real_time['fused'], 0)} fused, "
+        f"{_number(real_time['dropped'], 0)} dropped; latency p50 {_number(latency.get('p50'), 1)} "
+        f"ms, p99 {_number(latency.get('p99'), 1)} ms{_too_few(summary)}",
     }
     stages = summary["stages_ms"]
     lines["Time of a pair"] = (
-        f"median {_number(stages['total_ms'].get('p50'), 1)} ms: "
+        f"median {_number(stages['total_ms'].get('p50'), 1)} ms of {real_time['timed']} that were "
+        "timed: "
         + ", ".join(
             f"{name.removesuffix('_ms')} {_number(spread.get('p50'), 1)}"
             for name, spread in stages.items()
@@ -57,6 +59,12 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     lines += [f"[bold]{name}:[/] {escape(text)}" for name, text in answers(summary).items()]
     lines += [f"[yellow]warning:[/] {escape(text)}" for text in summary["warnings"]]
     return lines
+
+
+def _too_few(summary: dict[str, Any]) -> str:
+    if summary["real_time"]["dropped"] is not None:
+        return ""
+    return f" ({summary['real_time']['timed']} timed pairs are too few: --workers 1 times all)"
 
 
 def _masks(summary: dict[str, Any]) -> str:

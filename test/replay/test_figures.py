@@ -360,7 +360,7 @@ def test_a_clock_that_is_set_by_days_is_left_out_of_the_times(tmp_path):
     )
     whole, expected = replayed(record(tmp_path / "whole", at_once), tmp_path / "at_once")
     bag = record(tmp_path / "bag", frames)
-    summary, rows = replayed(bag, tmp_path / "run", bag=True)
+    summary, rows = replayed(bag, tmp_path / "run", bag=True, workers=1)
     assert any("480.0 at the most" in w for w in summary["warnings"])
     assert summary["pairing"]["pairs"] == whole["pairing"]["pairs"] == 40
     assert summary["recording"]["seconds"] == pytest.approx(3.9, abs=0.11)
@@ -426,7 +426,9 @@ def test_a_step_of_the_clock_counts_neither_as_progress_nor_as_pairs_to_measure(
 def test_without_a_header_stamp_there_is_no_latency_since_it(tmp_path):
     frames = [(t, camera, None, pixels) for t, camera, _, pixels
               in two_cameras(range(0, 1000, 100), range(0, 1000, 100))]  # fmt: skip
-    summary, rows = replayed(record(tmp_path / "bag", frames), tmp_path / "run", stamps="receive")
+    summary, rows = replayed(
+        record(tmp_path / "bag", frames), tmp_path / "run", stamps="receive", workers=1
+    )
     assert len(rows) == 10
     assert summary["real_time"]["latency_ms"] == {"measured": 0}
     assert summary["real_time"]["after_receipt_ms"]["measured"] == 10

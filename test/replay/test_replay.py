@@ -595,7 +595,7 @@ def test_an_image_that_cannot_be_decoded_is_a_row_with_the_reason(drive, run, tm
                 }
                 topic, kind = topic + "/compressed", "sensor_msgs/msg/CompressedImage"
             writer.message(topic, kind, recorded.received_ns, fields)
-    summary, rows = replayed(tmp_path / "bag", tmp_path / "run", metrics_every=0)
+    summary, rows = replayed(tmp_path / "bag", tmp_path / "run", metrics_every=0, workers=1)
     assert summary["bad"] == 1
     assert summary["real_time"]["fused"] == len(rows) - 1
     assert [r["error"] != "" for r in rows].count(True) == 1
