@@ -23,6 +23,7 @@ from ssvif_core.replay.earlier import Earlier
 from ssvif_core.replay.in_order import Crew, Relay
 from ssvif_core.replay.journal import Entry, Journal
 from ssvif_core.replay.lanes import Lanes
+from ssvif_core.replay.names import name_of
 from ssvif_core.replay.pairs import DecidedPair, NodePairing
 from ssvif_core.replay.pictures import jpeg_of, offer
 from ssvif_core.replay.recording import Arrival, Recording
@@ -80,7 +81,7 @@ class Player:
         self._sinks = stack.enter_context(
             Sinks(
                 earlier, parts.model.card, size, video=options.video, bag=options.bag,
-                rerun=recording.path.name if options.rerun else None,
+                rerun=name_of(recording.path) if options.rerun else None,
                 timeline=played.timeline, start_ns=recording.start_ns, beside=workers > 1,
             )
         )  # fmt: skip

@@ -13,6 +13,7 @@ from ssvif_core import __version__
 from ssvif_core.benchmark.machine import installed, processor
 from ssvif_core.evaluation.fusion_metrics import METRICS
 from ssvif_core.replay.frame_table import STAGES, FrameTable
+from ssvif_core.replay.names import name_of
 from ssvif_core.replay.stability import STABILITY
 from ssvif_core.replay.streams import GAP_S, Span, both_silent, outside, stamp_warnings
 
@@ -36,7 +37,7 @@ def summarise(played: Replayed) -> dict[str, Any]:
     awake_s = seconds - sum(span.seconds for span in silent)
     content = {
         "format": FORMAT,
-        "bag": played.recording.path.name,
+        "bag": name_of(played.recording.path),
         "complete": not played.interrupted,
         "interrupted": played.interrupted,
         "recording": _recording(played, seconds),

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -67,9 +68,10 @@ def stamps_of(rows):
     return [(int(r["visible_stamp_ns"]), int(r["thermal_stamp_ns"])) for r in rows]
 
 
-def ssvif(*arguments):
+def ssvif(*arguments, cwd=None):
     command = [sys.executable, "-m", "ssvif_core.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=cwd, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -366,6 +368,35 @@ def test_one_recording_that_cannot_be_read_does_not_stop_the_others(drive, tmp_p
     result = ssvif("replay", bags, "-o", tmp_path / "out", *options, "--strict", "--resume")
     assert result.returncode == 1
     assert "good: done already" in result.stdout
+
+
+def test_names_that_are_no_text_or_look_like_markup_are_shown_all_the_same(drive, tmp_path):
+    odd = [tmp_path / "drive [bold]", tmp_path / os.fsdecode(b"drive\xff")]
+    for path in odd:
+        shutil.copytree(drive, path)
+    options = ["--model", "tiny", "--metrics-every", 0, "--no-video", "--duration", 1]
+    done = ssvif("replay", *odd, "-o", tmp_path / "runs", *options)
+    assert done.returncode == 0, done.stderr
+    assert "drive [bold] [s]" in done.stderr
+    assert "drive\N{REPLACEMENT CHARACTER} [s]" in done.stderr
+    assert str(tmp_path / "drive\\udcff") in done.stdout
+    for name in ("drive [bold]", "drive\N{REPLACEMENT CHARACTER}"):
+        summary = json.loads((tmp_path / "runs" / name / "summary.json").read_text())
+        assert summary["bag"] == name
+        page = (tmp_path / "runs" / name / "report.html").read_text(encoding="utf-8")
+        assert f"Replay of {name}" in page
+
+
+def test_here_and_its_neighbour_are_called_by_their_names(drive, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for path in (here, there):
+        shutil.copytree(drive, path)
+    options = ["--model", "tiny", "--metrics-every", 0, "--no-video", "--duration", 1]
+    done = ssvif("replay", ".", "../there", "-o", tmp_path / "runs", *options, cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"here", "there"}
+    summary = json.loads((tmp_path / "runs" / "here" / "summary.json").read_text())
+    assert summary["bag"] == "here"
 
 
 def test_files_of_one_split_recording_are_one_and_others_are_several(tmp_path):
