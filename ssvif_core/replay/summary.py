@@ -57,6 +57,7 @@ def summarise(played: Replayed) -> dict[str, Any]:
         "fusion": {
             "every": played.measures.every,
             "measured": int(np.isfinite(table.column("Qabf")).sum()),
+            "box": _box(played),
             "metrics": {name: _spread(table.column(name)) for name in METRICS},
         },
         "stability": {name: _spread(table.column(name)) for name in STABILITY},
@@ -229,6 +230,18 @@ def _spread(values: np.ndarray) -> dict[str, float | int | None]:
         "p99": float(p99),
         "max": float(values.max()),
     }
+
+
+def _box(played: Replayed) -> dict[str, int] | None:
+    """In which part of the picture fusion was measured; None where there was no pair."""
+    if len(played.sizes) < 2:
+        return None
+    (width, height), thermal = played.sizes["visible"], played.sizes["thermal"]
+    rows, columns = played.measures.box((height, width), (thermal[1], thermal[0]))
+    return {
+        "x": columns.start, "y": rows.start,
+        "width": columns.stop - columns.start, "height": rows.stop - rows.start,
+    }  # fmt: skip
 
 
 def _without_truth(played: Replayed) -> str:

@@ -45,7 +45,7 @@ def answers(summary: dict[str, Any]) -> dict[str, str]:
     if fusion["measured"]:
         metrics = fusion["metrics"]
         shown = ", ".join(f"{m} {_number(metrics[m].get('mean'), 3)}" for m in metrics)
-        lines["Fusion"] = f"{shown} (mean of {fusion['measured']} pairs)"
+        lines["Fusion"] = f"{shown} (mean of {fusion['measured']} pairs{_inside(summary)})"
     lines["Masks"] = _masks(summary)
     lines["Flicker"] = _flicker(summary["stability"])
     return lines
@@ -65,6 +65,15 @@ def _too_few(summary: dict[str, Any]) -> str:
     if summary["real_time"]["dropped"] is not None:
         return ""
     return f" ({summary['real_time']['timed']} timed pairs are too few: --workers 1 times all)"
+
+
+def _inside(summary: dict[str, Any]) -> str:
+    """In which part of the picture fusion was measured, where it is not all of it."""
+    box, size = summary["fusion"]["box"], summary["recording"]["sizes"]["visible"]
+    if [box["width"], box["height"]] == size:
+        return ""
+    part = 100 * box["width"] * box["height"] / (size[0] * size[1])
+    return f", in the {box['width']} x {box['height']} pixels ({part:.0f} %) that thermal covers"
 
 
 def _masks(summary: dict[str, Any]) -> str:

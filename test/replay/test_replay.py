@@ -42,6 +42,7 @@ from ssvif_core.replay.recording import Recording, Slice  # noqa: E402
 from ssvif_core.replay.roles import TopicChoice  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
+from ssvif_core.replay.tables import answers  # noqa: E402
 
 TINY = NodeSettings(model="tiny", engine="onnxruntime", threads=1)
 TOPICS = ("/visible/image_raw", "/thermal/image_raw")
@@ -547,6 +548,34 @@ def test_thermal_is_registered_as_in_the_node(drive, by_hand, tmp_path, mode):
         assert (result.fused != unregistered).any()
         assert 0.2 < float(row["static"] or 1) <= 1.0
     pipeline.close()
+
+
+def test_fusion_is_measured_where_thermal_looks_and_that_is_said(record, tmp_path):
+    bag = record(tmp_path / "drive", 1.0, scale=2, drop=0.0)
+    calibration = Calibration(
+        np.array([[0.5, 0, 48], [0, 0.5, 36], [0, 0, 1.0]]), (192, 144), (192, 144)
+    )
+    calibration.save(tmp_path / "calibration.yaml")
+    settings = dataclasses.replace(TINY, registration__file=str(tmp_path / "calibration.yaml"))
+    summary, rows = replayed(bag, tmp_path / "run", metrics_every=1, settings=settings)
+    images = {}
+    with Bag(bag) as opened:
+        for topic, stamp, pixels in zip(
+            TOPICS, stamps_of(rows)[0], (visible_of, thermal_of), strict=True
+        ):
+            (message,) = (m for m in opened.messages([topic]) if opened.stamp_ns(m) == stamp)
+            images[topic] = pixels(opened.message(message)).copy()
+    engine, _ = create_engine(open_model("tiny"), "onnxruntime", EngineOptions(threads=1))
+    pipeline = Pipeline(engine, ThermalGain(), Registration(HomographyAlignment(calibration)))
+    result = pipeline.process(*images.values(), 0.0)
+    inside = np.s_[36:108, 48:144]
+    expected = evaluate_fusion(
+        result.fused[inside], images[TOPICS[0]][inside], result.thermal[inside]
+    )
+    pipeline.close()
+    assert {m: float(rows[0][m]) for m in METRICS} == pytest.approx(expected, rel=1e-5)
+    assert summary["fusion"]["box"] == {"x": 48, "y": 36, "width": 96, "height": 72}
+    assert "in the 96 x 72 pixels (25 %) that thermal covers" in answers(summary)["Fusion"]
 
 
 def test_a_registration_that_cannot_be_had_is_warned_of(drive, tmp_path):
