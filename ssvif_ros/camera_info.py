@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 
-import numpy as np
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
-__all__ = ["ScaledInfo", "scaled_info"]
+from ssvif_core.imaging.camera_model import matrices_of_image, window_of
+from ssvif_core.imaging.pinhole import same_shape
+
+__all__ = ["ScaledInfo", "mismatch", "scaled_info"]
 
 
 def scaled_info(info: CameraInfo, height: int, width: int) -> CameraInfo:
@@ -15,27 +17,46 @@ def scaled_info(info: CameraInfo, height: int, width: int) -> CameraInfo:
 
     K and P of `info` are of the whole sensor; its image shows the region `roi`, divided by
     `binning` (sensor_msgs/CameraInfo; REP-104). The result describes its own image directly: region
-    and binning are worked into K and P, with the arithmetic of image_geometry's
-    PinholeCameraModel, and cleared. Distortion needs no scaling: it acts on the ray.
+    and binning are worked into K and P (`matrices_of_image`), and cleared. Distortion needs no
+    scaling: it acts on the ray.
 
     Args:
         info: of the camera's image.
         height, width: of the image that the result is for.
     """
     info = copy.deepcopy(info)
-    region_width, region_height = info.roi.width or info.width, info.roi.height or info.height
-    if region_width and region_height:
-        scale = np.array([[width / region_width], [height / region_height], [1.0]])
-        k, p = np.reshape(info.k, (3, 3)), np.reshape(info.p, (3, 4))
-        offset = np.array([info.roi.x_offset, info.roi.y_offset, 0.0])
-        if k[2, 2]:  # an uncalibrated camera has K = 0
-            k[:, 2] -= offset
-        if p[2, 2]:
-            p[:, 2] -= offset
-        info.k, info.p = (k * scale).ravel(), (p * scale).ravel()
+    _, window = window_of(info)
+    if all(window):
+        k, p = matrices_of_image(info, (width, height))
+        info.k, info.p = k.ravel(), p.ravel()
         info.height, info.width = height, width
         info.roi, info.binning_x, info.binning_y = RegionOfInterest(), 0, 0
     return info
+
+
+def mismatch(info: CameraInfo, frame_id: str, height: int, width: int) -> str:
+    """Why a camera_info is hardly that of an image, and what to do; "" where it may be.
+
+    Args:
+        info: as it was received.
+        frame_id: of the image.
+        height, width: of the image, before it is scaled.
+    """
+    if info.header.frame_id and frame_id and info.header.frame_id != frame_id:
+        return (
+            f"visible/camera_info has the frame '{info.header.frame_id}', and the visible image "
+            f"'{frame_id}': if it is another camera's, remap it to the right topic "
+            "(visible_info_topic of the launch file)"
+        )
+    _, (columns, rows) = window_of(info)
+    across, down = max(info.binning_x, 1), max(info.binning_y, 1)
+    if rows and columns and not same_shape((rows * across, columns * down), (height, width)):
+        return (
+            f"visible/camera_info is of {columns // across}x{rows // down} images, and the visible "
+            f"image is {width}x{height}, another shape: it is stretched to fit, which is wrong if "
+            "the image is cut. Have the driver say in camera_info what it sends (roi, binning)"
+        )
+    return ""
 
 
 class ScaledInfo:

@@ -16,6 +16,7 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.inference.pipeline import Pipeline
@@ -84,7 +85,7 @@ class FrameFuser:
         thermal = _decoded("thermal", thermal_array, thermal_message)
         decoded = time.perf_counter()
         settings = self._settings()
-        header = self._headers.of(visible_message, thermal_message, settings.thermal_offset)
+        header, info = self._header_and_info(pair, settings)
         visible_ns = thermal_ns = Time.from_msg(header.stamp).nanoseconds
         if thermal_message is not None:
             thermal_ns = Time.from_msg(thermal_message.header.stamp).nanoseconds
@@ -93,7 +94,7 @@ class FrameFuser:
         def publish_fused(fused: np.ndarray) -> None:
             nonlocal publishing_s
             began = time.perf_counter()
-            self._outputs.publish_fused(fused, header, self._camera_info(), settings)
+            self._outputs.publish_fused(fused, header, info, settings)
             publishing_s = time.perf_counter() - began
 
         result = self._pipeline.process(
@@ -122,6 +123,15 @@ class FrameFuser:
             lambda: Snapshot.of(pair, (visible, thermal), result, self._about(record))
         )
         self._pipeline.cleaning.look()  # now that nobody waits for this frame
+
+    def _header_and_info(self, pair: Pair, settings: Settings) -> tuple[Header, CameraInfo | None]:
+        """Of the output. A thermal image's own size and view are not the visible camera's."""
+        info, offset_s = self._camera_info(), settings.thermal_offset
+        grid = ""
+        if info is not None and self._pipeline.registration is not None:
+            grid = info.header.frame_id
+        header = self._headers.of(*pair, offset_s, grid)
+        return header, info if self._headers.visible_seen else None
 
     def _about(self, record: FrameRecord) -> dict[str, object]:
         """What ~/snapshot saves beside the images."""

@@ -36,6 +36,7 @@ except ImportError:  # humble
 __all__ = ["QOS_OVERRIDES", "Inputs"]
 
 TOPICS = {"visible": "visible/image_raw", "thermal": "thermal/image_raw"}
+RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 #: What `qos_overrides` may set of a camera's subscription: rclpy's default leaves durability out.
 QOS_OVERRIDES = QoSOverridingOptions(
     [
@@ -182,6 +183,7 @@ class Inputs:
         return reports
 
     def _publishers(self, camera: str) -> str:
+        """Who publishes what this camera's subscription does not hear, and what to do."""
         found = self._node.get_publishers_info_by_topic(self.topic(camera))
         ours = self._subscribers[camera].sub.qos_profile.reliability.name
         if not found:
@@ -189,12 +191,35 @@ class Inputs:
                 f"Nobody publishes it (this node subscribes with reliability {ours}): start the "
                 "driver, or remap the topic."
             )
+        kinds = {info.topic_type for info in found}
+        if self._kind(camera) not in kinds:
+            return self._other_kind(camera, sorted(kinds))
         theirs = sorted({info.qos_profile.reliability.name for info in found})
         return (
             f"{len(found)} publisher(s) with reliability {', '.join(theirs)}; this node's is "
             f"{ours}. If they match, look at the driver, or at the size of images against the "
             "transport (config/fastdds_shm.xml)."
         )
+
+    def _kind(self, camera: str) -> str:
+        return COMPRESSED if camera in self._compressed else RAW
+
+    def _other_kind(self, camera: str, kinds: list[str]) -> str:
+        """What to do where nobody publishes the type of message that is listened for."""
+        topic, name = self.topic(camera), f"{TOPICS[camera]} ({camera}_topic of the launch file)"
+        base = topic.removesuffix("/compressed")
+        if kinds == [RAW]:
+            advice = f"set {camera}_transport to raw, and remap {name} to {topic}"
+        elif kinds == [COMPRESSED] and base == topic:
+            advice = (
+                f"set {camera}_transport to compressed, and remap {TOPICS[camera]}/compressed to it"
+            )
+        elif kinds == [COMPRESSED]:
+            advice = f"set {camera}_transport to compressed, and remap {name} to {base}"
+        else:
+            advice = f"remap {name} to a topic of images"
+        theirs = " and ".join(kinds)
+        return f"It carries {theirs}, and this node listens for {self._kind(camera)}: {advice}."
 
     def destroy(self) -> None:
         self._made.close()

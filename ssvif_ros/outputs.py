@@ -19,7 +19,7 @@ from std_msgs.msg import Header, String
 from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
-from ssvif_ros.camera_info import ScaledInfo
+from ssvif_ros.camera_info import ScaledInfo, mismatch
 from ssvif_ros.image_topic import IMAGES, ImageTopic
 from ssvif_ros.parameters import Settings
 from ssvif_ros.wait_set import NO_EVENTS
@@ -47,7 +47,7 @@ class Outputs:
         self.overlay = ImageTopic(node, "~/overlay")
         self.camera_info = create(CameraInfo, "~/camera_info", IMAGES)
         self.label_info = create(String, "~/label_info", LATCHED)
-        self._scaled_info = ScaledInfo()
+        self._scaled_info, self._told = ScaledInfo(), ""
         self._publishers = [
             *self.fused.publishers, *self.labels.publishers, *self.overlay.publishers,
             self.camera_info, self.label_info,
@@ -86,15 +86,21 @@ class Outputs:
         Args:
             fused: (H, W, 3) uint8 RGB.
             header: of the visible image.
-            info: of the visible camera, if it is known.
+            info: of the visible camera, if it is known; None also where `fused` is not on its grid.
             settings: `output_scale` and `output_encoding` apply.
         """
         self._fused = _resized(fused, settings.output_scale, cv2.INTER_AREA)
         self.fused.publish_raw(self._fused, settings.output_encoding, header)
         if info is not None and self.camera_info.get_subscription_count():
+            self._warn_once(mismatch(info, header.frame_id, *fused.shape[:2]))
             scaled = self._scaled_info.of(info, *self._fused.shape[:2])
             scaled.header = header
             self.camera_info.publish(scaled)
+
+    def _warn_once(self, doubt: str) -> None:
+        if doubt and doubt != self._told:
+            self._told = doubt
+            self._node.get_logger().warning(f"~/camera_info may be wrong: {doubt}.")
 
     def publish_rest(self, result: FusionResult, header: Header, settings: Settings) -> None:
         """Publish the rest of a frame whose fused image is out; compressed images last.

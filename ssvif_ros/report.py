@@ -18,12 +18,13 @@ from ssvif_core.stamp_gaps import stamp_gaps
 from ssvif_ros.clock_watch import ClockWatch
 from ssvif_ros.diagnostics import Health, InputRate, Status
 from ssvif_ros.engine_switch import EngineSwitch
+from ssvif_ros.few_pairs import few_pairs
 from ssvif_ros.host import HostMonitor
 from ssvif_ros.inputs import Inputs
 from ssvif_ros.parameters import Settings
 from ssvif_ros.registration_source import RegistrationSource
 from ssvif_ros.share import profile_variable
-from ssvif_ros.status import status_of, status_values
+from ssvif_ros.status import reason_of, status_of, status_values
 
 __all__ = ["Report", "Rooms"]
 
@@ -122,6 +123,8 @@ class Report:
             status.error(silent)
         else:
             _judge_rate(status, rate, expected_hz, lost, now_s)
+            if presence is not None and (why := reason_of(camera, presence, settings)):
+                status.follow(f"The {camera} camera {why}.")  # ~/status has logged it
         if policy is not None:
             status.warn(
                 f"A publisher on {inputs.topic(camera)} cannot be heard: its QoS does not match in "
@@ -144,7 +147,8 @@ class Report:
         if silent or alone:
             status.follow("A camera or the clock is missing: see the lines of the cameras.")
         elif few and self._waited(settings):
-            status.warn(self._few_pairs(settings))
+            stamps = (inputs.rates[camera].stamps_ns for camera in CAMERAS)
+            status.warn(few_pairs(settings, *stamps))
         if self._new("unstamped", counts["unstamped_visible"] + counts["unstamped_thermal"]):
             status.error("Frames without a stamp cannot be paired: have the driver set it.")
         return status
@@ -152,19 +156,6 @@ class Report:
     def _waited(self, settings: Settings) -> bool:
         presence = self._rooms.inputs.synchronizer.presence
         return presence is not None and presence.watched_s > settings.warn_after
-
-    def _few_pairs(self, settings: Settings) -> str:
-        newest = [rate.stamps_ns[-1] for rate in self._rooms.inputs.rates.values()]
-        apart_s = (newest[1] - newest[0]) * 1e-9 + settings.thermal_offset
-        if abs(apart_s) > max(1.0, settings.slop):
-            return (
-                f"Few frames pair: the newest stamps are {apart_s:.1f} s apart (thermal minus "
-                "visible). Synchronise the cameras' clocks, or set thermal_offset."
-            )
-        return (
-            f"Few frames pair within slop ({settings.slop} s): raise slop, or set thermal_offset "
-            "if one camera stamps late."
-        )
 
     def _fusion(self, settings: Settings, now_s: float, clock: str) -> Status:
         health, status = self._rooms.health, Status("fusion", good="fusing")

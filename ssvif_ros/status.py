@@ -15,16 +15,18 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from ssvif_core.parameter_limits import LIMITS
-from ssvif_core.presence import CAMERAS, CameraReport, PresenceReport
+from ssvif_core.presence import CAMERAS, PresenceReport
 from ssvif_ros.parameters import Settings
 from ssvif_ros.wait_set import NO_EVENTS
 
-__all__ = ["Status", "StatusPublisher", "status_of", "status_values"]
+__all__ = ["Status", "StatusPublisher", "reason_of", "status_of", "status_values"]
 
 #: Frames that come in while none goes out for this long, beyond what makes a camera missing.
 STARVED_AFTER_S = 1.0
 #: Stamps that differ by more, beyond thermal_offset, are of two clocks.
 APART_S = 0.1
+#: A slow camera is silent when it has missed this many of its frames.
+SILENT_PERIODS = 3
 #: A camera that comes and goes may fill this many lines of the log in this time; the topic has all.
 LINES, LINES_WITHIN_S = 10, 60.0
 OTHER = {"visible": "thermal", "thermal": "visible"}
@@ -38,6 +40,7 @@ class Status:
     message: str = field(compare=False)  # may hold a figure that changes
     mode: str
     states: tuple[str, ...]
+    reasons: tuple[str, ...]
     on_missing: str
     thermal_offset: float  # its advice is of this one
     clock_goes_on: bool
@@ -52,15 +55,16 @@ def status_of(report: PresenceReport, settings: Settings, clock: str = "") -> St
         clock: what is wrong with the node's clock, see `ClockWatch`.
     """
     states = tuple(report.cameras[name].state for name in CAMERAS)
+    reasons = tuple(reason_of(name, report, settings) for name in CAMERAS)
     level, message = (DiagnosticStatus.ERROR, clock) if clock else _verdict(report, settings)
     told = settings.on_missing, settings.thermal_offset
-    return Status(level, message, report.mode, states, *told, clock_goes_on=not clock)
+    return Status(level, message, report.mode, states, reasons, *told, clock_goes_on=not clock)
 
 
 def _verdict(report: PresenceReport, settings: Settings) -> tuple[bytes, str]:
     if report.mode in CAMERAS:
         lost = OTHER[report.mode]
-        why = f"the {lost} camera {_reason(report.cameras[lost], settings)}"
+        why = f"the {lost} camera {reason_of(lost, report, settings)}"
         if settings.on_missing == "stop":
             return DiagnosticStatus.ERROR, f"nothing is published: {why}"
         return DiagnosticStatus.WARN, f"{report.mode} alone: {why}"
@@ -94,16 +98,22 @@ def _unpaired(report: PresenceReport, settings: Settings) -> str:
     return f"nothing is published: both cameras send, but no two frames belong together; {advice}"
 
 
-def _reason(camera: CameraReport, settings: Settings) -> str:
+def reason_of(name: str, report: PresenceReport, settings: Settings) -> str:
+    """Why a camera is left out, or that it repeats itself; "" where neither is the case.
+
+    The same between two frames as at a frame: what is said of a slow camera does not come and go.
+    """
+    camera = report.cameras[name]
+    if camera.state == "frozen":
+        return "repeats one picture: look at its driver, or set frozen_after"
+    if report.mode != OTHER[name]:
+        return ""
     if camera.state == "never":
         return "has never been heard"
-    if camera.state == "missing":
-        return "is silent"
-    if camera.state == "frozen":
-        return "repeats one picture"
-    if camera.interval_s * 2 > settings.missing_after:
+    sends = camera.silent_s < SILENT_PERIODS * camera.interval_s
+    if sends and camera.interval_s * 2 > settings.missing_after:
         return "is too slow: set missing_after to at least three of its frame periods"
-    return "is coming back"
+    return "is silent" if camera.state == "missing" else "is coming back"
 
 
 def status_values(report: PresenceReport, settings: Settings) -> dict[str, object]:

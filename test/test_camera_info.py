@@ -26,8 +26,9 @@ def camera(**changes):
 def test_focal_lengths_centre_and_baseline_scale_with_the_image():
     info = scaled_info(camera(), 100, 400)
     assert (info.height, info.width) == (100, 400)
-    assert info.k.tolist() == [250.0, 0, 205, 0, 130, 47.5, 0, 0, 1]
-    assert info.p.tolist() == [240.0, 0, 200, -24, 0, 122.5, 50, 0, 0, 0, 1, 0]
+    # Pixel centres have whole coordinates: 410.5 / 2 - 0.5, and so on.
+    assert info.k.tolist() == [250.0, 0, 204.75, 0, 130, 47.125, 0, 0, 1]
+    assert info.p.tolist() == [240.0, 0, 199.75, -24, 0, 122.5, 49.625, 0, 0, 0, 1, 0]
     assert list(info.d) == [0.1, 0.0, 0.0, 0.0, 0.0]
 
 
@@ -36,15 +37,15 @@ def test_region_and_binning_are_worked_in_and_cleared():
     region = RegionOfInterest(x_offset=100, y_offset=50, width=600, height=300, do_rectify=True)
     info = scaled_info(camera(roi=region, binning_x=2, binning_y=2), 150, 300)
     assert (info.height, info.width) == (150, 300)
-    assert info.k.tolist() == [250.0, 0, 155, 0, 260, 70, 0, 0, 1]
-    assert info.p.tolist() == [240.0, 0, 150, -24, 0, 245, 75, 0, 0, 0, 1, 0]
+    assert info.k.tolist() == [250.0, 0, 154.75, 0, 260, 69.75, 0, 0, 1]
+    assert info.p.tolist() == [240.0, 0, 149.75, -24, 0, 245, 74.75, 0, 0, 0, 1, 0]
     assert info.roi == RegionOfInterest()
     assert (info.binning_x, info.binning_y) == (0, 0)
     # A point in front of the whole sensor's camera meets the same spot of the picture.
     point = np.array([0.3, -0.1, 2.0])
     full = np.reshape(camera().k, (3, 3)) @ point
     small = np.reshape(info.k, (3, 3)) @ point
-    np.testing.assert_allclose(small[:2] / small[2], (full[:2] / full[2] - [100, 50]) / 2)
+    np.testing.assert_allclose(small[:2] / small[2], (full[:2] / full[2] - [99.5, 49.5]) / 2 - 0.5)
 
 
 def test_an_uncalibrated_camera_stays_uncalibrated():

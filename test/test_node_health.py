@@ -186,6 +186,29 @@ def test_each_trouble_is_in_its_part_with_what_to_do_and_in_the_log_until_it_is_
     assert r.until(lambda: "thermal camera: well again" in r.process.output, timeout_s=40)
 
 
+@pytest.mark.parametrize(
+    ("policy", "said", "parameter", "enough"),
+    [
+        ("nearest", "within slop (0.005 s): raise slop", "slop", 0.05),
+        ("exact", "stamps differ by 12 ms", "thermal_offset", 0.012),
+        ("hold", "within max_thermal_age (0.01 s): raise it", "max_thermal_age", 0.1),
+    ],
+)
+def test_where_few_frames_pair_the_advice_is_one_that_the_policy_takes(
+    robot, policy, said, parameter, enough
+):
+    r = robot(
+        **{"sync.policy": policy, "slop": 0.005, "max_thermal_age": 0.01, "warn_after": 0.5}
+    ).activate()
+    late = {"thermal_late_s": 0.012, "grid": True}
+    assert r.until(lambda: r.parts and said in r.parts["pairing"].message, **late), r.parts
+    message = r.parts["pairing"].message
+    assert ("slop" in message) == (policy == "nearest")
+    assert ("sync.policy to nearest" in message) == (policy == "exact")
+    set_parameter(r, parameter, enough)
+    assert r.until(lambda: r.parts["pairing"].level == OK, **late), r.parts["pairing"]
+
+
 def test_frames_that_are_lost_on_the_way_are_noticed_by_their_stamps(robot):
     r = robot().activate()
 

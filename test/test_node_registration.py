@@ -71,6 +71,7 @@ class Rig:
         self.visible = rng.integers(0, 256, (*VISIBLE[::-1], 3), dtype=np.uint8)
         self.thermal = rng.integers(0, 256, THERMAL[::-1], dtype=np.uint8)
         self.sent: dict[str, CameraInfo] = {}
+        self.silent = ""  # the camera that sends no images
 
     def _diagnose(self, message):
         for status in message.status:
@@ -94,7 +95,8 @@ class Rig:
         for camera, pixels in (("visible", self.visible), ("thermal", self.thermal)):
             header = Header(stamp=stamp, frame_id=f"{camera}_optical_frame")
             encoding = "rgb8" if camera == "visible" else "mono8"
-            self.images[camera].publish(to_image(pixels, encoding, header))
+            if camera != self.silent:
+                self.images[camera].publish(to_image(pixels, encoding, header))
             if camera in self.sent:
                 self.infos[camera].publish(self.sent[camera])
         self.stamp_ns += PERIOD_NS
@@ -217,6 +219,65 @@ def test_camera_info_registers_when_it_comes_and_follows_depth_and_lens(start, f
     assert rig.until(lambda: "not finite" in rig.state)
     rig.fused.clear()
     assert rig.until(lambda: rig.shows(zoomed)), process.output
+
+
+def listen_to_info(rig):
+    heard = []
+    qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+    rig.node.create_subscription(CameraInfo, "fusion/camera_info", heard.append, qos)
+    assert spin_until(rig.executor, lambda: rig.node.count_publishers("/fusion/camera_info"), 20.0)
+    return heard
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_before_a_visible_image_was_seen_thermal_alone_has_no_camera_info(
+    start, tmp_path, registered
+):
+    parameters = {"registration.file": str(tmp_path / "rig.yaml")} if registered else {}
+    Calibration(np.diag([1.6, 1.6, 1.0]), VISIBLE, THERMAL).save(tmp_path / "rig.yaml")
+    process, lifecycle, rig = start(**parameters)
+    assert lifecycle.change("configure"), process.output
+    assert lifecycle.change("activate"), process.output
+    infos = listen_to_info(rig)
+    rig.tell("visible", K_VISIBLE)
+    rig.silent = "visible"
+    grid = "visible_optical_frame" if registered else "thermal_optical_frame"
+    assert rig.until(lambda: rig.fused and rig.fused[-1].header.frame_id == grid), process.output
+    wanted = len(rig.fused) + 5
+    assert rig.until(lambda: len(rig.fused) > wanted)
+    assert rig.fused[-1].header.frame_id == grid and not infos
+    rig.silent = ""
+    assert rig.until(lambda: infos), process.output
+    assert infos[0].header.frame_id == "visible_optical_frame"
+    assert (infos[0].width, infos[0].height, list(infos[0].k)) == (*VISIBLE, K_VISIBLE)
+    # From then on thermal alone is drawn on the visible grid, and that has a camera_info.
+    rig.silent = "visible"
+    assert rig.until(lambda: rig.parts["fusion"].message.startswith("thermal alone"))
+    infos.clear()
+    assert rig.until(lambda: len(infos) > 2)
+    assert infos[-1].width == VISIBLE[0]
+    assert "may be wrong" not in process.output
+
+
+def test_a_camera_info_of_another_shape_or_frame_than_the_image_is_warned_about_once(start):
+    process, lifecycle, rig = start()
+    assert lifecycle.change("configure"), process.output
+    assert lifecycle.change("activate"), process.output
+    infos = listen_to_info(rig)
+    rig.tell("visible", K_VISIBLE)
+    rig.sent["visible"].height += 32
+    shape = "visible/camera_info is of 160x160 images, and the visible image is 160x128"
+    assert rig.until(lambda: shape in process.output)
+    rig.sent["visible"].binning_x = 2  # 160x160 as 80x160
+    binned = "visible/camera_info is of 80x160 images"
+    assert rig.until(lambda: binned in process.output)
+    rig.sent["visible"].header.frame_id = "thermal_optical_frame"
+    frame = "has the frame 'thermal_optical_frame', and the visible image 'visible_optical_frame'"
+    assert rig.until(lambda: frame in process.output)
+    infos.clear()
+    assert rig.until(lambda: len(infos) > 5)
+    for said in (shape, binned, frame):
+        assert process.output.count(said) == 1
 
 
 def test_thermal_that_covers_nothing_is_an_error(start):

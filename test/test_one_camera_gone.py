@@ -212,10 +212,58 @@ def test_a_thermal_camera_that_freezes_is_reported_and_left_out_until_it_moves(s
     assert cameras.until_said("visible alone", "thermal camera repeats one picture")
     assert cameras.until(lambda: cameras.counted("withheld_thermal") > 0)
     assert cameras.diagnostics["thermal_state"] == "frozen"
+    thermal = cameras.parts["thermal camera"]
+    assert thermal.level == DiagnosticStatus.WARN and "repeats one picture" in thermal.message
+    assert cameras.parts["visible camera"].level == DiagnosticStatus.OK
     assert cameras.counted("thermal_repeated") > 3
     cameras.frozen.clear()
     assert cameras.until_said("fusing")
     assert cameras.more_fused()
+    assert cameras.until(lambda: cameras.parts["thermal camera"].message == "frames arrive")
+
+
+def test_a_camera_that_is_too_slow_is_so_at_every_moment_and_in_every_line(start):
+    process, _, cameras = start(rates_hz={"visible": 20, "thermal": 1.5}, missing_after=0.4)
+    assert cameras.until_said("visible alone", "is too slow: set missing_after"), process.output
+    cameras.said.clear()
+    reports = []
+    cameras.node.create_subscription(
+        DiagnosticArray, "/diagnostics", lambda m: reports.append(cameras.parts), 10
+    )
+    assert cameras.until(lambda: len(reports) > 4), process.output
+    for parts in reports[1:]:
+        for name in ("thermal camera", "fusion"):
+            assert "is too slow: set missing_after" in parts[name].message, parts[name]
+            assert parts[name].level == DiagnosticStatus.WARN
+        assert parts["visible camera"].level == DiagnosticStatus.OK
+    assert {s.message for s in cameras.said} == {cameras.said[-1].message}  # states come and go
+    cameras.set("missing_after", 2.0)
+    assert cameras.until_said("fusing"), process.output
+    assert cameras.until(lambda: cameras.parts["thermal camera"].level == DiagnosticStatus.OK)
+
+
+@pytest.mark.parametrize(("encoding", "width"), [("nv12", 160), ("uyvy", 161)])
+def test_a_camera_that_sends_no_whole_yuv_is_missing_and_costs_the_other_no_frame(
+    start, encoding, width
+):
+    process, _, cameras = start()
+    assert cameras.until_said("fusing"), process.output
+    cameras.stopped.add("visible")
+    luma_only = Image(height=128, width=width, encoding=encoding, step=2 * width)
+    luma_only.data = bytes(128 * width * (1 if encoding == "nv12" else 2))
+    driver = cameras.node.create_publisher(Image, "visible/image_raw", 20)
+
+    def send():
+        luma_only.header.stamp = cameras.node.get_clock().now().to_msg()
+        driver.publish(luma_only)
+
+    cameras.node.create_timer(0.05, send)
+    assert cameras.until_said("thermal alone", "visible camera is silent"), process.output
+    assert cameras.more_fused(), process.output
+    assert cameras.until(lambda: cameras.counted("invalid_visible") > 0)
+    assert cameras.counted("bad_frames") == 0
+    said = "truncated" if encoding == "nv12" else "161 wide: odd"
+    assert said in process.output
 
 
 def test_what_is_said_of_stamps_that_never_meet_makes_them_meet(start):

@@ -19,11 +19,15 @@ from ssvif_ros.status import StatusPublisher, status_of  # noqa: E402
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
-def report(mode, visible="ok", thermal="ok", starved_s=0.0, behind_s=0.0, interval_s=0.1):
-    """Of two cameras in these states; thermal stamps are `behind_s` older than visible ones."""
+def report(mode, visible="ok", thermal="ok", starved_s=0.0, behind_s=0.0, **times):
+    """Of two cameras in these states; thermal stamps are `behind_s` older than visible ones.
+
+    The last frames came in intervals of 0.1 s, 0.2 s ago, or at other `times`.
+    """
+    times = {"interval_s": 0.1, "silent_s": 0.2} | times
     nothing = Presence().report()
     cameras = {
-        name: replace(nothing.cameras[name], state=state, age_s=age_s, interval_s=interval_s)
+        name: replace(nothing.cameras[name], state=state, age_s=age_s, **times)
         for name, state, age_s in (
             ("visible", visible, 0.02),
             ("thermal", thermal, 0.02 + behind_s),
@@ -32,6 +36,7 @@ def report(mode, visible="ok", thermal="ok", starved_s=0.0, behind_s=0.0, interv
     return replace(nothing, mode=mode, cameras=cameras, starved_s=starved_s)
 
 
+FROZEN = "repeats one picture: look at its driver, or set frozen_after"
 TOO_SLOW = "is too slow: set missing_after to at least three of its frame periods"
 
 
@@ -49,7 +54,7 @@ TOO_SLOW = "is too slow: set missing_after to at least three of its frame period
         ),
         (
             report("visible", thermal="frozen"), {"on_missing": "passthrough"},
-            WARN, "visible alone: the thermal camera repeats one picture",
+            WARN, f"visible alone: the thermal camera {FROZEN}",
         ),
         (
             report("visible", thermal="missing"), {"on_missing": "stop"},
@@ -67,6 +72,15 @@ TOO_SLOW = "is too slow: set missing_after to at least three of its frame period
         (
             report("visible", thermal="returning", interval_s=0.26), {"missing_after": 1.0},
             WARN, "visible alone: the thermal camera is coming back",
+        ),
+        # Between two of its frames a slow camera is missing, and still slow; later it is silent.
+        (
+            report("visible", thermal="missing", interval_s=1.0, silent_s=0.9), {},
+            WARN, f"visible alone: the thermal camera {TOO_SLOW}",
+        ),
+        (
+            report("visible", thermal="missing", interval_s=1.0, silent_s=3.1), {},
+            WARN, "visible alone: the thermal camera is silent",
         ),
         (
             report("none", visible="missing", thermal="never"), {},
@@ -135,7 +149,8 @@ def test_it_is_said_on_each_change_and_again_after_the_node_was_inactive(ros_dom
         assert spin_until(executor, lambda: heard and heard[-1].message == message, 30)
 
     fusing, alone = report("both"), report("visible", thermal="missing")
-    for found in (fusing, alone, alone, fusing):
+    slow = report("visible", thermal="missing", interval_s=1.0)
+    for found in (fusing, alone, alone, slow, fusing):
         publisher.update(found, Settings())
         comes(status_of(found, Settings()).message)
     publisher.inactive()
@@ -143,6 +158,7 @@ def test_it_is_said_on_each_change_and_again_after_the_node_was_inactive(ros_dom
     publisher.update(fusing, Settings())  # what was said last before it was deactivated
     comes("fusing")
     silent = "visible alone: the thermal camera is silent"
-    assert [m.message for m in heard] == ["fusing", silent, "fusing", "inactive", "fusing"]
+    slow = f"visible alone: the thermal camera {TOO_SLOW}"
+    assert [m.message for m in heard] == ["fusing", silent, slow, "fusing", "inactive", "fusing"]
     assert {v.key: v.value for v in heard[1].values}["thermal_state"] == "missing"
     publisher.destroy()

@@ -141,6 +141,53 @@ def compressed_pair():
     )
 
 
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+TOPIC = "visible/image_raw (visible_topic of the launch file)"
+
+
+@pytest.mark.parametrize(
+    ("transport", "name", "carries", "kinds", "advice"),
+    [
+        (
+            "raw", "/cam/image/compressed", CompressedImage, (COMPRESSED, IMAGE),
+            f"set visible_transport to compressed, and remap {TOPIC} to /cam/image.",
+        ),
+        (
+            "raw", "/cam/jpeg", CompressedImage, (COMPRESSED, IMAGE),
+            "set visible_transport to compressed, and remap visible/image_raw/compressed to it.",
+        ),
+        (
+            "compressed", "/cam/image", Image, (IMAGE, COMPRESSED),
+            f"set visible_transport to raw, and remap {TOPIC} to /cam/image/compressed.",
+        ),
+        (
+            "raw", "/cam/info", CameraInfo, ("sensor_msgs/msg/CameraInfo", IMAGE),
+            f"remap {TOPIC} to a topic of images.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_topic_of_another_type_is_named_with_what_to_set(
+    robot, transport, name, carries, kinds, advice
+):
+    remapped = {"visible/image_raw": name}
+    r = robot({"visible_transport": transport, "warn_after": 0.5}, remapped)
+    topic = name + "/compressed" * (transport == "compressed")
+    driver = r.node.create_publisher(carries, topic, RELIABLE)
+    r.activate()
+    said = f"It carries {kinds[0]}, and this node listens for {kinds[1]}: {advice}"
+    assert r.until(lambda: driver.publish(carries()) or said in r.process.output), r.process.output
+    assert f"{topic} has never been heard." in r.process.output
+
+
+def test_compressed_images_on_a_topic_of_any_name_are_heard_as_is_advised(robot):
+    r = robot({"visible_transport": "compressed"}, {"visible/image_raw/compressed": "/cam/jpeg"})
+    r.activate()
+    r.listen(Image, "fused")
+    r.camera(CompressedImage, "/cam/jpeg")
+    r.camera(Image, "/thermal/image_raw")
+    r.send_until(lambda: r.heard["fused"], lambda: (compressed_pair()[0], raw_pair()[1]))
+
+
 def same_frame(robot, *names):
     """The newest messages of these topics that carry the same header, or None."""
     stamps = [
@@ -247,8 +294,8 @@ def test_size_and_encoding_of_the_outputs_change_while_it_runs_and_camera_info_f
     small = cv2.resize(whole_fused, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
     assert np.abs(visible_rgb(fused).astype(int) - small).max() <= 2
     assert set(np.unique(image_array(labels))) <= set(np.unique(whole_labels))
-    assert scaled.k.tolist() == [100.0, 0, 40, 0, 100, 32, 0, 0, 1]
-    assert scaled.p.tolist() == [100.0, 0, 40, 0, 0, 100, 32, 0, 0, 0, 1, 0]
+    assert scaled.k.tolist() == [100.0, 0, 39.75, 0, 100, 31.75, 0, 0, 1]
+    assert scaled.p.tolist() == [100.0, 0, 39.75, 0, 0, 100, 31.75, 0, 0, 0, 1, 0]
     assert scaled.header == fused.header
 
     assert robot.set(output_encoding="mono8")[0].successful

@@ -15,7 +15,12 @@ from rclpy.time import Time  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
-from ssvif_core.imaging.encodings import EncodingError, thermal_of, visible_of  # noqa: E402
+from ssvif_core.imaging.encodings import (  # noqa: E402
+    DECODED,
+    EncodingError,
+    thermal_of,
+    visible_of,
+)
 from ssvif_core.pairing import NearestPairing  # noqa: E402
 from ssvif_ros.images import to_image  # noqa: E402
 from ssvif_ros.synchronizer import LocalSimpleFilter, PairSynchronizer  # noqa: E402
@@ -37,6 +42,30 @@ def test_every_kind_of_malformed_message_is_refused_and_a_good_one_is_not(camera
     for message in itertools.islice(malformed(camera, Header, seed=0), 300):
         with pytest.raises(EncodingError):
             check_image(message, camera)
+
+
+@pytest.mark.parametrize("encoding", DECODED)
+def test_what_is_let_through_can_be_decoded_and_what_is_refused_cannot(encoding):
+    random = np.random.default_rng(0)
+    decode = {"visible": visible_of, "thermal": thermal_of}
+    outcomes = set()
+    for _ in range(400):
+        height, width, step, data = (int(n) for n in random.integers([0, 0, 0, 0], [7, 7, 60, 300]))
+        message = Image(height=height, width=width, step=step, encoding=encoding, data=bytes(data))
+        for camera, decoded in decode.items():
+            try:
+                decoded(message)
+                error = ""
+            except EncodingError as found:
+                error = str(found)
+            try:
+                check_image(message, camera)
+                said = ""
+            except EncodingError as found:
+                said = str(found)
+            assert bool(said) == bool(error), (camera, message, error, said)
+            outcomes.add((camera, bool(said)))
+    assert ("thermal", False) in outcomes and ("visible", True) in outcomes
 
 
 def test_thermal_pixels_on_the_visible_topic_are_refused():

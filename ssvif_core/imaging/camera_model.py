@@ -1,4 +1,4 @@
-"""camera_info -> a camera, and what its parameters ask for: one rule for node and replay.
+"""camera_info -> a camera, its matrices in an image, its parameters: one rule for node and replay.
 
 Knows the fields of the message, whichever library read it, and no ROS.
 """
@@ -10,9 +10,18 @@ from typing import Any
 import numpy as np
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.imaging.pinhole import Camera
+from ssvif_core.imaging.pinhole import Camera, scaling
 
-__all__ = ["CAMERAS", "REGISTRATION_MODES", "camera_of", "registration_mode"]
+__all__ = [
+    "CAMERAS",
+    "REGISTRATION_MODES",
+    "camera_of",
+    "matrices_of_image",
+    "registration_mode",
+    "window_of",
+]
+
+Size = tuple[int, int]
 
 REGISTRATION_MODES = ("auto", "none", "file", "camera_info")
 CAMERAS = ("visible", "thermal")
@@ -34,14 +43,52 @@ def camera_of(info: Any, camera: str = "camera") -> Camera:
     Raises:
         SsvifError: the camera is not calibrated, or its distortion model is not known.
     """
-    k = info.k if hasattr(info, "k") else info.K
-    d = info.d if hasattr(info, "d") else info.D
-    matrix = np.array(k, np.float64).reshape(3, 3)
-    width, height = int(info.width), int(info.height)
-    if info.roi.width and info.roi.height:
-        matrix[:2, 2] -= (info.roi.x_offset, info.roi.y_offset)
-        width, height = int(info.roi.width), int(info.roi.height)
+    (x, y), size = window_of(info)
+    matrix = np.array(_field(info, "k"), np.float64).reshape(3, 3)
+    matrix[:2, 2] -= (x, y)
     try:
-        return Camera((width, height), matrix, info.distortion_model, tuple(map(float, d)))
+        return Camera(size, matrix, info.distortion_model, tuple(map(float, _field(info, "d"))))
     except SsvifError as error:
         raise SsvifError(f"{camera}/camera_info: {error}") from error
+
+
+def window_of(info: Any) -> tuple[tuple[int, int], Size]:
+    """Part of the sensor that a camera_info's images show, before binning.
+
+    Returns:
+        (x, y) of its first pixel, and (width, height): the region of interest, or all of it.
+    """
+    roi = info.roi
+    if roi.width and roi.height:
+        return (int(roi.x_offset), int(roi.y_offset)), (int(roi.width), int(roi.height))
+    return (0, 0), (int(info.width), int(info.height))
+
+
+def matrices_of_image(info: Any, size: Size) -> tuple[np.ndarray, np.ndarray]:
+    """K and P for the pixels of an image that shows what a camera_info's own images show.
+
+    Region of interest, binning and any resize after them are worked in, so that a camera_info with
+    these matrices has neither region nor binning. Pixel centres have whole coordinates, as for
+    `cv2.resize` and in `Camera.resized`: halving an image takes column 0 and 1 to column 0, 0.5
+    to 0. (image_geometry and image_proc scale without that, and are up to half a pixel off.)
+
+    Args:
+        info: CameraInfo of ROS 1 or ROS 2.
+        size: (width, height) of the image.
+
+    Returns:
+        (3, 3) and (3, 4) float64. What is all 0, because the camera is not calibrated, stays so;
+        of a camera_info without a size both are as they are.
+    """
+    k = np.array(_field(info, "k"), np.float64).reshape(3, 3)
+    p = np.array(_field(info, "p"), np.float64).reshape(3, 4)
+    (x, y), window = window_of(info)
+    if not all(window):
+        return k, p
+    to_image = scaling(window, size) @ np.array([[1.0, 0, -x], [0, 1.0, -y], [0, 0, 1.0]])
+    return to_image @ k, to_image @ p
+
+
+def _field(info: Any, name: str) -> Any:
+    """ROS 2 writes the names of matrices small, ROS 1 large."""
+    return getattr(info, name) if hasattr(info, name) else getattr(info, name.upper())

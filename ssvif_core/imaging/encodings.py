@@ -26,6 +26,7 @@ __all__ = [
     "ImageMessage",
     "PixelFormat",
     "check_visible",
+    "check_width",
     "encoding_of",
     "pixels_of",
     "thermal_of",
@@ -130,6 +131,12 @@ def check_visible(encoding: str) -> None:
         )
 
 
+def check_width(message: ImageMessage) -> None:
+    """Raise EncodingError if colour cannot be had: packed YUV shares it between two columns."""
+    if ENCODINGS[message.encoding].channels == 2 and message.width % 2:
+        raise EncodingError(f"a {message.encoding} image cannot be {message.width} wide: odd")
+
+
 def visible_of(message: ImageMessage | CompressedMessage) -> np.ndarray:
     """A camera image as contiguous (H, W, 3) uint8 RGB: a view for rgb8, else one copy.
 
@@ -150,8 +157,7 @@ def visible_of(message: ImageMessage | CompressedMessage) -> np.ndarray:
     layout = ENCODINGS[encoding]
     if layout.to_rgb is None:
         return np.ascontiguousarray(pixels)
-    if layout.channels == 2 and pixels.shape[1] % 2:
-        raise EncodingError(f"a {encoding} image cannot be {pixels.shape[1]} pixels wide: odd")
+    check_width(message)  # type: ignore[arg-type]
     return cv2.cvtColor(pixels, layout.to_rgb)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ssvif_core.imaging.messages import EncodingError, ImageMessage
 
-__all__ = ["PLANAR_YUV", "planar_luma", "planar_rgb"]
+__all__ = ["PLANAR_YUV", "check_planes", "planar_luma", "planar_rgb"]
 
 #: The names, and whether chroma has half the size of luma.
 PLANAR_YUV = {"nv12": True, "nv21": True, "nv24": False}
@@ -38,6 +38,11 @@ def planar_rgb(message: ImageMessage) -> np.ndarray:
 def planar_luma(message: ImageMessage) -> np.ndarray:
     """The plane of luma, as it is: a view, (H, W) uint8. Errors are those of `planar_rgb`."""
     return _planes(message)[0]
+
+
+def check_planes(message: ImageMessage) -> None:
+    """Look at the numbers alone. Errors are those of `planar_rgb`."""
+    _planes(message)
 
 
 def _planes(message: ImageMessage) -> tuple[np.ndarray, np.ndarray]:

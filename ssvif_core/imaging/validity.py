@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssvif_core.imaging.encodings import check_visible, encoding_of, pixels_of
+from ssvif_core.imaging.encodings import check_visible, check_width, encoding_of, pixels_of
 from ssvif_core.imaging.messages import EncodingError
-from ssvif_core.imaging.planar_yuv import PLANAR_YUV
+from ssvif_core.imaging.planar_yuv import PLANAR_YUV, check_planes
 
 __all__ = ["check_image"]
 
@@ -27,8 +27,8 @@ def check_image(message: Any, camera: str) -> None:
 
     Raises:
         EncodingError: they do not; or the encoding is one that nothing here can read, or, for the
-            visible camera, one of 16-bit gray or float, compressed or not; or a compressed image
-            is empty.
+            visible camera, one of 16-bit gray or float, compressed or not, or packed YUV of odd
+            width; or a compressed image is empty.
     """
     if not hasattr(message, "encoding"):
         if not len(message.data):
@@ -37,7 +37,9 @@ def check_image(message: Any, camera: str) -> None:
             check_visible(encoding_of(message))
         return
     if message.encoding in PLANAR_YUV:
-        return  # what comes of planes is seen when they are decoded
+        check_planes(message)
+        return
     pixels_of(message)
     if camera == "visible":
         check_visible(message.encoding)
+        check_width(message)
