@@ -20,6 +20,7 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.interrupts import Interrupts
 from ssvif_core.replay.earlier import Earlier
+from ssvif_core.replay.headers import OutputHeaders
 from ssvif_core.replay.in_order import Crew, Relay
 from ssvif_core.replay.journal import Entry, Journal
 from ssvif_core.replay.lanes import Lanes
@@ -93,8 +94,10 @@ class Player:
         self._work = Work(recording, lanes, played.measures)
         self._turns: Relay[None] = Relay(None)
         self._looks: Relay[Look | None] = Relay(None)
-        self._infos: dict[str, Any] = {}
+        # As in the node, one that came before the first image (latched) serves from then on.
+        self._info = recording.camera_infos().get("visible") if options.bag else None
         self._info_error = ""
+        self._headers = OutputHeaders(registered=parts.alignment is not None)
         self._earlier, self._known, self._journal = earlier, earlier.entries(), journal
         self._start = time.perf_counter()
         self._done = 0
@@ -148,9 +151,9 @@ class Player:
             self._played.timeline.count(arrival.role, arrival.received_ns)
         elif arrival.role == "labels":
             self._truth.see(arrival)
-        elif arrival.role not in self._infos:
+        elif arrival.role == "visible_info" and self._options.bag:
             try:
-                self._infos[arrival.role] = self._recording.message(arrival)
+                self._info = self._recording.message(arrival)
             except SsvifError as error:
                 self._info_error = f"{self._recording.topics[arrival.role]}: {error}"
 
@@ -232,7 +235,7 @@ class Player:
             timed,
             self._turns.leg(),
             self._looks.leg(),
-            self._infos.get("visible_info"),
+            self._info,
             dict(vars(self._played.parts.pairing.counts)),
         )
 
@@ -298,8 +301,9 @@ class Player:
 
     def _hand_out(self, done: Done, time_ns: int) -> None:
         job, result = done.job, done.result
+        frame_id, info = self._headers.of(job.pair, job.info)
         if result is not None:
-            self._sinks.frame(time_ns, job.row, done.visible, result, job.info)
+            self._sinks.frame(time_ns, job.row, done.visible, result, frame_id, info)
         elif done.shape is not None:
             self._sinks.again(job.row)
 

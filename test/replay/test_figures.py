@@ -13,6 +13,7 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
+from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_core.replay.events import events, lanes  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.recording import Slice  # noqa: E402
@@ -340,6 +341,36 @@ def test_the_video_has_the_visible_camera_s_size_although_thermal_came_first(tmp
     shapes = [frame.shape for frame in frames_in(tmp_path / "run" / "fused.mp4")]
     assert shapes == [(HEIGHT, WIDTH, 3)] * summary["fused"]
     assert summary["fused"] > 40
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_before_a_visible_image_the_output_has_the_thermal_frame_and_no_camera_info(
+    tmp_path, registered
+):
+    frames = two_cameras(range(2000, 4000, 100), range(0, 5000, 100), thermal_size=(40, 56))
+    lens = {"d": [], "k": np.eye(3).ravel(), "r": np.eye(3).ravel(), "p": np.eye(3, 4).ravel()}
+    with Bag(record(tmp_path / "cameras", frames)) as read, BagWriter(tmp_path / "bag") as bag:
+        size = (HEIGHT, WIDTH)
+        bag.camera_info("/visible/camera_info", START_NS, START_NS, size, lens, "lens")
+        for m in read.messages([*read.topics()]):
+            bag.serialised(m.topic, m.kind, m.received_ns, m.raw)
+    parameters = {"missing_after": 0.5}
+    if registered:
+        parameters["registration__file"] = str(tmp_path / "rig.yaml")
+        Calibration(np.eye(3), (WIDTH, HEIGHT), (56, 40)).save(tmp_path / "rig.yaml")
+    _, rows = replayed(tmp_path / "bag", tmp_path / "run", parameters=parameters, bag=True)
+    cameras = [row["cameras"] for row in rows]
+    before = cameras.index("both")
+    assert before > 10 and "thermal" in cameras[before:]
+    with Bag(tmp_path / "run" / "bag") as bag:
+        told = {
+            topic: [bag.message(m).header for m in bag.messages([f"/fusion/{topic}"])]
+            for topic in ("fused", "camera_info")
+        }
+    frame_ids = [header.frame_id for header in told["fused"]]
+    own = "lens" if registered else "thermal_frame"
+    assert frame_ids == [own] * before + ["visible_frame"] * (len(rows) - before)
+    assert told["camera_info"] == told["fused"][before:]
 
 
 def test_warnings_of_stamps_are_about_those_that_pairs_are_made_by(tmp_path):
