@@ -43,9 +43,9 @@ __all__ = ["Player", "Progress"]
 LABEL_WAIT_NS = 1_000_000_000
 #: Pairs that are worked on together, see work.py; more would gain little, and hold more memory.
 BATCH = 5
-#: With several workers, so many pairs are timed, alone; then each worker does `UNTIMED`, all at
-#: once; and again. So short recordings have some, and timing costs the same part of the time on any
-#: number of cores: 0.6 % on two. With one worker, all are timed.
+#: With several workers, so many pairs are timed, undisturbed; then each worker does `UNTIMED`, all
+#: at once; and again. So short recordings have some, and timing costs the same part of the time on
+#: any number of cores: 0.6 % on two. With one worker, all are timed.
 TIMED, UNTIMED = 3, 240
 
 Progress = Callable[[float, float | None, str], None]
@@ -166,7 +166,7 @@ class Player:
         row = self._rows.make(pair)
         known = row["index"] < self._earlier.pairs
         job = self._known_job(pair, row) if known else self._job(pair, row, self._is_timed(row))
-        if self._gathered and _alone(self._gathered[0]) != _alone(job):
+        if self._gathered and _undisturbed(self._gathered[0]) != _undisturbed(job):
             self._hand_on()
         if not self._gathered:
             self._room = self._batch_size(job)
@@ -181,12 +181,12 @@ class Player:
         """Pairs that are worked on together from this one on, see work.py.
 
         Fewer towards the end, and before workers wait for each other so that pairs can be timed
-        alone: they finish at nearly the same time then (guided self-scheduling, Polychronopoulos &
-        Kuck 1987).
+        undisturbed: they finish at nearly the same time then (guided self-scheduling,
+        Polychronopoulos & Kuck 1987).
         """
         if self._workers == 1:
             return BATCH
-        if _alone(job):
+        if _undisturbed(job):
             return TIMED
         index = job.row["index"]
         left = float(self._timed_every - index % self._timed_every)
@@ -201,14 +201,14 @@ class Player:
         jobs, self._gathered = self._gathered, []
         if not jobs:
             return
-        batch = Batch(jobs, _alone(jobs[0]))
-        if batch.alone:
+        batch = Batch(jobs, _undisturbed(jobs[0]))
+        if batch.undisturbed:
             self._end_all()
             self._sinks.wait()
         while self._crew.full:
             self._end_batch()
         self._crew.give(self._work.do, batch)
-        if batch.alone:
+        if batch.undisturbed:
             self._end_all()
 
     def _known_job(self, pair: DecidedPair, row: dict[str, Any]) -> Job:
@@ -316,6 +316,6 @@ class Player:
         )  # fmt: skip
 
 
-def _alone(job: Job) -> bool:
-    """Whether nothing may run beside it."""
+def _undisturbed(job: Job) -> bool:
+    """Whether nothing may run beside it: it is timed now."""
     return job.timed and job.known is None
