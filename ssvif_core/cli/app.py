@@ -4,6 +4,7 @@ The typer of Ubuntu 24.04 (0.9) reads annotations only where they are no strings
 `Optional[X]` but not `X | None`: hence no `from __future__ import annotations` in files of verbs.
 """
 
+import io
 import logging
 import sys
 from typing import Any
@@ -90,6 +91,8 @@ def main() -> None:
         format="%(message)s",
         handlers=[RichHandler(console=Console(stderr=True), show_time=False, show_path=False)],
     )
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does
     try:
         app()
     except SsvifError as error:

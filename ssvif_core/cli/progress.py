@@ -18,12 +18,12 @@ __all__ = ["progress_bar"]
 def progress_bar(*columns: str, disable: bool = False) -> Progress:
     """A bar with count, elapsed and remaining time; `columns` are task fields shown at its end."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # names may look like markup
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        *(TextColumn(f"{{task.fields[{name}]}}") for name in columns),
+        *(TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in columns),
         console=Console(stderr=True),
         disable=disable,
     )

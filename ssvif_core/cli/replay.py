@@ -16,6 +16,7 @@ from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.evaluation.evaluation_set import parse_label_map
 from ssvif_core.replay.cluster import run_on_cluster
 from ssvif_core.replay.jobs import run_here, run_in_processes
+from ssvif_core.replay.names import folder_names, name_of
 from ssvif_core.replay.one import Outcome, Task, Watch
 from ssvif_core.replay.pairs import STAMPS
 from ssvif_core.replay.recording import Slice
@@ -167,7 +168,7 @@ def replay_bags(
         workers=workers or max(1, cores() // jobs) if cluster is None else workers,
         jobs=jobs,
     )
-    names = _names(found)
+    names = folder_names(found)
     tasks = [
         Task(
             path,
@@ -195,9 +196,8 @@ def _all(
 
         def watch(number: int, done_s: float, total_s: float | None, remark: str) -> None:
             if number not in lines:
-                lines[number] = bar.add_task(
-                    f"{tasks[number].path.name} [s]", total=None, remark=""
-                )
+                name = name_of(tasks[number].path)
+                lines[number] = bar.add_task(f"{name} [s]", total=None, remark="")
             total = None if total_s is None else round(total_s)
             bar.update(lines[number], completed=round(done_s), total=total, remark=remark)
 
@@ -242,16 +242,5 @@ def _show(task: Task, outcome: Outcome, *, several: bool) -> None:
     for line in outcome.lines:
         console.print(line, highlight=False, soft_wrap=True)
     if several and outcome.failed:
-        text = f"[bold red]{escape(task.path.name)}:[/] {escape(outcome.failed)}"
+        text = f"[bold red]{escape(name_of(task.path))}:[/] {escape(outcome.failed)}"
         Console(stderr=True).print(text, highlight=False, soft_wrap=True)
-
-
-def _names(found: list[Path]) -> dict[Path, str]:
-    """A folder name for each recording; those of the same name get a number."""
-    names: dict[Path, str] = {}
-    for path in found:
-        name, number = path.stem, 2
-        while name in names.values():
-            name, number = f"{path.stem}_{number}", number + 1
-        names[path] = name
-    return names

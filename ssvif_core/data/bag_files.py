@@ -89,6 +89,13 @@ class Bag:
         ends = [part.reader.end_time for part in self._parts]
         return max(ends) if all(ends) else None
 
+    def count(self, topic: str) -> int | None:
+        """Messages of a topic, where the files say so without being read."""
+        counts = [
+            c.msgcount for part in self._parts for c in part.reader.connections if c.topic == topic
+        ]
+        return sum(counts) if counts and all(counts) else None
+
     def messages(
         self, topics: Sequence[str], start_ns: int | None = None, stop_ns: int | None = None
     ) -> Iterator[Recorded]:

@@ -19,7 +19,7 @@ from ssvif_core.imaging.coverage import FeatheredEdge, MirroredBorder
 from ssvif_core.imaging.pinhole import Camera, same_shape
 from ssvif_core.imaging.poses import Pose
 
-__all__ = ["Alignment", "HomographyAlignment", "PlaneAlignment", "Registration"]
+__all__ = ["Alignment", "HomographyAlignment", "PlaneAlignment", "Registration", "covered_by"]
 
 logger = logging.getLogger("ssvif.registration")
 
@@ -182,9 +182,7 @@ class _Maps:
 
     def __init__(self, coordinates: np.ndarray, thermal_size: Size) -> None:
         last = np.array(thermal_size, np.float32) - 1
-        with np.errstate(invalid="ignore"):
-            inside = (coordinates >= -0.5) & (coordinates <= last + 0.5)
-        covered: np.ndarray = np.all(inside, axis=2)
+        covered = covered_by(coordinates, thermal_size)
         self.coverage = float(covered.mean())
         complete = bool(covered.all())
         self.edge = None if complete else FeatheredEdge(covered)
@@ -206,6 +204,22 @@ class _Maps:
         whole, parts = self._maps
         edge = cv2.BORDER_REPLICATE
         return cv2.remap(thermal, whole, parts, cv2.INTER_LINEAR, self._warped, edge)
+
+
+def covered_by(coordinates: np.ndarray, thermal_size: Size) -> np.ndarray:
+    """Where the thermal camera looks.
+
+    Args:
+        coordinates: (H, W, 2) float32, see `Alignment.coordinates`.
+        thermal_size: (width, height).
+
+    Returns:
+        (H, W) bool.
+    """
+    last = np.array(thermal_size, np.float32) - 1
+    with np.errstate(invalid="ignore"):
+        inside = (coordinates >= -0.5) & (coordinates <= last + 0.5)
+    return np.all(inside, axis=2)  # type: ignore[no-any-return]
 
 
 def _check_shape(camera: str, calibrated: Size, size: Size) -> None:

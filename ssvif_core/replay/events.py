@@ -63,11 +63,15 @@ def _of_cameras(streams: dict[str, Any]) -> Iterator[Event]:
 
 
 def _of_pairs(summary: dict[str, Any]) -> Iterator[Event]:
+    silent = [(s["start_s"], s["start_s"] + s["seconds"]) for s in summary["silent"]]
+    for start, end in silent:
+        yield Event(start, end, "pairs", f"neither camera sent for {end - start:.2f} s", "gone")
     for span in summary["presence"]:
         start, end = span["start_s"], span["start_s"] + span["seconds"]
+        known = any(a <= start and end - b < FIRST_WAIT_S for a, b in silent)
         if span["mode"] in summary["streams"]:
             yield Event(start, end, "pairs", f"the {span['mode']} camera alone", "alone")
-        elif span["mode"] == "none" and (start > 0 or span["seconds"] > FIRST_WAIT_S):
+        elif span["mode"] == "none" and not known and (start > 0 or end > FIRST_WAIT_S):
             yield Event(start, end, "pairs", "no camera", "gone")
     timeline, last = summary["timeline"], summary["recording"]["seconds"]
     for figure, one, several in (
@@ -77,7 +81,7 @@ def _of_pairs(summary: dict[str, Any]) -> Iterator[Event]:
         for start, end, count in _runs(timeline[figure]):
             what = one if count == 1 else several.format(count)
             yield Event(start, min(end, last), "pairs", what, "gone")
-    for start, end, count in _runs(timeline["dropped"]):
+    for start, end, count in _runs(timeline["dropped"] or ()):
         whole = sum(timeline["paired"][start:end]) + sum(timeline["alone"][start:end])
         what = f"{count} of {whole} pairs would have been dropped"
         yield Event(start, min(end, last), "real time", what, "dropped")

@@ -54,7 +54,7 @@ COLUMNS: dict[str, str] = {
     "fused_mean": "mean of the fused luminance, 0..255",
     "fused_deviation": "its standard deviation",
     **dict.fromkeys(STABILITY, "see stability.py"),
-    **dict.fromkeys(METRICS, "fusion metric, on every n-th pair"),
+    **dict.fromkeys(METRICS, "fusion metric, on every n-th pair, where thermal looks"),
     "iou_objects": "mean IoU of the classes but background that the frame holds",
     "pixel_accuracy": "part of labelled pixels with the right class",
     "error": "why the pair could not be fused",

@@ -17,13 +17,15 @@ from ssvif_core.evaluation.segmentation_metrics import (
     by_class,
     named_iou,
 )
-from ssvif_core.imaging.registration import Alignment
+from ssvif_core.imaging.registration import Alignment, covered_by
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
 from ssvif_core.replay.stability import Look, Stability, warped
 
 __all__ = ["Measured", "Measures"]
 
+Shape = tuple[int, int]
+Box = tuple[slice, slice]
 #: The mode of a card whose ids have no names.
 CLUSTERS = "clusters"
 #: Smaller frames have no VIF.
@@ -53,6 +55,9 @@ class Measures:
         every: fusion metrics on every n-th pair; 0: on none. They take longer than fusing.
         alignment: what registers thermal, or None.
 
+    Fusion metrics are taken inside the box that holds all of what thermal covers: what the engine
+    saw as thermal beyond it is made up (`MirroredBorder`), and figures against that do not compare.
+
     Attributes:
         every: as given.
         matrix: counts of all labelled frames so far.
@@ -62,6 +67,7 @@ class Measures:
 
     def __init__(self, card: ModelCard, every: int, alignment: Alignment | None = None) -> None:
         self.every = every
+        self._alignment, self._boxes = alignment, dict[tuple[Shape, Shape], Box]()
         self._stability = Stability() if alignment is None else Stability(warped(alignment))
         self.names: Sequence[str] = [label.name for label in card.classes]
         self.matrix = ConfusionMatrix(len(self.names))
@@ -100,8 +106,11 @@ class Measures:
         mean, deviation = cv2.meanStdDev(now.fused)
         figures = {"fused_mean": float(mean[0, 0]), "fused_deviation": float(deviation[0, 0])}
         figures |= self._stability.compare(before, now)
-        if self.every and index % self.every == 0 and min(now.fused.shape) >= LEAST_SIDE:
-            figures |= evaluate_fusion(result.fused, visible, result.thermal)
+        if self.every and index % self.every == 0:
+            box = self.box((visible.shape[0], visible.shape[1]), now.counts_size)
+            fused, *sources = (image[box] for image in (result.fused, visible, result.thermal))
+            if min(fused.shape[:2]) >= LEAST_SIDE:
+                figures |= evaluate_fusion(fused, *sources)
         if truth is None or self.without_truth:
             return Measured(figures)
         matrix = ConfusionMatrix(len(self.names))
@@ -110,6 +119,17 @@ class Measures:
         except SsvifError as error:
             return Measured(figures, refused=str(error))
         return Measured(figures, matrix)
+
+    def box(self, visible: Shape, thermal: Shape) -> Box:
+        """Rows and columns of the visible image in which thermal looks; both (height, width)."""
+        if self._alignment is None:
+            return slice(0, visible[0]), slice(0, visible[1])
+        if (visible, thermal) not in self._boxes:
+            coordinates = self._alignment.coordinates(visible[::-1], thermal[::-1])
+            covered = covered_by(coordinates, thermal[::-1]).view(np.uint8)
+            x, y, width, height = cv2.boundingRect(covered)
+            self._boxes[visible, thermal] = slice(y, y + height), slice(x, x + width)
+        return self._boxes[visible, thermal]
 
     def add(self, measured: Measured) -> dict[str, float]:
         """Count a pair, in order; all its figures by column of the table."""

@@ -30,6 +30,7 @@ from ssvif_core.replay.compare_report import (
 )
 from ssvif_core.replay.folder import earlier_run, write_run
 from ssvif_core.replay.frame_table import FRAMES, read_figures
+from ssvif_core.replay.names import name_of
 from ssvif_core.replay.player import Progress
 from ssvif_core.replay.run import ReplayOptions, replay
 from ssvif_core.replay.tables import summary_lines
@@ -91,7 +92,7 @@ def do_task(task: Task, progress: Progress) -> Outcome:
         if task.models:
             summary = _compared(task, progress, lines)
         else:
-            summary, _ = _one(task, task.path.name, task.folder, task.options, progress, lines)
+            summary, _ = _one(task, name_of(task.path), task.folder, task.options, progress, lines)
     except SsvifError as error:
         return Outcome(tuple(lines), failed=str(error))
     except KeyboardInterrupt:
@@ -149,7 +150,7 @@ def _compared(task: Task, progress: Progress, lines: list[str]) -> dict[str, Any
     if task.resume and is_compared(task.folder, [*variants]):
         earlier = [earlier_run(folder, task.path, options) for folder, options in variants.values()]
         if earlier[0] is not None and None not in earlier:
-            lines.append(escape(f"{task.path.name}: done already, see {task.folder}"))
+            lines.append(escape(f"{name_of(task.path)}: done already, see {task.folder}"))
             return earlier[0]
     refuse_other_files(task.folder)
     check_earlier_run(task.path, task.folder)

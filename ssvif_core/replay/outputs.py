@@ -18,6 +18,7 @@ from ssvif_core.data.bag_files import Recorded
 from ssvif_core.data.bag_writer import BagWriter
 from ssvif_core.data.video_writer import VideoWriter, why_not_h264
 from ssvif_core.errors import SsvifError
+from ssvif_core.imaging.camera_model import matrices_of_image, window_of
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
 
@@ -124,28 +125,30 @@ class OutputBag:
     def __exit__(self, *error: object) -> None:
         self._bag.__exit__(*error)
 
-    def frame(self, time_ns: int, stamp_ns: int, result: FusionResult, info: Any) -> None:
+    def frame(
+        self, time_ns: int, stamp_ns: int, frame_id: str, result: FusionResult, info: Any
+    ) -> None:
         """Write one pair.
 
         Args:
             time_ns: when the node would have published it, had it dropped nothing; a pair that
                 would overtake the one before it comes right after that.
             stamp_ns: of the visible frame.
+            frame_id: of the output, see `OutputHeaders`.
             result: of the pipeline.
-            info: the visible camera's CameraInfo, or None.
+            info: CameraInfo of what is shown, in whatever size; or None.
         """
         time_ns = self._last_ns = max(time_ns, self._last_ns + 1)
         if not self._begun:
             self._begun = True
             self._bag.text(LABEL_INFO, time_ns, self._label_info(), latched=True)
-        frame_id = "visible" if info is None else info.header.frame_id
         self._bag.image(FUSED, time_ns, stamp_ns, result.fused, "rgb8", frame_id)
         self._bag.image(LABELS, time_ns, stamp_ns, result.labels, "mono8", frame_id)
         if info is not None:
-            lens = {key: getattr(info, key, None) for key in "dkrp"}
-            if any(value is None for value in lens.values()):  # ROS 1 writes them in capitals
-                lens = {key: getattr(info, key.upper()) for key in "dkrp"}
-            size = (int(info.height), int(info.width))
+            height, width = result.fused.shape[:2]
+            k, p = matrices_of_image(info, (width, height))
+            size = (height, width) if all(window_of(info)[1]) else (info.height, info.width)
+            lens = {"d": _field(info, "d"), "k": k.ravel(), "r": _field(info, "r"), "p": p.ravel()}
             self._bag.camera_info(
                 CAMERA_INFO, time_ns, stamp_ns, size, lens, frame_id,
                 info.distortion_model,
@@ -175,3 +178,8 @@ class OutputBag:
         classes = [{"id": c.id, "name": c.name, "color": list(c.color)} for c in card.classes]
         content = {"model": card.name, "mode": card.mode, "classes": classes, "unknown": 255}
         return json.dumps(content)
+
+
+def _field(info: Any, name: str) -> Any:
+    """ROS 1 writes the names of matrices in capitals."""
+    return getattr(info, name) if hasattr(info, name) else getattr(info, name.upper())

@@ -20,9 +20,11 @@ from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.overlay import draw_overlay
 from ssvif_core.interrupts import Interrupts
 from ssvif_core.replay.earlier import Earlier
+from ssvif_core.replay.headers import OutputHeaders
 from ssvif_core.replay.in_order import Crew, Relay
 from ssvif_core.replay.journal import Entry, Journal
 from ssvif_core.replay.lanes import Lanes
+from ssvif_core.replay.names import name_of
 from ssvif_core.replay.pairs import DecidedPair, NodePairing
 from ssvif_core.replay.pictures import jpeg_of, offer
 from ssvif_core.replay.recording import Arrival, Recording
@@ -41,9 +43,9 @@ __all__ = ["Player", "Progress"]
 LABEL_WAIT_NS = 1_000_000_000
 #: Pairs that are worked on together, see work.py; more would gain little, and hold more memory.
 BATCH = 5
-#: With several workers, so many pairs are timed, alone; then each worker does `UNTIMED`, all at
-#: once; and again. So short recordings have some, and timing costs the same part of the time on any
-#: number of cores: 0.6 % on two. With one worker, all are timed.
+#: With several workers, so many pairs are timed, undisturbed; then each worker does `UNTIMED`, all
+#: at once; and again. So short recordings have some, and timing costs the same part of the time on
+#: any number of cores: 0.6 % on two. With one worker, all are timed.
 TIMED, UNTIMED = 3, 240
 
 Progress = Callable[[float, float | None, str], None]
@@ -80,7 +82,7 @@ class Player:
         self._sinks = stack.enter_context(
             Sinks(
                 earlier, parts.model.card, size, video=options.video, bag=options.bag,
-                rerun=recording.path.name if options.rerun else None,
+                rerun=name_of(recording.path) if options.rerun else None,
                 timeline=played.timeline, start_ns=recording.start_ns, beside=workers > 1,
             )
         )  # fmt: skip
@@ -92,8 +94,10 @@ class Player:
         self._work = Work(recording, lanes, played.measures)
         self._turns: Relay[None] = Relay(None)
         self._looks: Relay[Look | None] = Relay(None)
-        self._infos: dict[str, Any] = {}
+        # As in the node, one that came before the first image (latched) serves from then on.
+        self._info = recording.camera_infos().get("visible") if options.bag else None
         self._info_error = ""
+        self._headers = OutputHeaders(registered=parts.alignment is not None)
         self._earlier, self._known, self._journal = earlier, earlier.entries(), journal
         self._start = time.perf_counter()
         self._done = 0
@@ -147,9 +151,9 @@ class Player:
             self._played.timeline.count(arrival.role, arrival.received_ns)
         elif arrival.role == "labels":
             self._truth.see(arrival)
-        elif arrival.role not in self._infos:
+        elif arrival.role == "visible_info" and self._options.bag:
             try:
-                self._infos[arrival.role] = self._recording.message(arrival)
+                self._info = self._recording.message(arrival)
             except SsvifError as error:
                 self._info_error = f"{self._recording.topics[arrival.role]}: {error}"
 
@@ -162,7 +166,7 @@ class Player:
         row = self._rows.make(pair)
         known = row["index"] < self._earlier.pairs
         job = self._known_job(pair, row) if known else self._job(pair, row, self._is_timed(row))
-        if self._gathered and _alone(self._gathered[0]) != _alone(job):
+        if self._gathered and _undisturbed(self._gathered[0]) != _undisturbed(job):
             self._hand_on()
         if not self._gathered:
             self._room = self._batch_size(job)
@@ -177,12 +181,12 @@ class Player:
         """Pairs that are worked on together from this one on, see work.py.
 
         Fewer towards the end, and before workers wait for each other so that pairs can be timed
-        alone: they finish at nearly the same time then (guided self-scheduling, Polychronopoulos &
-        Kuck 1987).
+        undisturbed: they finish at nearly the same time then (guided self-scheduling,
+        Polychronopoulos & Kuck 1987).
         """
         if self._workers == 1:
             return BATCH
-        if _alone(job):
+        if _undisturbed(job):
             return TIMED
         index = job.row["index"]
         left = float(self._timed_every - index % self._timed_every)
@@ -197,14 +201,14 @@ class Player:
         jobs, self._gathered = self._gathered, []
         if not jobs:
             return
-        batch = Batch(jobs, _alone(jobs[0]))
-        if batch.alone:
+        batch = Batch(jobs, _undisturbed(jobs[0]))
+        if batch.undisturbed:
             self._end_all()
             self._sinks.wait()
         while self._crew.full:
             self._end_batch()
         self._crew.give(self._work.do, batch)
-        if batch.alone:
+        if batch.undisturbed:
             self._end_all()
 
     def _known_job(self, pair: DecidedPair, row: dict[str, Any]) -> Job:
@@ -231,7 +235,7 @@ class Player:
             timed,
             self._turns.leg(),
             self._looks.leg(),
-            self._infos.get("visible_info"),
+            self._info,
             dict(vars(self._played.parts.pairing.counts)),
         )
 
@@ -279,7 +283,9 @@ class Player:
             played.sizes.setdefault(role, size)
         if done.measured is None:
             return b""
-        played.last_error = done.truth_error or played.last_error
+        if done.truth_error:
+            played.unread_labels += 1
+            played.last_error = played.label_error = done.truth_error
         row.update(played.measures.add(done.measured))
         known = job.known
         picture = partial(self._drawn, done) if known is None else lambda: known.jpeg
@@ -295,8 +301,9 @@ class Player:
 
     def _hand_out(self, done: Done, time_ns: int) -> None:
         job, result = done.job, done.result
+        frame_id, info = self._headers.of(job.pair, job.info)
         if result is not None:
-            self._sinks.frame(time_ns, job.row, done.visible, result, job.info)
+            self._sinks.frame(time_ns, job.row, done.visible, result, frame_id, info)
         elif done.shape is not None:
             self._sinks.again(job.row)
 
@@ -309,6 +316,6 @@ class Player:
         )  # fmt: skip
 
 
-def _alone(job: Job) -> bool:
-    """Whether nothing may run beside it."""
+def _undisturbed(job: Job) -> bool:
+    """Whether nothing may run beside it: it is timed now."""
     return job.timed and job.known is None

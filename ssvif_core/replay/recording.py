@@ -84,9 +84,9 @@ class Recording:
         unreadable: messages that are none of their type, by role; no driver has sent them so.
         refused: images that the node would refuse when they come, by role.
         refusal: why the last of them.
-        steps_s: by how much the clock of receipt went on at once, where that is left out.
+        steps_s: by how much the clock of receipt went on at once, where that is left out; as far
+            as it was read.
         start_ns: when the first camera frame of the slice could have come.
-        end_ns: when the slice ends, or None where that is not known before it is read.
 
     Raises:
         SsvifError: nothing can be read, it is not clear which topics are the cameras', or the
@@ -101,7 +101,7 @@ class Recording:
         self.encodings: dict[str, str] = {}
         self.found: list[str] = []
         self.start_ns = 0
-        self.end_ns: int | None = None
+        self._end_ns: int | None = None  # of all of it
         self._stop_ns: int | None = None
         self.unreadable: dict[str, int] = {}
         self.refused: dict[str, int] = {}
@@ -131,8 +131,17 @@ class Recording:
 
     @property
     def seconds(self) -> float | None:
-        """Length of the slice, where it is known."""
-        return None if self.end_ns is None else max(0.0, (self.end_ns - self.start_ns) * 1e-9)
+        """Length of the slice, where it is known, without the steps of the clock so far."""
+        end_ns, stop_ns = self._end_ns, self._stop_ns
+        found = [] if end_ns is None else [(end_ns - self.start_ns) * 1e-9 - sum(self.steps_s)]
+        found += [] if stop_ns is None else [(stop_ns - self.start_ns) * 1e-9]
+        return max(0.0, min(found)) if found else None
+
+    @property
+    def most_pairs(self) -> int | None:
+        """No camera has fewer messages in the whole recording, where the files say how many."""
+        counts = [self._bag.count(t) for role, t in self.topics.items() if role in CAMERAS]
+        return min((count for count in counts if count is not None), default=None)
 
     def arrivals(self) -> Iterator[Arrival]:
         """The messages of all roles in order of receipt; those of no use are counted.
@@ -233,9 +242,8 @@ class Recording:
         if first is None:
             raise SsvifError(f"{self.path} has no message of {cameras}.")
         self.start_ns = first.received_ns + round(self._slice.start_s * 1e9)
-        self.end_ns, self._stop_ns = self._bag.end_ns, None
         if self._slice.duration_s is not None:
-            self._stop_ns = stop = self.start_ns + round(self._slice.duration_s * 1e9)
-            self.end_ns = stop if self.end_ns is None else min(stop, self.end_ns)
-        if self.end_ns is not None and self.end_ns <= self.start_ns:
+            self._stop_ns = self.start_ns + round(self._slice.duration_s * 1e9)
+        self._end_ns = self._bag.end_ns
+        if self.seconds == 0:
             raise SsvifError(f"{self.path} has ended before its second {self._slice.start_s:g}.")

@@ -63,7 +63,9 @@ def fill(content: dict[str, str], drawn: list[dict[str, Any]], summary: dict[str
     }
     # Split, not replaced one after the other: a text that is put in may look like a mark.
     parts = TEMPLATE.read_text(encoding="utf-8").split("@@")
-    return "".join(content[p] if i % 2 else p for i, p in enumerate(parts))
+    page = "".join(content[p] if i % 2 else p for i, p in enumerate(parts))
+    # Paths may hold bytes that are no text; only how they are shown may suffer from that.
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _json(value: Any) -> str:
@@ -166,7 +168,7 @@ def table_of(heads: tuple[str, ...], rows: list[list[Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if value is None:
-        return ""
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
 
 

@@ -75,6 +75,10 @@ def _paired(summary: dict[str, Any], said: dict[str, str]) -> Card:
 def _fast(summary: dict[str, Any], said: dict[str, str]) -> Card:
     fused, dropped = summary["real_time"]["fused"], summary["real_time"]["dropped"]
     question = "Is this machine fast enough?"
+    if dropped is None:
+        median = summary["stages_ms"]["total_ms"].get("p50")
+        word = "not measured" if median is None else f"a pair takes {median:.1f} ms, the median"
+        return Card(question, word, f"{said['At real time here']}. {said['Time of a pair']}.")
     if not fused + dropped:
         return Card(question, "not measured", "Nothing was fused.")
     word, level = _graded(fused / (fused + dropped))

@@ -44,7 +44,7 @@ def plots(summary: dict[str, Any], table: FrameTable) -> list[dict[str, Any]]:
             "lines": [
                 {"name": name.replace("_", " "), "x": seconds, "y": values}
                 for name, values in summary["timeline"].items()
-                if name in ("visible", "thermal", "paired") or any(values)
+                if name in ("visible", "thermal", "paired") or any(values or ())
             ],
         },
         {

@@ -29,8 +29,8 @@ from ssvif_core.replay.truth import label_source
 
 __all__ = ["ReplayOptions", "Replayed", "replay"]
 
-#: About so many pairs of a short recording have fusion metrics, if its cameras are of `USUAL_HZ`,
-#: and of a long one each `LEAST_OFTEN`-th.
+#: About so many pairs of a short recording have fusion metrics, and of a long one each
+#: `LEAST_OFTEN`-th. Its cameras are taken to be of `USUAL_HZ`, or as slow as their messages say.
 MEASURED, LEAST_OFTEN, USUAL_HZ = 15, 120, 30.0
 
 
@@ -86,6 +86,8 @@ class Replayed:
         resumed_from: pairs that an earlier run had done.
         begun_anew: why there are none although it was to go on from one, or "".
         none_fit: see `LabelSource`.
+        unread_labels: label images of pairs that were of no use.
+        label_error: why the last of them.
         interrupted: why it ended before the recording did, or "".
     """
 
@@ -107,6 +109,8 @@ class Replayed:
     resumed_from: int = 0
     begun_anew: str = ""
     none_fit: str = ""
+    unread_labels: int = 0
+    label_error: str = ""
     interrupted: str = ""
 
 
@@ -166,12 +170,14 @@ def replay(
 
 
 def _every(options: ReplayOptions, recording: Recording) -> int:
-    """On every which pair fusion metrics are taken, were the cameras of `USUAL_HZ`."""
+    """On every which pair fusion metrics are taken."""
     if options.metrics_every is not None:
         return options.metrics_every
-    if recording.seconds is None:
-        return LEAST_OFTEN
-    return min(max(1, round(recording.seconds * USUAL_HZ / MEASURED)), LEAST_OFTEN)
+    # Pauses, and a clock that is set, are in the length, which is not known without reading all.
+    seconds, counted = recording.seconds, recording.most_pairs
+    pairs = [] if seconds is None else [seconds * USUAL_HZ]
+    pairs += [] if counted is None else [counted]
+    return min(max(1, round(min(pairs) / MEASURED)), LEAST_OFTEN) if pairs else LEAST_OFTEN
 
 
 def _size_if_any(recording: Recording, role: Role) -> tuple[int, int] | None:

@@ -34,6 +34,17 @@ __all__ = ["NodeSettings", "Parts", "build", "engine_for", "read_settings"]
 NODE = "fusion"
 
 
+class _AsRos(yaml.SafeLoader):
+    """Also takes 5e-2 and 1.0e3 for numbers, as ROS does (YAML 1.2); YAML 1.1 wants 1.0e+3."""
+
+
+_AsRos.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    [*"-+.0123456789"],
+)
+
+
 @dataclass(frozen=True)
 class NodeSettings:
     """Values of the parameters; a dot in a parameter's name is `__` here. Times are in seconds.
@@ -218,7 +229,7 @@ def read_settings(
 
 def _from_file(path: Path, node: str | None) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _AsRos)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SsvifError(f"Cannot read the parameters {path}: {error}") from error
     sections = {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}

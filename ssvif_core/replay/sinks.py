@@ -64,15 +64,18 @@ class Sinks:
 
     def frame(
         self, time_ns: int, row: Mapping[str, Any], visible: np.ndarray | None,
-        result: FusionResult, info: Any,
+        result: FusionResult, frame_id: str, info: Any,
     ) -> None:  # fmt: skip
-        """Write a fused pair; its images are the sinks' from now on."""
+        """Write a fused pair; its images are the sinks' from now on.
+
+        `frame_id` and `info` are those of `OutputHeaders`.
+        """
         if self._rerun:
             self._give(self._rerun.frame, dict(row), row["_stamp_ns"], visible, result)
         if self._video:
             self._give(self._video.append, row["_stamp_ns"] * 1e-9, result.fused)
         if self._bag:
-            self._give(self._bag.frame, time_ns, row["_header_ns"], result, info)
+            self._give(self._bag.frame, time_ns, row["_header_ns"], frame_id, result, info)
 
     def again(self, row: Mapping[str, Any]) -> None:
         """Write a pair that the earlier run has fused, from what it wrote."""

@@ -5,16 +5,20 @@ stamps can be trusted. Knows times and a fingerprint of the content, no pixels.
 from __future__ import annotations
 
 from array import array
+from collections import deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["FIRST_WAIT_S", "Span", "StreamWatch", "stamp_warnings"]
+__all__ = ["FIRST_WAIT_S", "Span", "StreamWatch", "both_silent", "outside", "stamp_warnings"]
 
 #: A pause of more than this many median periods is a gap, if it is also longer than GAP_S.
 GAP_PERIODS, GAP_S = 3.0, 0.1
 #: Less than this, in seconds, at the start is the wait for the first frame.
 FIRST_WAIT_S = 0.5
+#: Both cameras silent for longer than this: nothing was recorded. What is shorter are lost frames.
+PAUSE_S = 2.0
 #: The same content for longer than this is a frozen camera. Shorter ones are drivers that send at
 #: 30 Hz what a core gives at 9.
 FROZEN_S = 0.25
@@ -28,6 +32,11 @@ class Span(NamedTuple):
 
     start_s: float
     seconds: float
+
+    @property
+    def end_s(self) -> float:
+        """When it is over."""
+        return self.start_s + self.seconds
 
 
 class StreamWatch:
@@ -105,28 +114,51 @@ class StreamWatch:
 
         A camera that never sent was silent all the time.
         """
+        return self._gaps(end_ns, 0.0)
+
+    def _gaps(
+        self, end_ns: int, least_s: float, by_stamps_s: np.ndarray | float = np.inf
+    ) -> list[Span]:
         times = np.concatenate(([self._start_ns], self._received, [end_ns])).astype(np.int64)
         starts, silences = (times[:-1] - self._start_ns) * 1e-9, np.diff(times) * 1e-9
-        long = silences > max(GAP_S, GAP_PERIODS * self._period_s)
+        long = silences > max(GAP_S, GAP_PERIODS * self._period_s, least_s)
         long[0] &= not self.frames or silences[0] > FIRST_WAIT_S
+        long &= by_stamps_s > least_s
         return [Span(float(s), float(p)) for s, p in zip(starts[long], silences[long], strict=True)]
 
-    def expected(self, end_ns: int) -> int | None:
+    def pauses(self, end_ns: int) -> list[Span]:
+        """The gaps of more than `PAUSE_S`, as far as the stamps have them too: no burst follows."""
+        return self._gaps(
+            end_ns, PAUSE_S, np.diff(self._stamps * 1e-9, prepend=-np.inf, append=np.inf)
+        )
+
+    @property
+    def _stamps(self) -> np.ndarray:
+        """Stamps by the clock of receipt; the receipt itself where some are missing."""
+        received = np.array(self._received, np.int64)
+        return received if self.unstamped else received - np.array(self._lags, np.int64)
+
+    def expected(self, end_ns: int, silent: Sequence[Span] = ()) -> int | None:
         """Frames that there would be without gaps; None where no period is known.
 
         A silence counts as far as both receipt and stamps show it: transport may hand on in bursts
         what a camera took evenly.
+
+        Args:
+            end_ns: end of the recording.
+            silent: spans, in order, in which no frame was to be expected.
         """
-        received = np.array(self._received, np.int64)
+        received, stamps = np.array(self._received, np.int64), self._stamps
         if len(received) < 2:
             return None
-        stamps = received if self.unstamped else received - np.array(self._lags, np.int64)
         period = max(float(np.median(np.diff(times))) for times in (received, stamps)) * 1e-9
         if not period > 0:
             return None
-        inner = np.minimum(np.diff(received), np.diff(stamps)) * 1e-9
-        first, last = (received[0] - self._start_ns) * 1e-9, (end_ns - received[-1]) * 1e-9
-        silences = [*inner, last, *([first] if first > FIRST_WAIT_S else [])]
+        times_s = (np.concatenate(([self._start_ns], received, [end_ns])) - self._start_ns) * 1e-9
+        silences = np.diff(times_s)
+        silences[1:-1] = np.minimum(silences[1:-1], np.diff(stamps) * 1e-9)
+        silences[0] *= silences[0] > FIRST_WAIT_S
+        silences -= np.diff(times_s - outside(silent, times_s))
         least = max(GAP_S, GAP_PERIODS * period)
         return self.frames + sum(max(0, round(s / period) - 1) for s in silences if s > least)
 
@@ -140,13 +172,14 @@ class StreamWatch:
             for first, behind in edges.reshape(-1, 2)
         ]
 
-    def summary(self, end_ns: int) -> dict[str, Any]:
-        """Figures for reports; `end_ns` is the end of the recording."""
+    def summary(self, end_ns: int, silent: Sequence[Span] = ()) -> dict[str, Any]:
+        """Figures for reports; arguments as of `expected`."""
         received = np.array(self._received, np.int64)
         lags = self.lags_s
         figures: dict[str, Any] = {"frames": len(received), "repeated": self.repeated}
         if len(received) > 1:
-            seconds = (received[-1] - received[0]) * 1e-9
+            ends_s = (received[[0, -1]] - self._start_ns) * 1e-9
+            seconds = float(np.diff(outside(silent, ends_s))[0])
             periods = np.diff(received - np.array(self._lags, np.int64)) * 1e-9
             figures["rate_hz"] = (len(received) - 1) / seconds if seconds > 0 else None
             figures["period_median_s"] = float(np.median(periods))
@@ -158,6 +191,31 @@ class StreamWatch:
         figures["stale"] = [span._asdict() for span in self.stale()]
         figures["frozen"] = [span._asdict() for span in self.frozen]
         return figures
+
+
+def both_silent(one: StreamWatch, other: StreamWatch, end_ns: int) -> list[Span]:
+    """When neither of two cameras sent for longer than `PAUSE_S`, in order.
+
+    So it is where the recorder paused, or where both drivers were gone.
+    """
+    ours, theirs, found = deque(one.pauses(end_ns)), deque(other.pauses(end_ns)), []
+    while ours and theirs:
+        a, b = ours[0], theirs[0]
+        start_s = max(a.start_s, b.start_s)
+        common = Span(start_s, min(a.end_s, b.end_s) - start_s)
+        if common.seconds > PAUSE_S:
+            found.append(common)
+        (ours if a.end_s < b.end_s else theirs).popleft()
+    return found
+
+
+def outside(spans: Sequence[Span], times_s: np.ndarray) -> np.ndarray:
+    """How much of the time up to each of `times_s` lies outside of spans, which are in order."""
+    if not spans:
+        return times_s
+    edges = np.array([edge for span in spans for edge in (span.start_s, span.end_s)])
+    inside = np.cumsum(np.diff(edges, prepend=edges[0]) * (np.arange(len(edges)) % 2))
+    return times_s - np.interp(times_s, edges, inside)
 
 
 def stamp_warnings(

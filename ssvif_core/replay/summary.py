@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from ssvif_core import __version__
 from ssvif_core.benchmark.machine import installed, processor
 from ssvif_core.evaluation.fusion_metrics import METRICS
 from ssvif_core.replay.frame_table import STAGES, FrameTable
+from ssvif_core.replay.names import name_of
 from ssvif_core.replay.stability import STABILITY
-from ssvif_core.replay.streams import stamp_warnings
+from ssvif_core.replay.streams import GAP_S, Span, both_silent, outside, stamp_warnings
 
 if TYPE_CHECKING:
     from ssvif_core.replay.run import Replayed
@@ -23,25 +25,31 @@ __all__ = ["finite", "summarise", "versions"]
 FORMAT = 1
 PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "rosbags", "pyarrow", "av")
 BINS = 40
+#: Of fewer timed pairs, where others were not timed, nothing is said of the slow ones.
+LEAST_TIMED = 20
 
 
 def summarise(played: Replayed) -> dict[str, Any]:
     """The figures; what is not finite is None, so that it is valid JSON."""
     table, options = played.table, played.options
     fused = int(table.fused.sum())
-    seconds, end_ns = _length_s(played), _end_ns(played)
+    seconds, end_ns, silent = _length_s(played), _end_ns(played), _silent(played)
+    awake_s = seconds - sum(span.seconds for span in silent)
     content = {
         "format": FORMAT,
-        "bag": played.recording.path.name,
+        "bag": name_of(played.recording.path),
         "complete": not played.interrupted,
         "interrupted": played.interrupted,
         "recording": _recording(played, seconds),
-        "streams": {camera: watch.summary(end_ns) for camera, watch in played.streams.items()},
-        "pairing": _pairing(played, seconds),
+        "streams": {
+            camera: watch.summary(end_ns, silent) for camera, watch in played.streams.items()
+        },
+        "silent": [span._asdict() for span in silent],
+        "pairing": _pairing(played, awake_s),
         "presence": _presence(played, seconds),
-        "real_time": _real_time(table, seconds),
+        "real_time": _real_time(table, awake_s),
         "stages_ms": {
-            name: _spread(table.column(name)) for name in (*STAGES, "total_ms")
+            name: _of_timed(table, name) for name in (*STAGES, "total_ms")
         },
         "fused": fused,
         "bad": played.bad,
@@ -49,12 +57,13 @@ def summarise(played: Replayed) -> dict[str, Any]:
         "fusion": {
             "every": played.measures.every,
             "measured": int(np.isfinite(table.column("Qabf")).sum()),
+            "box": _box(played),
             "metrics": {name: _spread(table.column(name)) for name in METRICS},
         },
         "stability": {name: _spread(table.column(name)) for name in STABILITY},
         "segmentation": played.measures.segmentation(),
         "without_truth": _without_truth(played),
-        "timeline": played.timeline.series(),
+        "timeline": played.timeline.series() | ({} if _enough(table) else {"dropped": None}),
         "warnings": _warnings(played),
         "parameters": options.settings.parameters(),
         "stamps": options.stamps,
@@ -120,11 +129,19 @@ def _length_s(played: Replayed) -> float:
     return (_end_ns(played) - played.recording.start_ns) * 1e-9
 
 
+def _silent(played: Replayed) -> list[Span]:
+    """When neither camera sent."""
+    return both_silent(played.streams["visible"], played.streams["thermal"], _end_ns(played))
+
+
 def _possible(played: Replayed) -> int:
-    """Pairs, had both cameras sent all the time; of policy hold, one for each visible frame."""
+    """Pairs, had each camera sent all the time in which one did; of policy hold, one for each
+    visible frame.
+    """
+    silent = _silent(played)
     hold = played.options.settings.sync__policy == "hold"
     watches = [watch for name, watch in played.streams.items() if name == "visible" or not hold]
-    expected = [watch.expected(_end_ns(played)) for watch in watches]
+    expected = [watch.expected(_end_ns(played), silent) for watch in watches]
     return min([e for e in expected if e is not None], default=min(w.frames for w in watches))
 
 
@@ -167,15 +184,36 @@ def _histogram(values: np.ndarray) -> dict[str, list[float]]:
 
 
 def _real_time(table: FrameTable, seconds: float) -> dict[str, Any]:
-    dropped = table.column("dropped")
+    dropped, enough = table.column("dropped"), _enough(table)
     done = int(((dropped == 0) & table.fused).sum())
     return {
-        "dropped": int((dropped == 1).sum()),
-        "fused": done,
-        "rate_hz": done / seconds if seconds > 0 else None,
-        "latency_ms": _spread(table.column("latency_ms")),
-        "after_receipt_ms": _spread(table.column("after_receipt_ms")),
+        "timed": _timed(table),
+        "dropped": int((dropped == 1).sum()) if enough else None,
+        "fused": done if enough else None,
+        "rate_hz": done / seconds if enough and seconds > 0 else None,
+        "latency_ms": _of_timed(table, "latency_ms"),
+        "after_receipt_ms": _of_timed(table, "after_receipt_ms"),
     }
+
+
+def _timed(table: FrameTable) -> int:
+    return int(np.isfinite(table.column("total_ms")).sum())
+
+
+def _enough(table: FrameTable) -> bool:
+    """Whether so many pairs were timed that the slow ones are among them."""
+    timed = _timed(table)
+    return timed >= LEAST_TIMED or timed == int(table.fused.sum())
+
+
+def _of_timed(table: FrameTable, column: str) -> dict[str, float | int | None]:
+    """The spread of times; those of pairs that were not timed come from one that was."""
+    spread = _spread(table.column(column))
+    if spread["measured"]:
+        spread["measured"] = min(int(spread["measured"] or 0), _timed(table))
+        if not _enough(table):
+            spread |= dict.fromkeys(("p95", "p99", "max"))
+    return spread
 
 
 def _spread(values: np.ndarray) -> dict[str, float | int | None]:
@@ -194,10 +232,22 @@ def _spread(values: np.ndarray) -> dict[str, float | int | None]:
     }
 
 
+def _box(played: Replayed) -> dict[str, int] | None:
+    """In which part of the picture fusion was measured; None where there was no pair."""
+    if len(played.sizes) < 2:
+        return None
+    (width, height), thermal = played.sizes["visible"], played.sizes["thermal"]
+    rows, columns = played.measures.box((height, width), (thermal[1], thermal[0]))
+    return {
+        "x": columns.start, "y": rows.start,
+        "width": columns.stop - columns.start, "height": rows.stop - rows.start,
+    }  # fmt: skip
+
+
 def _without_truth(played: Replayed) -> str:
     if played.measures.without_truth:
         return played.measures.without_truth
-    return "" if played.measures.labelled else played.none_fit
+    return "" if played.measures.labelled else played.label_error or played.none_fit
 
 
 def _warnings(played: Replayed) -> list[str]:
@@ -216,7 +266,13 @@ def _warnings(played: Replayed) -> list[str]:
             f"{max(steps) / 3600:.1f} at the most: it was set, or nothing was recorded. The times "
             "here leave that out."
         )
-    streams, options = played.streams, played.options
+    streams, options, silent = played.streams, played.options, _silent(played)
+    if silent:
+        longest = max(span.seconds for span in silent)
+        found.append(
+            f"Neither camera sent anything {_times(len(silent))}, {longest:.1f} s at the longest: "
+            "the recorder paused, or both were gone. Rates and possible pairs leave that out."
+        )
     found += stamp_warnings(
         streams["visible"], streams["thermal"], options.settings.slop, options.stamps
     )
@@ -227,7 +283,7 @@ def _warnings(played: Replayed) -> list[str]:
                 f"The {camera} image stood still {_times(len(watch.frozen))}, {longest:.2f} s at "
                 "the longest."
             )
-        gaps = watch.gaps(_end_ns(played))
+        gaps = [span for span in watch.gaps(_end_ns(played)) if _own_s(span, silent) > GAP_S]
         if gaps and watch.frames:
             longest = max(span.seconds for span in gaps)
             found.append(
@@ -244,6 +300,11 @@ def _warnings(played: Replayed) -> list[str]:
         found.append(f"{played.parts.registration}.")
     if played.bad:
         found.append(f"{played.bad} pairs could not be fused. The last: {played.last_error}")
+    if played.unread_labels:
+        found.append(
+            f"True labels of {played.unread_labels} pairs were of no use. The last: "
+            f"{played.label_error}"
+        )
     if played.parts.pairing.counts.resets:
         found.append(f"Stamps jumped back {_times(played.parts.pairing.counts.resets)}.")
     if not played.parts.pairing.counts.paired:
@@ -256,6 +317,11 @@ def _warnings(played: Replayed) -> list[str]:
     if played.interrupted:
         found.append(f"Not the whole recording: {played.interrupted}.")
     return found
+
+
+def _own_s(gap: Span, silent: Sequence[Span]) -> float:
+    """How much of a camera's gap lies outside of the time in which the other one was silent too."""
+    return float(np.diff(outside(silent, np.array([gap.start_s, gap.end_s])))[0])
 
 
 def _times(number: int) -> str:

@@ -13,18 +13,22 @@ def answers(summary: dict[str, Any]) -> dict[str, str]:
     streams = summary["streams"]
     pairs, possible = pairing["pairs"], pairing["possible"]
     delta, latency = pairing["delta_ms"], real_time["latency_ms"]
+    silent_s = sum(span["seconds"] for span in summary["silent"])
+    pause = f", of which neither sent for {silent_s:.1f} s" if silent_s else ""
     rates = " and ".join(f"{c} {_number(s.get('rate_hz'), 1)} Hz" for c, s in streams.items())
     lines = {
-        "Cameras": f"{rates} over {summary['recording']['seconds']:.1f} s",
+        "Cameras": f"{rates} over {summary['recording']['seconds']:.1f} s{pause}",
         "Pairs": f"{pairs} of {possible} possible ({_percent(pairs, possible)}), "
         f"{_number(pairing['rate_hz'], 1)} Hz; |dt| median {_number(delta.get('p50'), 1)} ms, "
         f"p95 {_number(delta.get('p95'), 1)} ms",
-        "At real time here": f"{real_time['fused']} fused, {real_time['dropped']} dropped; latency "
-        f"p50 {_number(latency.get('p50'), 1)} ms, p99 {_number(latency.get('p99'), 1)} ms",
+        "At real time here": f"{_number(real_time['fused'], 0)} fused, "
+        f"{_number(real_time['dropped'], 0)} dropped; latency p50 {_number(latency.get('p50'), 1)} "
+        f"ms, p99 {_number(latency.get('p99'), 1)} ms{_too_few(summary)}",
     }
     stages = summary["stages_ms"]
     lines["Time of a pair"] = (
-        f"median {_number(stages['total_ms'].get('p50'), 1)} ms: "
+        f"median {_number(stages['total_ms'].get('p50'), 1)} ms of {real_time['timed']} that were "
+        "timed: "
         + ", ".join(
             f"{name.removesuffix('_ms')} {_number(spread.get('p50'), 1)}"
             for name, spread in stages.items()
@@ -41,7 +45,7 @@ def answers(summary: dict[str, Any]) -> dict[str, str]:
     if fusion["measured"]:
         metrics = fusion["metrics"]
         shown = ", ".join(f"{m} {_number(metrics[m].get('mean'), 3)}" for m in metrics)
-        lines["Fusion"] = f"{shown} (mean of {fusion['measured']} pairs)"
+        lines["Fusion"] = f"{shown} (mean of {fusion['measured']} pairs{_inside(summary)})"
     lines["Masks"] = _masks(summary)
     lines["Flicker"] = _flicker(summary["stability"])
     return lines
@@ -55,6 +59,21 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     lines += [f"[bold]{name}:[/] {escape(text)}" for name, text in answers(summary).items()]
     lines += [f"[yellow]warning:[/] {escape(text)}" for text in summary["warnings"]]
     return lines
+
+
+def _too_few(summary: dict[str, Any]) -> str:
+    if summary["real_time"]["dropped"] is not None:
+        return ""
+    return f" ({summary['real_time']['timed']} timed pairs are too few: --workers 1 times all)"
+
+
+def _inside(summary: dict[str, Any]) -> str:
+    """In which part of the picture fusion was measured, where it is not all of it."""
+    box, size = summary["fusion"]["box"], summary["recording"]["sizes"]["visible"]
+    if [box["width"], box["height"]] == size:
+        return ""
+    part = 100 * box["width"] * box["height"] / (size[0] * size[1])
+    return f", in the {box['width']} x {box['height']} pixels ({part:.0f} %) that thermal covers"
 
 
 def _masks(summary: dict[str, Any]) -> str:

@@ -61,7 +61,8 @@ class TopicLabels(LabelSource):
 
     Args:
         recording: decodes them.
-        label_map: ids in the messages -> class ids; others become unknown. None: as they are.
+        label_map: ids in the messages -> class ids; others become unknown. None: as they are, and
+            those above 255 are refused.
     """
 
     none_fit = "no label message has the stamp of a frame that was fused"
@@ -146,10 +147,12 @@ def label_source(
 def _mapped(ids: np.ndarray, label_map: Mapping[int, int] | None) -> np.ndarray:
     if ids.dtype not in (np.uint8, np.uint16) or ids.ndim != 2:
         raise SsvifError(f"class ids are of 8 or 16 bit and one channel: not {ids.dtype}")
-    if ids.dtype == np.uint8 and label_map is None:
-        return ids
+    if label_map is None:
+        if ids.max(initial=0) > UNKNOWN:
+            raise SsvifError("ids above 255: name the wanted ones with --label-map, as 300:1")
+        return ids.astype(np.uint8, copy=False)
     table = np.full(65536, UNKNOWN, np.uint8)
-    for source, target in (label_map or {i: i for i in range(UNKNOWN)}).items():
+    for source, target in label_map.items():
         table[source] = target
     return table[ids]
 

@@ -7,7 +7,13 @@ Of a pair that an earlier run has done (`earlier.py`) only that is done again wh
 
 Pairs come in batches, and a batch goes through one stage after the other. The network sweeps all
 caches, so that what is done right after it takes up to three times as long; so it is done for
-several pairs, and the network finds its weights where it has left them.
+several pairs, and the network finds its weights where it has left them. What has an order goes from
+pair to pair, and so to the next batch, through two relays (`in_order.py`):
+
+    a worker       decode, gain   fuse            look            measure
+                              |                       |
+                              v `turn`                v `looks`
+    another one       decode, gain   fuse            look, then measure
 """
 
 from __future__ import annotations
@@ -70,12 +76,12 @@ class Batch(NamedTuple):
 
     Attributes:
         jobs: in order.
-        alone: nothing runs beside it, and up to the fused image each pair goes through by itself,
-            as in the node: for pairs that are timed.
+        undisturbed: nothing runs beside it, and up to the fused image each pair goes through by
+            itself, as in the node: for pairs that are timed.
     """
 
     jobs: Sequence[Job]
-    alone: bool
+    undisturbed: bool
 
 
 @dataclass
@@ -122,7 +128,7 @@ class Work:
         # The next batch waits for the last gain and the last look of this one, and for no more.
         stages = [self._follow, self._fuse, self._look, self._measure]
         try:
-            if batch.alone:
+            if batch.undisturbed:
                 stages = stages[2:]
                 for done in all_done:
                     _attempt(self._follow, done)

@@ -13,7 +13,8 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
-from ssvif_core.replay.events import lanes  # noqa: E402
+from ssvif_core.imaging.calibration import Calibration  # noqa: E402
+from ssvif_core.replay.events import events, lanes  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.recording import Slice  # noqa: E402
 from ssvif_core.replay.report_head import cards  # noqa: E402
@@ -40,9 +41,11 @@ def record(path, frames):
     return path
 
 
+TINY = {"model": "tiny", "engine": "onnxruntime", "threads": 1, **QUIET}
+
+
 def replayed(path, folder, *, parameters=None, **options):
-    known = {"model": "tiny", "engine": "onnxruntime", "threads": 1, **QUIET}
-    settings = NodeSettings(**(known | (parameters or {})))
+    settings = NodeSettings(**(TINY | (parameters or {})))
     options = {"metrics_every": 0, "video": False, "pictures": 0, **options}
     write_run(replay(path, folder, ReplayOptions(settings, **options), lambda *_: None), folder)
     with gzip.open(folder / "frames.csv.gz", "rt", newline="", encoding="utf-8") as file:
@@ -340,6 +343,36 @@ def test_the_video_has_the_visible_camera_s_size_although_thermal_came_first(tmp
     assert summary["fused"] > 40
 
 
+@pytest.mark.parametrize("registered", [False, True])
+def test_before_a_visible_image_the_output_has_the_thermal_frame_and_no_camera_info(
+    tmp_path, registered
+):
+    frames = two_cameras(range(2000, 4000, 100), range(0, 5000, 100), thermal_size=(40, 56))
+    lens = {"d": [], "k": np.eye(3).ravel(), "r": np.eye(3).ravel(), "p": np.eye(3, 4).ravel()}
+    with Bag(record(tmp_path / "cameras", frames)) as read, BagWriter(tmp_path / "bag") as bag:
+        size = (HEIGHT, WIDTH)
+        bag.camera_info("/visible/camera_info", START_NS, START_NS, size, lens, "lens")
+        for m in read.messages([*read.topics()]):
+            bag.serialised(m.topic, m.kind, m.received_ns, m.raw)
+    parameters = {"missing_after": 0.5}
+    if registered:
+        parameters["registration__file"] = str(tmp_path / "rig.yaml")
+        Calibration(np.eye(3), (WIDTH, HEIGHT), (56, 40)).save(tmp_path / "rig.yaml")
+    _, rows = replayed(tmp_path / "bag", tmp_path / "run", parameters=parameters, bag=True)
+    cameras = [row["cameras"] for row in rows]
+    before = cameras.index("both")
+    assert before > 10 and "thermal" in cameras[before:]
+    with Bag(tmp_path / "run" / "bag") as bag:
+        told = {
+            topic: [bag.message(m).header for m in bag.messages([f"/fusion/{topic}"])]
+            for topic in ("fused", "camera_info")
+        }
+    frame_ids = [header.frame_id for header in told["fused"]]
+    own = "lens" if registered else "thermal_frame"
+    assert frame_ids == [own] * before + ["visible_frame"] * (len(rows) - before)
+    assert told["camera_info"] == told["fused"][before:]
+
+
 def test_warnings_of_stamps_are_about_those_that_pairs_are_made_by(tmp_path):
     frames = two_cameras(range(0, 2000, 100), range(0, 2000, 100), late_ms=200)
     bag = record(tmp_path / "bag", frames)
@@ -358,7 +391,7 @@ def test_a_clock_that_is_set_by_days_is_left_out_of_the_times(tmp_path):
     )
     whole, expected = replayed(record(tmp_path / "whole", at_once), tmp_path / "at_once")
     bag = record(tmp_path / "bag", frames)
-    summary, rows = replayed(bag, tmp_path / "run", bag=True)
+    summary, rows = replayed(bag, tmp_path / "run", bag=True, workers=1)
     assert any("480.0 at the most" in w for w in summary["warnings"])
     assert summary["pairing"]["pairs"] == whole["pairing"]["pairs"] == 40
     assert summary["recording"]["seconds"] == pytest.approx(3.9, abs=0.11)
@@ -373,10 +406,60 @@ def test_a_clock_that_is_set_by_days_is_left_out_of_the_times(tmp_path):
         assert summary["streams"]["visible"]["gaps"] == []
 
 
+def test_what_neither_camera_sent_was_no_pair_to_be_had(tmp_path):
+    minutes_ms = 50 * 60_000
+    times = [t + minutes_ms * (t >= 1500) for t in range(0, 3000, 100)]
+    summary, rows = replayed(
+        record(tmp_path / "bag", two_cameras(times, times)), tmp_path / "run",
+        parameters={"missing_after": 0.5}, metrics_every=None,
+    )  # fmt: skip
+    assert len(rows) == summary["pairing"]["pairs"] == summary["pairing"]["possible"] == 30
+    assert summary["pairing"]["rate_hz"] == pytest.approx(10.0, rel=0.1)
+    assert summary["streams"]["visible"]["rate_hz"] == pytest.approx(10.0, rel=0.1)
+    assert summary["fusion"]["every"] == 2
+    silent = pytest.approx({"start_s": 1.401, "seconds": 0.099 + 50 * 60}, abs=1e-6)
+    assert summary["silent"] == [silent]
+    assert [e.what for e in events(summary) if e.lane == "pairs"] == [
+        "neither camera sent for 3000.10 s"
+    ]
+    assert cards(summary)[0].word == "yes, 100 % of the possible pairs"
+    assert "of which neither sent for 3000.1 s" in cards(summary)[0].detail
+    (warning,) = summary["warnings"]
+    assert warning.startswith("Neither camera sent anything once, 3000.1 s at the longest")
+
+
+def test_of_a_pause_of_both_what_one_camera_misses_longer_was_to_be_had(tmp_path):
+    visible = [*range(0, 2000, 100), *range(8000, 10000, 100)]
+    thermal = [*range(0, 2000, 100), *range(9000, 10000, 100)]
+    bag = record(tmp_path / "bag", two_cameras(visible, thermal))
+    summary, _ = replayed(bag, tmp_path / "run")
+    assert (summary["pairing"]["pairs"], summary["pairing"]["possible"]) == (30, 39)
+    assert any("thermal camera paused once, 7.10 s" in w for w in summary["warnings"])
+    assert not any("visible camera paused" in w for w in summary["warnings"])
+
+
+def test_a_step_of_the_clock_counts_neither_as_progress_nor_as_pairs_to_measure(tmp_path):
+    hours_ms = 2 * 3_600_000
+    frames = two_cameras(
+        range(0, 4000, 100), range(0, 4000, 100), clock=lambda t: t + hours_ms * (t >= 2000)
+    )
+    bag = record(tmp_path / "bag", frames)
+    told = []
+    for part in (Slice(), Slice(0.0, 3.0)):
+        options = ReplayOptions(NodeSettings(**TINY), part=part, video=False, pictures=0)
+        played = replay(bag, tmp_path / "run", options, lambda *said: told.append(said))
+        assert played.measures.every == 3  # of some 40 pairs, of which fifteen
+        done_s, total_s, _ = told[-1]
+        assert total_s == pytest.approx(part.duration_s or 3.9, abs=0.11)
+        assert done_s == pytest.approx(total_s, abs=0.25)
+
+
 def test_without_a_header_stamp_there_is_no_latency_since_it(tmp_path):
     frames = [(t, camera, None, pixels) for t, camera, _, pixels
               in two_cameras(range(0, 1000, 100), range(0, 1000, 100))]  # fmt: skip
-    summary, rows = replayed(record(tmp_path / "bag", frames), tmp_path / "run", stamps="receive")
+    summary, rows = replayed(
+        record(tmp_path / "bag", frames), tmp_path / "run", stamps="receive", workers=1
+    )
     assert len(rows) == 10
     assert summary["real_time"]["latency_ms"] == {"measured": 0}
     assert summary["real_time"]["after_receipt_ms"]["measured"] == 10

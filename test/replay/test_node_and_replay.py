@@ -6,20 +6,24 @@ import csv
 import gzip
 import time
 
+import numpy as np
 import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (the extra `ros`)")
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 from ssvif_core.data.bag_files import Bag  # noqa: E402
+from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.imaging.encodings import thermal_of, visible_of  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
 from ssvif_core.replay.settings import read_settings  # noqa: E402
 from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa: E402
 
 TOPICS = ("/visible/image_raw", "/thermal/image_raw")
+INFO = "/visible/camera_info"
+OUTPUTS = ("fused", "labels", "camera_info")
 #: A fixed gain, for a pair that the node has no time for would else leave its trace in the gain.
 #: A long wait, so that a busy machine does not end one that ends in the recording, nor takes a
 #: camera as missing while this process has no time to send. Reliable transport, for a frame that is
@@ -46,7 +50,9 @@ def stamp_ns(message):
 
 
 def through_the_node(bag, ros_domain, log):
-    """Visible stamp -> (fused, labels) of the node, which hears the recording in real time."""
+    """Visible stamp -> fused image, labels and camera_info of the node, which hears the recording
+    in real time.
+    """
     node, executor = ros_domain
     process = RosProcess("ssvif_ros.fusion_node", PARAMETERS, log)
     try:
@@ -55,16 +61,22 @@ def through_the_node(bag, ros_domain, log):
         assert client.change("configure"), process.output
         assert client.change("activate"), process.output
         qos = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
-        publishers = {topic: node.create_publisher(Image, topic, qos) for topic in TOPICS}
-        heard = {"fused": {}, "labels": {}}
+        kinds = {**dict.fromkeys(TOPICS, Image), INFO: CameraInfo}
+        publishers = {topic: node.create_publisher(kinds[topic], topic, qos) for topic in kinds}
+        heard = {name: {} for name in OUTPUTS}
         for name, store in heard.items():
+            kind = CameraInfo if name == "camera_info" else Image
             node.create_subscription(
-                Image, f"fusion/{name}", lambda m, s=store: s.update({stamp_ns(m): m}), qos
+                kind, f"fusion/{name}", lambda m, s=store: s.update({stamp_ns(m): m}), qos
             )
         matched = lambda: all(p.get_subscription_count() for p in publishers.values())  # noqa: E731
         assert spin_until(executor, matched, 20.0), process.output
+        latched = next(bag.messages([INFO])).raw
+        for _ in range(10):  # a single one is lost where the node knows of its publisher later
+            publishers[INFO].publish(latched)
+            spin_until(executor, lambda: False, 0.1)
         start, first_ns = time.monotonic(), None
-        for recorded in bag.messages([*TOPICS]):
+        for recorded in bag.messages([*kinds]):
             first_ns = first_ns or recorded.received_ns
             due = start + (recorded.received_ns - first_ns) * 1e-9
             while time.monotonic() < due:
@@ -73,15 +85,46 @@ def through_the_node(bag, ros_domain, log):
         spin_until(executor, lambda: False, 2.5)  # the last wait, and the frames behind it
     finally:
         process.stop()
-    both = heard["fused"].keys() & heard["labels"].keys()
-    return {
-        s: (visible_of(heard["fused"][s]).copy(), thermal_of(heard["labels"][s]).copy())
-        for s in both
-    }
+    all_three = set.intersection(*(set(store) for store in heard.values()))
+    return {stamp: {name: heard[name][stamp] for name in heard} for stamp in all_three}
+
+
+def info_of(message):
+    """The content of a camera_info, without its stamp."""
+    roi = message.roi
+    return (
+        message.header.frame_id, message.height, message.width, message.distortion_model,
+        *(list(getattr(message, name)) for name in "dkrp"), message.binning_x, message.binning_y,
+        (roi.x_offset, roi.y_offset, roi.width, roi.height),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def cut_and_binned(drive, tmp_path_factory):
+    """`drive` with one camera_info alone, that of a binned region, before the first image; it has
+    a frame of its own.
+    """
+    path = tmp_path_factory.mktemp("recordings") / "binned"
+    with Bag(drive) as bag, BagWriter(path) as writer:
+        messages = [*bag.messages([*TOPICS, INFO])]
+        info = next(m for m in messages if m.topic == INFO)
+        fields = vars(bag.message(info)) | {"width": 240, "height": 200}
+        fields.pop("__msgtype__", None)
+        fields["header"].frame_id = "lens"
+        fields["k"] = np.array([200.0, 0, 121, 0, 198, 97, 0, 0, 1])
+        fields["p"] = np.array([190.0, 0, 120, 0, 0, 191, 96, 0, 0, 0, 1, 0])
+        roi = fields["roi"]
+        roi.x_offset, roi.y_offset, roi.width, roi.height = 24, 28, 192, 144
+        fields |= {"binning_x": 2, "binning_y": 2}
+        writer.message(INFO, info.kind, messages[0].received_ns - 50_000_000, fields)
+        for m in messages:
+            if m.topic != INFO:
+                writer.serialised(m.topic, m.kind, m.received_ns, m.raw)
+    return path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["drive", "damaged"])
+@pytest.mark.parametrize("name", ["drive", "damaged", "cut_and_binned"])
 def test_the_node_and_replay_make_the_same_pairs_and_the_same_bytes(
     name, request, ros_domain, tmp_path
 ):
@@ -94,11 +137,10 @@ def test_the_node_and_replay_make_the_same_pairs_and_the_same_bytes(
     replay(recording, tmp_path, options, lambda *_: None)
     replayed = {}
     with Bag(tmp_path / "bag") as bag:
-        for recorded in bag.messages(["/fusion/fused", "/fusion/labels"]):
+        for recorded in bag.messages([f"/fusion/{name}" for name in OUTPUTS]):
             message = bag.message(recorded)
-            is_fused = recorded.topic.endswith("fused")
-            pixels = visible_of(message) if is_fused else thermal_of(message)
-            replayed.setdefault(stamp_ns(message), []).append(pixels.copy())
+            output = recorded.topic.removeprefix("/fusion/")
+            replayed.setdefault(stamp_ns(message), {})[output] = message
     with gzip.open(tmp_path / "frames.csv.gz", "rt", newline="") as file:
         stamps = [int(row["visible_stamp_ns"]) for row in csv.DictReader(file)]
     assert stamps == list(replayed)
@@ -107,6 +149,10 @@ def test_the_node_and_replay_make_the_same_pairs_and_the_same_bytes(
     # A busy machine may make the node skip a pair, which the simulated clock is there to tell.
     assert live.keys() <= replayed.keys()
     assert len(live) >= 0.5 * len(replayed)
-    for stamp, (fused, labels) in live.items():
-        assert (fused == replayed[stamp][0]).all()
-        assert (labels == replayed[stamp][1]).all()
+    for stamp, heard in live.items():
+        written = replayed[stamp]
+        assert (visible_of(heard["fused"]) == visible_of(written["fused"])).all()
+        assert (thermal_of(heard["labels"]) == thermal_of(written["labels"])).all()
+        for output in ("fused", "labels"):
+            assert written[output].header.frame_id == heard[output].header.frame_id
+        assert info_of(written["camera_info"]) == info_of(heard["camera_info"])

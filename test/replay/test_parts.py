@@ -302,6 +302,26 @@ def test_the_section_of_the_node_wins_over_the_one_of_all_and_options_over_both(
     assert settings.parameters()["gain.mode"] == "fixed"
 
 
+def test_numbers_are_read_as_ros_reads_them(tmp_path, ros_domain):
+    import rclpy
+
+    written = {"slop": "5e-2", "max_wait": "1.0e-1", "gain.high": "7.5e3", "gain.low": "-.5E+1"}
+    path = tmp_path / "params.yaml"
+    lines = "".join(f"    {name}: {value}\n" for name, value in written.items())
+    path.write_text(f"/fusion:\n  ros__parameters:\n{lines}")
+    context = rclpy.Context()
+    rclpy.init(args=["--ros-args", "--params-file", str(path)], context=context)
+    try:
+        node = rclpy.create_node("fusion", context=context)
+        told = {name: node.declare_parameter(name, 0.0).value for name in written}
+        node.destroy_node()
+    finally:
+        context.shutdown()
+    read = read_settings(path).parameters()
+    assert {name: read[name] for name in written} == told
+    assert read["slop"] == 0.05
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -41,6 +42,7 @@ from ssvif_core.replay.recording import Recording, Slice  # noqa: E402
 from ssvif_core.replay.roles import TopicChoice  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
+from ssvif_core.replay.tables import answers  # noqa: E402
 
 TINY = NodeSettings(model="tiny", engine="onnxruntime", threads=1)
 TOPICS = ("/visible/image_raw", "/thermal/image_raw")
@@ -67,9 +69,10 @@ def stamps_of(rows):
     return [(int(r["visible_stamp_ns"]), int(r["thermal_stamp_ns"])) for r in rows]
 
 
-def ssvif(*arguments):
+def ssvif(*arguments, cwd=None):
     command = [sys.executable, "-m", "ssvif_core.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=cwd, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -368,6 +371,35 @@ def test_one_recording_that_cannot_be_read_does_not_stop_the_others(drive, tmp_p
     assert "good: done already" in result.stdout
 
 
+def test_names_that_are_no_text_or_look_like_markup_are_shown_all_the_same(drive, tmp_path):
+    odd = [tmp_path / "drive [bold]", tmp_path / os.fsdecode(b"drive\xff")]
+    for path in odd:
+        shutil.copytree(drive, path)
+    options = ["--model", "tiny", "--metrics-every", 0, "--no-video", "--duration", 1]
+    done = ssvif("replay", *odd, "-o", tmp_path / "runs", *options)
+    assert done.returncode == 0, done.stderr
+    assert "drive [bold] [s]" in done.stderr
+    assert "drive\N{REPLACEMENT CHARACTER} [s]" in done.stderr
+    assert str(tmp_path / "drive\\udcff") in done.stdout
+    for name in ("drive [bold]", "drive\N{REPLACEMENT CHARACTER}"):
+        summary = json.loads((tmp_path / "runs" / name / "summary.json").read_text())
+        assert summary["bag"] == name
+        page = (tmp_path / "runs" / name / "report.html").read_text(encoding="utf-8")
+        assert f"Replay of {name}" in page
+
+
+def test_here_and_its_neighbour_are_called_by_their_names(drive, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for path in (here, there):
+        shutil.copytree(drive, path)
+    options = ["--model", "tiny", "--metrics-every", 0, "--no-video", "--duration", 1]
+    done = ssvif("replay", ".", "../there", "-o", tmp_path / "runs", *options, cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"here", "there"}
+    summary = json.loads((tmp_path / "runs" / "here" / "summary.json").read_text())
+    assert summary["bag"] == "here"
+
+
 def test_files_of_one_split_recording_are_one_and_others_are_several(tmp_path):
     split, several = tmp_path / "split", tmp_path / "several"
     for path in (split / "a_0.mcap", split / "a_1.mcap", several / "a.mcap", several / "b.mcap"):
@@ -422,10 +454,19 @@ def test_true_labels_can_come_from_a_folder(record, run, drive, by_hand, tmp_pat
 def test_a_short_recording_has_fusion_metrics_of_more_than_its_first_pair(record, tmp_path):
     bag = record(tmp_path / "drive", 3.0)
     summary, rows = replayed(bag, tmp_path / "run", metrics_every=None)
-    assert summary["fusion"]["every"] == 6  # 90 frames at 30 Hz, for some fifteen of them
+    assert summary["fusion"]["every"] == 1  # fifteen thermal frames, for some fifteen of them
     measured = [int(row["index"]) for row in rows if row["Qabf"]]
-    assert measured == list(range(0, len(rows), 6))
+    assert measured == list(range(len(rows)))
     assert summary["fusion"]["measured"] == len(measured) > 1
+
+
+def test_how_often_fusion_is_measured_goes_by_the_length_where_no_file_counts(record, tmp_path):
+    bag = record(tmp_path / "drive", 3.0)
+    file = bag / "drive.mcap"
+    file.write_bytes(file.read_bytes()[:-60_000])  # without its index
+    (bag / "metadata.yaml").unlink()
+    summary, _ = replayed(bag, tmp_path / "run", metrics_every=None)
+    assert summary["fusion"]["every"] in (5, 6)  # some 90 frames at 30 Hz
 
 
 # What went wrong, and when.
@@ -509,6 +550,34 @@ def test_thermal_is_registered_as_in_the_node(drive, by_hand, tmp_path, mode):
     pipeline.close()
 
 
+def test_fusion_is_measured_where_thermal_looks_and_that_is_said(record, tmp_path):
+    bag = record(tmp_path / "drive", 1.0, scale=2, drop=0.0)
+    calibration = Calibration(
+        np.array([[0.5, 0, 48], [0, 0.5, 36], [0, 0, 1.0]]), (192, 144), (192, 144)
+    )
+    calibration.save(tmp_path / "calibration.yaml")
+    settings = dataclasses.replace(TINY, registration__file=str(tmp_path / "calibration.yaml"))
+    summary, rows = replayed(bag, tmp_path / "run", metrics_every=1, settings=settings)
+    images = {}
+    with Bag(bag) as opened:
+        for topic, stamp, pixels in zip(
+            TOPICS, stamps_of(rows)[0], (visible_of, thermal_of), strict=True
+        ):
+            (message,) = (m for m in opened.messages([topic]) if opened.stamp_ns(m) == stamp)
+            images[topic] = pixels(opened.message(message)).copy()
+    engine, _ = create_engine(open_model("tiny"), "onnxruntime", EngineOptions(threads=1))
+    pipeline = Pipeline(engine, ThermalGain(), Registration(HomographyAlignment(calibration)))
+    result = pipeline.process(*images.values(), 0.0)
+    inside = np.s_[36:108, 48:144]
+    expected = evaluate_fusion(
+        result.fused[inside], images[TOPICS[0]][inside], result.thermal[inside]
+    )
+    pipeline.close()
+    assert {m: float(rows[0][m]) for m in METRICS} == pytest.approx(expected, rel=1e-5)
+    assert summary["fusion"]["box"] == {"x": 48, "y": 36, "width": 96, "height": 72}
+    assert "in the 96 x 72 pixels (25 %) that thermal covers" in answers(summary)["Fusion"]
+
+
 def test_a_registration_that_cannot_be_had_is_warned_of(drive, tmp_path):
     settings = dataclasses.replace(TINY, registration__mode="camera_info")
     summary, rows = replayed(drive, tmp_path, metrics_every=0, settings=settings)
@@ -586,7 +655,7 @@ def test_an_image_that_cannot_be_decoded_is_a_row_with_the_reason(drive, run, tm
                 }
                 topic, kind = topic + "/compressed", "sensor_msgs/msg/CompressedImage"
             writer.message(topic, kind, recorded.received_ns, fields)
-    summary, rows = replayed(tmp_path / "bag", tmp_path / "run", metrics_every=0)
+    summary, rows = replayed(tmp_path / "bag", tmp_path / "run", metrics_every=0, workers=1)
     assert summary["bad"] == 1
     assert summary["real_time"]["fused"] == len(rows) - 1
     assert [r["error"] != "" for r in rows].count(True) == 1

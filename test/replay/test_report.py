@@ -273,7 +273,9 @@ def test_events_are_the_spans_of_the_summary_in_order_of_time():
             {"mode": "none", "start_s": 0.0, "seconds": 0.1},
             {"mode": "both", "start_s": 0.1, "seconds": 3.9},
             {"mode": "thermal", "start_s": 4.0, "seconds": 0.5},
+            {"mode": "none", "start_s": 6.5, "seconds": 2.5},
         ],
+        "silent": [{"start_s": 6.0, "seconds": 3.0}],
         "timeline": {
             "bad": [0, 0, 0, 0, 1], "dropped": [0, 2, 3, 0, 0], "refused": [0, 0, 1, 2, 0],
             "paired": [9, 9, 9, 9, 4], "alone": [0, 0, 0, 0, 4],
@@ -289,4 +291,5 @@ def test_events_are_the_spans_of_the_summary_in_order_of_time():
         Event(4.0, 4.5, "visible", "no message for 0.50 s", "gone"),
         Event(4, 4.9, "pairs", "1 pair could not be fused", "gone"),
         Event(4.9, 4.9, "pairs", "a.mcap: breaks off", "gone"),
+        Event(6.0, 9.0, "pairs", "neither camera sent for 3.00 s", "gone"),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.data.camera_sources import pinhole  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
+from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.recording import Recording, Slice  # noqa: E402
 from ssvif_core.replay.roles import TopicChoice  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
@@ -19,6 +22,10 @@ from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 START_NS = 1_700_000_000_000_000_000
 TINY = NodeSettings(model="tiny", engine="onnxruntime", threads=1)
 VISIBLE, THERMAL = np.zeros((96, 128, 3), np.uint8), np.full((64, 80), 7000, np.uint16)
+
+
+def nobody(*_):
+    """Is told of the progress."""
 
 
 def record(path, more=()):
@@ -90,6 +97,40 @@ def test_labels_that_change_to_floats_are_an_error_of_their_pairs(tmp_path):
     played = replay(tmp_path / "mixed", tmp_path / "run", options, lambda *_: None)
     assert played.bad == 0
     assert "class ids are of 8 or 16 bit and one channel: not float32" in played.last_error
+
+
+def sixteen_bits(path, *ids):
+    """The recording with label images of 16 bits, each with one of the ids in its upper half."""
+    with Bag(record(path / "cameras")) as read, BagWriter(path / "labelled") as writer:
+        for number, m in enumerate(read.messages([*read.topics()])):
+            writer.serialised(m.topic, m.kind, m.received_ns, m.raw)
+            if m.topic == "/rig/rgb_image":
+                labels = np.zeros((96, 128), np.uint16)
+                labels[:48] = ids[number // 2 % len(ids)]
+                stamp = read.stamp_ns(m)
+                writer.image("/seg/ids", m.received_ns, stamp, labels, "mono16", "seg")
+    return path / "labelled"
+
+
+def test_ids_beyond_8_bits_are_refused_unless_they_are_mapped(tmp_path):
+    options = ReplayOptions(TINY, TopicChoice(labels="/seg/ids"), metrics_every=0, video=False)
+    bag = sixteen_bits(tmp_path, 300)
+    summary, _ = write_run(replay(bag, tmp_path / "run", options, nobody), tmp_path / "run")
+    assert summary["segmentation"] is None
+    assert "ids above 255: name the wanted ones with --label-map" in summary["without_truth"]
+    assert any("True labels of 5 pairs were of no use" in w for w in summary["warnings"])
+    mapped = dataclasses.replace(options, label_map={0: 0, 300: 1})
+    summary, _ = write_run(replay(bag, tmp_path / "run", mapped, nobody), tmp_path / "run")
+    assert summary["segmentation"]["labelled"] == 5
+    assert not any("of no use" in w for w in summary["warnings"])
+
+
+def test_that_some_labels_were_of_no_use_is_warned_of_beside_the_figures_of_the_others(tmp_path):
+    options = ReplayOptions(TINY, TopicChoice(labels="/seg/ids"), metrics_every=0, video=False)
+    bag = sixteen_bits(tmp_path, 1, 255, 300)
+    summary, _ = write_run(replay(bag, tmp_path / "run", options, nobody), tmp_path / "run")
+    assert summary["segmentation"]["labelled"] == 4
+    assert any("True labels of 1 pairs were of no use" in w for w in summary["warnings"])
 
 
 # One topic, one role.

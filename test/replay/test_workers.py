@@ -22,8 +22,10 @@ from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.frame_table import COLUMNS, STAGES  # noqa: E402
 from ssvif_core.replay.in_order import Crew, Relay  # noqa: E402
+from ssvif_core.replay.report_head import cards  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
+from ssvif_core.replay.tables import answers  # noqa: E402
 
 PLATEAU = NodeSettings(model="tiny", engine="onnxruntime", threads=2, gain__mode="plateau")
 #: Columns that hold measured times, or what follows from them.
@@ -118,6 +120,30 @@ def test_with_one_worker_every_pair_is_timed_and_with_more_some_are(drive, tmp_p
     assert [int(row["index"]) for row in some if row["total_ms"]] == list(range(3))
     assert all(row["latency_ms"] or row["dropped"] == "1" for row in some)
     shutil.rmtree(tmp_path / "two")
+
+
+def test_of_a_few_timed_pairs_no_slow_ones_are_shown(drive, tmp_path):
+    told = {}
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        played(drive, folder, workers=workers, bag=False)
+        told[workers] = json.loads((folder / "summary.json").read_text())
+    every, some = told[1]["real_time"], told[2]["real_time"]
+    assert every["timed"] == told[1]["fused"] == every["fused"] + every["dropped"]
+    assert every["latency_ms"]["measured"] == every["fused"]
+    assert every["latency_ms"]["p99"] > 0
+    assert some["timed"] == some["latency_ms"]["measured"] == 3
+    assert some["latency_ms"]["p50"] > 0
+    assert {some["dropped"], some["fused"], some["rate_hz"]} == {None}
+    assert told[2]["timeline"]["dropped"] is None
+    for spread in (some["latency_ms"], some["after_receipt_ms"], told[2]["stages_ms"]["total_ms"]):
+        assert {spread["p95"], spread["p99"], spread["max"]} == {None}
+    said = answers(told[2])
+    assert "- fused, - dropped; latency p50" in said["At real time here"]
+    assert "p99 - ms (3 timed pairs are too few" in said["At real time here"]
+    assert "of 3 that were timed" in said["Time of a pair"]
+    assert "the median" in cards(told[2])[1].word
+    assert "too few" not in answers(told[1])["At real time here"]
 
 
 # Memory.
