@@ -88,7 +88,8 @@ class Models(nn.Module):
 class StageContext:
     """What a stage works with.
 
-    `mask_mode` is what the masks are, one of `ssvif_core.models.MODES`, or None: nothing yet.
+    `mask_mode` is what the masks are by now, one of `ssvif_core.models.MODES`, or None: nothing
+    yet. A stage changes it with its first step.
     """
 
     config: TrainingConfig

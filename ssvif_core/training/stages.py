@@ -301,19 +301,26 @@ def trained_parts(config: TrainingConfig) -> set[str]:
     return set().union(*(STAGES[stage.kind].trained(stage, config) for stage in stages))
 
 
-def masks_after(config: TrainingConfig, before: str | None) -> str | None:
-    """What the masks of a run are in the end, see `Trainer.mask_mode`.
+def masks_after(config: TrainingConfig, before: str | None, step: int | None = None) -> str | None:
+    """What the masks of a run are, one of `ssvif_core.models.MODES`; None: nothing yet.
 
     Args:
         config: of the run.
         before: what they are where it starts.
+        step: steps that are made; None: all of them.
 
     Raises:
         SsvifError: see `Stage.trained`.
     """
-    trained = trained_parts(config)
+    begun = [
+        stage
+        for i, stage in enumerate(config.stages)
+        if step is None or step > sum(earlier.steps for earlier in config.stages[:i])
+    ]
+    so_far = config.model_copy(update={"stages": begun})
+    trained = trained_parts(so_far)
     if trained & set(SEGMENTATION_HEAD):
-        return config.mask_mode
+        return so_far.mask_mode
     return None if trained & set(TRUNK) else before
 
 

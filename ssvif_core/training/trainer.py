@@ -93,7 +93,7 @@ class Trainer:
         # A run that goes on has all of it in its checkpoint; where it began may be gone.
         if source is not None and not self.checkpoint_path.exists():
             start = initialise(models, source, config.classes, self._first_batches)
-        self.history = start.history
+        self.history, self.start_mode = start.history, start.mask_mode
         self.models: Models = models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             self.models, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)
@@ -107,7 +107,7 @@ class Trainer:
             make_weighting(config.weighting),
             class_weights,
             self.averaged,
-            masks_after(config, start.mask_mode),
+            start.mask_mode,
         )
         if config.teacher is not None and not self.checkpoint_path.exists():
             teacher = open_teacher(config.teacher, config.classes, self._first_batches)
@@ -126,13 +126,14 @@ class Trainer:
 
     @property
     def mask_mode(self) -> str | None:
-        """What the masks of this run are, one of `ssvif_core.models.MODES`.
+        """What the masks of this run are in the end, one of `ssvif_core.models.MODES`.
 
-        Where no stage trains the segmentation head or the trunk below it, they are what they were
-        where the run started. None if it started with none of the same classes, or if the trunk is
-        trained without the head, which then reads features that it never saw.
+        What they are by now, `context.mask_mode` says, and a checkpoint. Where no stage trains the
+        segmentation head or the trunk below it, they are what they were where the run started. None
+        if it started with none of the same classes, or if the trunk is trained without the head,
+        which then reads features that it never saw.
         """
-        return self.context.mask_mode
+        return masks_after(self.config, self.start_mode)
 
     @property
     def checkpoint_path(self) -> Path:
@@ -218,6 +219,7 @@ class Trainer:
         self.optimizer.step()
         self.average.update_parameters(self.models)
         self.step += 1
+        self.context.mask_mode = masks_after(self.config, self.start_mode, self.step)
         return {**values, "learning_rate": rate}
 
     def _not_finite(self) -> str:
@@ -270,7 +272,8 @@ class Trainer:
             "config": self.config.model_dump_json(),
             "variant": self.config.variant,
             "classes": self.config.classes,
-            "mode": self.mask_mode,
+            "mode": self.context.mask_mode,
+            "start_mode": self.start_mode,
             "step": self.step,
             "processes": self.processes.world,
             "history": self.history,
@@ -310,7 +313,8 @@ class Trainer:
                 "delete this one."
             )
         self.step, self.history = state["step"], state["history"]
-        self.start_sha256, self.context.mask_mode = started, state["mode"]
+        self.start_sha256, self.start_mode = started, self._start_mode(state)
+        self.context.mask_mode = masks_after(self.config, self.start_mode, self.step)
         before, now = state.get("processes", self.processes.world), self.processes.world
         if before != now and self.processes.first:
             logger.warning(
@@ -338,6 +342,16 @@ class Trainer:
             teacher.load_state_dict(state["teacher"]["network"])
             self.context.teacher = self._frozen(teacher)
         return state
+
+    def _start_mode(self, state: dict[str, Any]) -> str | None:
+        """What the masks were where the run started.
+
+        A run from before this was kept says what they will be in the end: that is what they were,
+        unless it teaches them itself.
+        """
+        if "start_mode" in state or masks_after(self.config, None) is not None:
+            return state.get("start_mode")
+        return str(state["mode"]) if state["mode"] else None
 
     def _frozen(self, teacher: FusionNetwork) -> FusionNetwork:
         teacher = teacher.eval().requires_grad_(False).to(self.device)
