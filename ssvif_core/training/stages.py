@@ -301,13 +301,16 @@ def trained_parts(config: TrainingConfig) -> set[str]:
     return set().union(*(STAGES[stage.kind].trained(stage, config) for stage in stages))
 
 
-def masks_after(config: TrainingConfig, before: str | None, step: int | None = None) -> str | None:
+def masks_after(
+    config: TrainingConfig, before: str | None, step: int | None = None, labelled: bool = True
+) -> str | None:
     """What the masks of a run are, one of `ssvif_core.models.MODES`; None: nothing yet.
 
     Args:
         config: of the run.
         before: what they are where it starts.
         step: steps that are made; None: all of them.
+        labelled: whether any frame has labels; without, a teacher alone says what masks are.
 
     Raises:
         SsvifError: see `Stage.trained`.
@@ -320,7 +323,10 @@ def masks_after(config: TrainingConfig, before: str | None, step: int | None = N
     so_far = config.model_copy(update={"stages": begun})
     trained = trained_parts(so_far)
     if trained & set(SEGMENTATION_HEAD):
-        return so_far.mask_mode
+        loss = config.loss
+        by_labels = labelled and (loss.cross_entropy > 0 or loss.dice > 0)
+        alone = config.teacher is not None and not by_labels
+        return "distilled" if alone else so_far.mask_mode
     return None if trained & set(TRUNK) else before
 
 

@@ -40,7 +40,7 @@ def open_teacher(
 
     Raises:
         SsvifError: there is no such file or model, it is of another version, or its masks have
-            other classes.
+            other classes or are clusters.
     """
     if source in shipped_models() or Path(source).suffix == ".onnx":
         model = open_model(source)
@@ -53,6 +53,12 @@ def open_teacher(
         raise SsvifError(
             f"teacher: {source} knows the classes {', '.join(theirs) if mode else 'none'}, and "
             f"this run {', '.join(classes)}: name a model with the same ones."
+        )
+    if mode == "clusters":
+        raise SsvifError(
+            f"teacher: the masks of {source} are anonymous clusters, and what learns them would be "
+            "taken for masks of named things. Name them first (config/training/few_labels.yaml "
+            f"with initialise_from: {source}), or train this network in consistency.mode clusters."
         )
     return network
 

@@ -133,7 +133,11 @@ class Trainer:
         if it started with none of the same classes, or if the trunk is trained without the head,
         which then reads features that it never saw.
         """
-        return masks_after(self.config, self.start_mode)
+        return self._masks_after(None)
+
+    def _masks_after(self, step: int | None) -> str | None:
+        labelled = self.frames.labelled > 0
+        return masks_after(self.config, self.start_mode, step, labelled)
 
     @property
     def checkpoint_path(self) -> Path:
@@ -219,7 +223,7 @@ class Trainer:
         self.optimizer.step()
         self.average.update_parameters(self.models)
         self.step += 1
-        self.context.mask_mode = masks_after(self.config, self.start_mode, self.step)
+        self.context.mask_mode = self._masks_after(self.step)
         return {**values, "learning_rate": rate}
 
     def _not_finite(self) -> str:
@@ -314,7 +318,7 @@ class Trainer:
             )
         self.step, self.history = state["step"], state["history"]
         self.start_sha256, self.start_mode = started, self._start_mode(state)
-        self.context.mask_mode = masks_after(self.config, self.start_mode, self.step)
+        self.context.mask_mode = self._masks_after(self.step)
         before, now = state.get("processes", self.processes.world), self.processes.world
         if before != now and self.processes.first:
             logger.warning(
