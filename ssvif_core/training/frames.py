@@ -15,7 +15,10 @@ from ssvif_core.data.sources import PairCollection, open_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.training.config import DataSource, TrainingConfig
 
-__all__ = ["Frames", "joined", "load_sources"]
+__all__ = ["Frames", "ids_in_files", "joined", "load_sources"]
+
+#: Label images of a source that are read to say which ids there are.
+LOOKED_AT = 20
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,21 @@ def _held_out(count: int, labelled: set[int], every: int) -> set[int]:
 def joined(parts: Sequence[Sequence[FramePair]]) -> Sequence[FramePair]:
     """All pairs of several collections as one, still read only when they are asked for."""
     return ConcatDataset(parts)  # type: ignore[arg-type, return-value]
+
+
+def ids_in_files(config: TrainingConfig) -> str:
+    """A sentence: which ids the label images of the sources hold before any label_map."""
+    found: set[int] = set()
+    try:
+        for source in config.sources:
+            if source.labels is not None:
+                pairs = _open(config, source.model_copy(update={"label_map": None}))
+                for index in pairs.labelled[:LOOKED_AT]:
+                    if (labels := pairs[index].labels) is not None:
+                        found |= set(np.unique(labels).tolist())
+    except SsvifError as error:  # ids of 16 bits are not read without a label_map
+        return str(error)
+    return f"The label images of the sources hold the ids {', '.join(map(str, sorted(found)))}."
 
 
 def _open(config: TrainingConfig, source: DataSource) -> PairCollection:

@@ -29,7 +29,7 @@ from ssvif_core.network.fusion_network import (
 from ssvif_core.network.layers import upsample
 from ssvif_core.training.config import StageConfig, TrainingConfig
 from ssvif_core.training.cross_segmentation import cross_segmentation
-from ssvif_core.training.frames import Frames
+from ssvif_core.training.frames import Frames, ids_in_files
 from ssvif_core.training.losses import segmentation_losses
 from ssvif_core.training.masked import (
     MaskedPrediction,
@@ -41,7 +41,7 @@ from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
 from ssvif_core.training.teacher import distillation_losses
 from ssvif_core.training.views import STRIDE, Window, draw_window
 
-__all__ = ["STAGES", "check_labels", "masks_after", "trained_parts"]
+__all__ = ["STAGES", "check_labels", "classes_without_labels", "masks_after", "trained_parts"]
 
 
 class MaskedStage(Stage):
@@ -330,18 +330,50 @@ def masks_after(
     return None if trained & set(TRUNK) else before
 
 
-def check_labels(config: TrainingConfig, frames: Frames) -> None:
-    """Raise SsvifError where a stage learns masks from labels, and no frame to train on has any."""
-    for stage in config.stages:
-        kind = STAGES[stage.kind]
-        trained = kind.trained(stage, config)
-        # A warm-up trains the pixel-level segmenter, whatever of the network it leaves as it is.
-        masks = bool(trained - set(FUSION_PATH)) or stage.kind == "warm_up"
-        by_labels = kind.uses_labels(config) and config.mask_mode != "clusters"
-        by_labels &= config.teacher is None or stage.kind != "supervised"
-        if masks and by_labels and not frames.labelled:
+def check_labels(config: TrainingConfig, frames: Frames, class_pixels: np.ndarray) -> None:
+    """Raise SsvifError where a stage learns masks from labels, and those to train on say nothing.
+
+    A stage does if it trains the trunk, the segmentation head or the pixel-level segmenter by a
+    loss that reads labels. A stage supervised that a teacher teaches can do without; where there
+    are label images, they have to say something to that one, too.
+
+    Args:
+        config: of the run.
+        frames: of the run.
+        class_pixels: see `BatchMaker`.
+    """
+    for stage in _learning_labels(config):
+        if not frames.labelled and (config.teacher is None or stage.kind != "supervised"):
             raise SsvifError(
                 f"A stage {stage.kind} learns masks from labels, and no frame has any that it may "
                 f"use ({frames}): give a source its labels (and not labelled: 0), or take stages "
                 "warm_up and joint with consistency.mode clusters, which need none."
             )
+        if frames.labelled and not class_pixels.any():
+            raise SsvifError(
+                f"A stage {stage.kind} learns masks from labels, and no pixel of the labels has a "
+                f"known class. {ids_in_files(config)} 255 is unknown, and so is what a label_map "
+                "does not name: name the ids of the files there (`label_map: {0: 0, 4: 2}`)."
+            )
+
+
+def classes_without_labels(config: TrainingConfig, class_pixels: np.ndarray) -> list[str]:
+    """Classes of which no labelled frame that was read holds a pixel, where labels teach masks."""
+    if not class_pixels.any() or not _learning_labels(config):
+        return []
+    return [name for i, name in enumerate(config.classes) if not class_pixels[i]]
+
+
+def _learning_labels(config: TrainingConfig) -> list[StageConfig]:
+    """Stages that learn masks from labels where there are any, see `check_labels`."""
+    if config.mask_mode == "clusters":
+        return []
+    return [
+        stage
+        for stage in config.stages
+        if STAGES[stage.kind].uses_labels(config)
+        # A warm-up trains the pixel-level segmenter, whatever of the network it leaves as it is.
+        and (
+            STAGES[stage.kind].trained(stage, config) - set(FUSION_PATH) or stage.kind == "warm_up"
+        )
+    ]

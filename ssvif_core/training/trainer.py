@@ -34,7 +34,7 @@ from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
 from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
-from ssvif_core.training.stages import STAGES, check_labels, masks_after
+from ssvif_core.training.stages import STAGES, check_labels, classes_without_labels, masks_after
 from ssvif_core.training.teacher import open_teacher
 from ssvif_core.training.weighting import make_weighting
 
@@ -77,7 +77,6 @@ class Trainer:
         self.config, self.folder = config, run_folder
         frames = load_sources(config)
         self.frames, self.held_out, self.skipped = frames, frames.held_out, frames.skipped
-        check_labels(config, frames)
         self.batches = BatchMaker(
             frames.sources,
             crops,
@@ -87,6 +86,8 @@ class Trainer:
             config.photometric,
             config.labelled_crops,
         )
+        check_labels(config, frames, self.batches.class_pixels)
+        self._warn(classes_without_labels(config, self.batches.class_pixels))
         models = Models(config).to(self.device)
         start, source = Start([], None), config.initialise_from
         self.start_sha256 = None if source is None else sha256_of_start(source)
@@ -172,6 +173,16 @@ class Trainer:
             if self.stage is not None:  # or nothing was left to do: runs that start from it go on
                 self.save()
             recorder.finish()
+
+    def _warn(self, unseen: list[str]) -> None:
+        """Say before the first step what makes a run come to little."""
+        if not self.processes.first:
+            return
+        if unseen:
+            logger.warning(
+                "No label image that was read holds %s: the masks learn nothing of that. If it is "
+                "there under another id, name that in the source's label_map.", ", ".join(unseen),
+            )  # fmt: skip
 
     def _first_batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Frames for the statistics of batch norm of a model that is trained further."""

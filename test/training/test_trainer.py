@@ -279,11 +279,15 @@ def test_an_error_about_labels_says_where_they_went(partly_labelled, tmp_path):
 
 
 def test_labelled_frames_are_found_among_more_than_are_looked_at(
-    partly_labelled, tmp_path, monkeypatch
+    partly_labelled, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr("ssvif_core.data.batches.LABELLED", 6)  # of 12 frames
-    batches = Trainer(configuration(partly_labelled, sources=sources()), tmp_path / "run").batches
-    assert batches._labelled == [[0, 1, 2, 3, 4]]
+    monkeypatch.setattr("ssvif_core.data.batches.LABELLED", 3)  # of 5 frames, of 12
+    config = configuration(partly_labelled, sources=sources(), labelled_crops=1, object_crops=0)
+    batches = Trainer(config, tmp_path / "run").batches
+    assert "centred on objects come from 3 of the 5 frames with labels" in caplog.text
+    centres = {index for found in batches._centres[0].values() for index, _ in found}
+    assert centres <= {0, 2, 4}
+    assert batches._labelled == [[0, 1, 2, 3, 4]]  # crops that are not centred are of any
 
 
 def test_a_label_without_a_class_is_named_before_the_first_step(partly_labelled, tmp_path):
@@ -295,6 +299,39 @@ def test_a_label_without_a_class_is_named_before_the_first_step(partly_labelled,
         Trainer(configuration(partly_labelled, sources=sources()), tmp_path / "run")
     mapped = sources(label_map={0: 0, 1: 1, 2: 2, 3: 3})
     Trainer(configuration(partly_labelled, sources=mapped), tmp_path / "run").run()
+
+
+def relabelled(root, ids):
+    """Every label image of `root` with other ids."""
+    table = np.arange(256, dtype=np.uint8)
+    table[: len(ids)] = ids
+    for path in (root / "frames" / "labels").iterdir():
+        cv2.imwrite(str(path), table[cv2.imread(str(path), 0)])
+
+
+@pytest.mark.parametrize(
+    ("ids", "label_map", "held"),
+    [
+        ((11, 12, 13, 14), {0: 0, 1: 1, 2: 2, 3: 3}, "the ids 11, 12, 13"),
+        ((255, 255, 255, 255), None, "the ids 255"),
+    ],
+)
+def test_labels_that_say_nothing_are_an_error_that_names_their_ids(
+    partly_labelled, tmp_path, ids, label_map, held
+):
+    relabelled(partly_labelled, ids)
+    config = configuration(partly_labelled, sources=sources(label_map=label_map))
+    with pytest.raises(SsvifError, match=f"no pixel of the labels has a known.*{held}.*label_map"):
+        Trainer(config, tmp_path / "run")
+    # What learns nothing from them is not asked.
+    picture = {"sources": sources(label_map=label_map), "stages": [{"kind": "fusion", "steps": 1}]}
+    Trainer(configuration(partly_labelled, **picture), tmp_path / "fusion")
+
+
+def test_a_class_that_no_label_image_holds_is_said(partly_labelled, tmp_path, caplog):
+    relabelled(partly_labelled, (0, 1, 0, 0))
+    Trainer(configuration(partly_labelled, sources=sources()), tmp_path / "run")
+    assert "No label image that was read holds person, bicycle" in caplog.text
 
 
 def test_validation_leaves_out_classes_that_are_nowhere_and_asks_what_training_asks():
