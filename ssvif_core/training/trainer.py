@@ -33,7 +33,7 @@ from ssvif_core.training.distributed import ALONE, Processes
 from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
-from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
+from ssvif_core.training.stage import Inputs, Models, Stage, StageContext, half_labels
 from ssvif_core.training.stages import STAGES, check_labels, classes_without_labels, masks_after
 from ssvif_core.training.teacher import open_teacher
 from ssvif_core.training.weighting import make_weighting
@@ -246,7 +246,8 @@ class Trainer:
 
     def inputs(self, batch: Batch) -> Inputs:
         """A batch on the device, in some of its crops with one camera lost."""
-        visible, thermal, labels = (part.to(self.device, non_blocking=True) for part in batch)
+        parts = batch._replace(labels=half_labels(batch.labels, self.step))
+        visible, thermal, labels = (part.to(self.device, non_blocking=True) for part in parts)
         lost = torch.zeros(len(labels), dtype=torch.int8, device=self.device)
         whole = (visible, thermal)
         if self.config.modality_dropout > 0:

@@ -16,9 +16,12 @@ import numpy as np  # noqa: E402
 from ssvif_core.data.pairs import FramePair, list_pairs, read_pair  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
+from ssvif_core.network.layers import upsample  # noqa: E402
 from ssvif_core.training.checkpoint import KEYS, load_checkpoint, save_checkpoint  # noqa: E402
 from ssvif_core.training.config import LossWeights, TrainingConfig, load_config  # noqa: E402
 from ssvif_core.training.frames import load_sources  # noqa: E402
+from ssvif_core.training.losses import segmentation_losses  # noqa: E402
+from ssvif_core.training.stage import half_labels  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
 from ssvif_core.training.validation import strip, validate  # noqa: E402
 
@@ -110,6 +113,34 @@ def test_batches_are_a_function_of_the_step(paired_folder, tmp_path):
     assert batch.visible.shape == (2, 3, 64, 96)
     assert 0 <= batch.visible.min() <= batch.visible.max() <= 1
     assert set(batch.labels.unique().tolist()) <= {0, 1, 2, 3, 255}
+
+
+def test_each_label_pixel_has_its_turn_in_four_steps(paired_folder, tmp_path):
+    trainer = Trainer(configuration(paired_folder, object_crops=1.0), tmp_path)
+    batch = trainer.batches.at(0)
+    seen = torch.zeros_like(batch.labels)
+    for trainer.step in range(4, 8):
+        row, column = divmod(trainer.step % 4, 2)
+        seen[:, row::2, column::2] = trainer.inputs(batch).labels
+    assert len(batch.labels.unique()) > 2
+    assert torch.equal(seen, batch.labels)
+
+
+def test_masks_are_taught_where_labels_are():
+    labels = torch.zeros(1, 32, 32, dtype=torch.int64)
+    labels[:, 9:23, 9:23] = 1  # from row and column 9 to 22
+    logits = torch.zeros(1, 2, 8, 8, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], 0.05)
+    for step in range(400):
+        optimizer.zero_grad()
+        taught = segmentation_losses(upsample(logits), half_labels(labels, step))
+        taught["cross_entropy"].backward()
+        optimizer.step()
+    mask = upsample(logits).softmax(1)[0, 1].detach()
+    # A cell of the mask covers pixels 2 j and 2 j + 1.
+    places = torch.arange(16) * 2 + 0.5
+    for part in (mask.sum(0), mask.sum(1)):
+        assert float((part * places).sum() / part.sum()) == pytest.approx(15.5, abs=0.1)
 
 
 def test_crops_are_as_cameras_gave_them_where_nothing_is_to_be_varied(paired_folder, tmp_path):
