@@ -34,7 +34,13 @@ from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
 from ssvif_core.training.stage import Inputs, Models, Stage, StageContext, half_labels
-from ssvif_core.training.stages import STAGES, check_labels, classes_without_labels, masks_after
+from ssvif_core.training.stages import (
+    STAGES,
+    check_labels,
+    classes_without_labels,
+    masks_after,
+    trained_parts,
+)
 from ssvif_core.training.teacher import open_teacher
 from ssvif_core.training.weighting import make_weighting
 
@@ -75,6 +81,7 @@ class Trainer:
         cv2.setNumThreads(1)
         torch.manual_seed(config.seed)
         self.config, self.folder = config, run_folder
+        trained_parts(config)  # what is wrong with a later stage is said before anything is read
         frames = load_sources(config)
         self.frames, self.held_out, self.skipped = frames, frames.held_out, frames.skipped
         self.batches = BatchMaker(
