@@ -50,6 +50,9 @@ class Frames:
 class _Subset(Sequence[FramePair]):
     """Some pairs of a collection, read when they are asked for; some of them without labels.
 
+    One of them stands in for a pair that can no longer be read, never one that was held out from
+    them, and it has labels only if it may have them itself.
+
     Args:
         pairs: of one source.
         indices: of those that are meant.
@@ -75,8 +78,8 @@ class _Subset(Sequence[FramePair]):
         return len(self._indices)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        chosen = self._indices[index]
-        pair = self._pairs[chosen]
+        place = range(len(self))[index]
+        chosen, pair = self._pairs.readable(self._indices, place)
         if chosen in self._labelled:
             self._check(pair)
             return pair

@@ -14,6 +14,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from ssvif_core.data.pairs import FramePair, list_pairs, read_pair  # noqa: E402
+from ssvif_core.data.sources import open_pairs  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.network.fusion_network import FusionNetwork  # noqa: E402
 from ssvif_core.network.layers import upsample  # noqa: E402
@@ -273,6 +274,35 @@ def test_as_many_labelled_frames_are_used_as_are_asked_for(partly_labelled, tmp_
     batches = Trainer(config, tmp_path / "run").batches
     (pairs,) = (source.pairs for source in batches.sources)
     assert len(pairs.labelled) == used == sum(pair.labels is not None for pair in pairs)
+
+
+@pytest.fixture
+def loose(paired_folder, tmp_path, monkeypatch):
+    """The frames of `paired_folder`, read anew each time that they are asked for."""
+    monkeypatch.setattr(
+        open_pairs, "__kwdefaults__", {**open_pairs.__kwdefaults__, "cache_bytes": 0}
+    )
+    shutil.copytree(paired_folder, tmp_path / "loose")
+    return tmp_path / "loose"
+
+
+def break_pair(root, number):
+    for part in ("visible", "thermal"):
+        (root / "frames" / part / f"{number:03d}.png").write_bytes(b"overwritten")
+
+
+def test_what_stands_in_for_a_broken_pair_is_not_held_out_and_brings_no_labels(loose):
+    config = configuration(loose, sources=sources(holdout_every=4, labelled=3))
+    frames = load_sources(config)  # 0, 4 and 8 are held out
+    (source,) = frames.sources
+    with_labels = {int(pair.name) for pair in source.pairs if pair.labels is not None}
+    for number in (3, 7, *with_labels, 4):
+        break_pair(loose, number)
+    drawn = list(source.pairs)
+    assert len(drawn) == 9
+    assert {int(pair.name) for pair in drawn} == set(range(12)) - {0, 4, 8, 3, 7} - with_labels
+    assert all(pair.labels is None for pair in drawn)
+    assert [int(pair.name) for pair in frames.held_out] == [0, 8, 8]
 
 
 @pytest.mark.parametrize(
