@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +21,7 @@ __all__ = [
     "StageConfig",
     "TrainingConfig",
     "WeightingConfig",
+    "differences",
     "load_config",
 ]
 
@@ -283,6 +285,29 @@ class TrainingConfig(_Strict):
         if steps < total:
             decay = max(0.0, 1 - (1 - decay) * total / steps)
         return self.model_copy(update={"stages": stages, "ema_decay": decay})
+
+
+def differences(kept: str, config: TrainingConfig) -> list[str]:
+    """Keys, as loss.gradient, in which a configuration kept as JSON differs from another.
+
+    Keys that are newer than it have their defaults in it.
+    """
+    try:
+        before = TrainingConfig.model_validate_json(kept).model_dump(mode="json")
+    except ValidationError:  # it is of a version that allowed other things
+        before = json.loads(kept)
+    return _differing(before, config.model_dump(mode="json"))
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any], above: str = "") -> list[str]:
+    found: list[str] = []
+    for key in [*one, *(key for key in other if key not in one)]:
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differing(a, b, f"{above}{key}.")
+        elif a != b:
+            found.append(above + key)
+    return found
 
 
 def load_config(path: Path, overrides: dict[str, object] | None = None) -> TrainingConfig:

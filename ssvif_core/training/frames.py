@@ -85,6 +85,11 @@ class _Subset(Sequence[FramePair]):
             return pair
         return dataclasses.replace(pair, labels=None)
 
+    def check_labels(self) -> None:
+        """Raise SsvifError for a label without a class, before the first validation finds it."""
+        for place in self.labelled:
+            self[place]
+
     def _check(self, pair: FramePair) -> None:
         if pair.labels is None or self._classes is None:
             return
@@ -102,7 +107,8 @@ def load_sources(config: TrainingConfig) -> Frames:
     """Open all sources of a configuration.
 
     Raises:
-        SsvifError: a source holds no usable pair, or no labels although some are asked for.
+        SsvifError: a source holds no usable pair, no labels although some are asked for, or labels
+            to validate on without a class.
     """
     sources: list[WeightedPairs] = []
     held_out: list[_Subset] = []
@@ -115,6 +121,8 @@ def load_sources(config: TrainingConfig) -> Frames:
         kept = _held_out(len(pairs), have, source.holdout_every)
         classes = None if config.mask_mode == "clusters" else config.classes
         held_out.append(_Subset(pairs, sorted(kept), have & kept, classes))
+        if classes is not None:
+            held_out[-1].check_labels()
         rest = [i for i in range(len(pairs)) if i not in kept]
         if not rest:
             raise SsvifError(

@@ -28,7 +28,7 @@ from ssvif_core.network.fusion_network import FusionNetwork
 from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
-from ssvif_core.training.config import StageConfig, TrainingConfig
+from ssvif_core.training.config import StageConfig, TrainingConfig, differences
 from ssvif_core.training.distributed import ALONE, Processes
 from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
@@ -50,6 +50,11 @@ logger = logging.getLogger("ssvif.training")
 
 #: They wait for the end of the step: a checkpoint never holds half of one.
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+#: What to do about a folder that holds another run.
+ANOTHER_FOLDER = (
+    "name another folder (--run of `ssvif train`, --output of `ssvif adapt`), or delete this one"
+)
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -322,18 +327,17 @@ class Trainer:
         if not self.checkpoint_path.exists():
             return None
         state = load_checkpoint(self.checkpoint_path)
-        if state["config"] != self.config.model_dump_json():
+        if keys := differences(state["config"], self.config):
             raise SsvifError(
-                f"{self.folder} holds a run of another configuration: name another --run folder, "
-                "or delete this one."
+                f"{self.folder} holds a run of another configuration, which differs in "
+                f"{', '.join(keys)}: {ANOTHER_FOLDER}."
             )
         # A run from before starts were kept says nothing of its own, and a start may be gone.
         started = state.get("start_sha256") or self.start_sha256
         if started != (self.start_sha256 or started):
             raise SsvifError(
                 f"{self.folder} holds a run that started from other weights: "
-                f"{self.config.initialise_from} was replaced since. Name another --run folder, or "
-                "delete this one."
+                f"{self.config.initialise_from} was replaced since. To do: {ANOTHER_FOLDER}."
             )
         self.step, self.history = state["step"], state["history"]
         self.start_sha256, self.start_mode = started, self._start_mode(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -100,8 +101,27 @@ def test_tensorboard_keeps_the_step_that_a_run_goes_on_from(paired_folder, tmp_p
 
 def test_a_run_folder_of_another_configuration_is_refused(paired_folder, tmp_path):
     Trainer(configuration(paired_folder), tmp_path).save()
-    with pytest.raises(SsvifError, match="another configuration"):
-        Trainer(configuration(paired_folder, seed=1), tmp_path)
+    other = configuration(paired_folder, seed=1, loss={"gradient": 3.0})
+    with pytest.raises(
+        SsvifError, match=r"another configuration.* in seed, loss.gradient: .*--run"
+    ):
+        Trainer(other, tmp_path)
+
+
+def test_a_run_from_before_a_key_was_there_goes_on_and_one_with_a_key_that_went_says_so(
+    paired_folder, tmp_path
+):
+    config = configuration(paired_folder)
+    Trainer(config, tmp_path).save()
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    content = json.loads(state["config"])
+    del content["teacher"], content["loss"]["distillation"]
+    save_checkpoint(tmp_path / "checkpoint.pt", {**state, "config": json.dumps(content)})
+    Trainer(config, tmp_path)
+    content["loss"]["sparkle"] = 1.0
+    save_checkpoint(tmp_path / "checkpoint.pt", {**state, "config": json.dumps(content)})
+    with pytest.raises(SsvifError, match="differs in .*loss.sparkle"):
+        Trainer(config, tmp_path)
 
 
 def test_batches_are_a_function_of_the_step(paired_folder, tmp_path):
@@ -356,8 +376,10 @@ def test_a_label_without_a_class_is_named_before_the_first_step(partly_labelled,
     labels = cv2.imread(str(path), 0)
     labels[0, 0] = 7
     cv2.imwrite(str(path), labels)
-    with pytest.raises(SsvifError, match=f"labels of {path.stem}.* id 7.*3 bicycle.*label_map"):
-        Trainer(configuration(partly_labelled, sources=sources()), tmp_path / "run")
+    for every in (0, 3):  # the fourth of those with labels is held out
+        config = configuration(partly_labelled, sources=sources(holdout_every=every))
+        with pytest.raises(SsvifError, match=f"labels of {path.stem}.* id 7.*3 bicycle.*label_map"):
+            Trainer(config, tmp_path / "run")
     mapped = sources(label_map={0: 0, 1: 1, 2: 2, 3: 3})
     Trainer(configuration(partly_labelled, sources=mapped), tmp_path / "run").run()
 
