@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,8 @@ class Trainer:
         Raises:
             KeyboardInterrupt: asked to stop; everything up to the last whole step is saved.
             CollapseError: label-free masks lost their meaning; saved likewise.
-            SsvifError: a loss is not finite; the last checkpoint is kept.
+            SsvifError: a loss is not finite, and the last checkpoint is kept; or data cannot be
+                read any longer, and it is saved likewise.
         """
         with Recorder(self) as recorder, Interrupts(STOPPING) as interrupts:
             end = 0
@@ -172,7 +173,7 @@ class Trainer:
                     continue
                 self._enter(stage, start=end - stage.steps)
                 assert self.stage is not None
-                for batch in prefetched(self.stage.crops(self.batches), self.step, end):
+                for batch in self._coming(end):
                     values = self.train_step(batch)
                     try:
                         recorder.record(values)
@@ -195,6 +196,15 @@ class Trainer:
                 "No label image that was read holds %s: the masks learn nothing of that. If it is "
                 "there under another id, name that in the source's label_map.", ", ".join(unseen),
             )  # fmt: skip
+
+    def _coming(self, end: int) -> Iterator[Batch]:
+        """Batches of the stage up to step `end`. When one cannot be made, the run is saved."""
+        assert self.stage is not None
+        try:
+            yield from prefetched(self.stage.crops(self.batches), self.step, end)
+        except Exception:
+            self.save()
+            raise
 
     def _first_batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Frames for the statistics of batch norm of a model that is trained further."""

@@ -189,6 +189,17 @@ def test_a_save_that_fails_half_way_leaves_the_checkpoint_before(tmp_path):
     with pytest.raises(TypeError):  # a lock cannot be saved, as a full disk cannot be written to
         save_checkpoint(path, {**dict.fromkeys(KEYS, 0), "average": threading.Lock()})
     assert load_checkpoint(path)["step"] == 7
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half_written(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {**dict.fromkeys(KEYS, 0), "step": 7})
+    (tmp_path / "checkpoint.partial").symlink_to("/dev/full")
+    with pytest.raises(SsvifError, match="Cannot write the checkpoint.*make room.*as it was"):
+        save_checkpoint(path, {**dict.fromkeys(KEYS, 0), "average": torch.zeros(100_000)})
+    assert load_checkpoint(path)["step"] == 7
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("content", [{"a": torch.zeros(3)}, [1, 2], {"config": "{}"}])
@@ -323,6 +334,19 @@ def test_what_stands_in_for_a_broken_pair_is_not_held_out_and_brings_no_labels(l
     assert {int(pair.name) for pair in drawn} == set(range(12)) - {0, 4, 8, 3, 7} - with_labels
     assert all(pair.labels is None for pair in drawn)
     assert [int(pair.name) for pair in frames.held_out] == [0, 8, 8]
+
+
+def test_a_run_whose_data_goes_away_is_saved_up_to_the_last_whole_step(loose, tmp_path):
+    config = configuration(loose, checkpoint_every=1000, validate_every=1000)
+    trainer = Trainer(config, tmp_path / "run")
+
+    def lose(step, values):
+        if step == 2:
+            shutil.rmtree(loose / "frames")
+
+    with pytest.raises(SsvifError, match="No pair of frames can be read any longer"):
+        trainer.run(lose)
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == trainer.step >= 2
 
 
 @pytest.mark.parametrize(
