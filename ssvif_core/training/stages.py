@@ -277,8 +277,12 @@ class JointStage(_TwoBranches):
         }
 
     def _gate(self, fusion: Tensor, segmentation: Tensor) -> float:
-        gate = self.context.weighting.gate(fusion, segmentation)
-        return self.context.processes.mean({"gate": gate})["gate"]
+        gradients = {"fusion": fusion, "segmentation": segmentation}
+        # Of the whole batch, whose gradients one gate scales: each process has its part of it. That
+        # they are means and not sums over the processes, their ratio does not show.
+        squares = {name: float(x.norm()) ** 2 for name, x in gradients.items()}
+        norms = {n: math.sqrt(x) for n, x in self.context.processes.mean(squares).items()}
+        return self.context.weighting.gate(**norms)
 
 
 STAGES: dict[str, type[Stage]] = {
