@@ -61,7 +61,7 @@ class DataSource(_Strict):
     labelled: int | None = Field(None, ge=0, description="frames whose labels are used; all if not")
     holdout_every: int = Field(
         0, ge=0, description="keep each n-th pair out to validate; of those with labels and of the "
-        "others apart"
+        "others apart; of a recording or video the last n-th, after a gap"
     )  # fmt: skip
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch.utils.data import ConcatDataset
 
 from ssvif_core.data.batches import WeightedPairs
 from ssvif_core.data.pairs import UNKNOWN, FramePair
-from ssvif_core.data.sources import PairCollection, open_pairs
+from ssvif_core.data.sources import PairCollection, is_sequence, open_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.training.config import DataSource, TrainingConfig
 
@@ -118,16 +120,16 @@ def load_sources(config: TrainingConfig) -> Frames:
         pairs = _open(config, source)
         skipped.extend(f"{source.folder}: {s.name}: {s.reason}" for s in pairs.skipped)
         have = set(pairs.labelled)
-        kept = _held_out(len(pairs), have, source.holdout_every)
+        kept, rest = _divided(config, source, pairs)
         classes = None if config.mask_mode == "clusters" else config.classes
         held_out.append(_Subset(pairs, sorted(kept), have & kept, classes))
         if classes is not None:
             held_out[-1].check_labels()
-        rest = [i for i in range(len(pairs)) if i not in kept]
         if not rest:
             raise SsvifError(
-                f"{source.folder}: no pair is left to train on; raise holdout_every, or 0 to hold "
-                "none out."
+                f"{(config.data_root / source.folder).resolve()}: no pair is left to train on, all "
+                f"{len(pairs)} would be held out to validate: set holdout_every to 0, or with two "
+                "pairs and more to 2 or more."
             )
         labelled = [i for i in rest if i in have]
         subset = _Subset(pairs, rest, _rationed(labelled, source.labelled, config.seed), classes)
@@ -135,6 +137,24 @@ def load_sources(config: TrainingConfig) -> Frames:
         with_labels.append(len(subset.labelled))
     kept_labels = sum(len(part.labelled) for part in held_out)
     return Frames(sources, joined(held_out), sum(with_labels), kept_labels, skipped)
+
+
+def _divided(
+    config: TrainingConfig, source: DataSource, pairs: PairCollection
+) -> tuple[set[int], list[int]]:
+    """Pairs to validate on, and pairs to train on.
+
+    Of a recording or video the last n-th validates, and what is right before it, a twentieth of
+    all, is left out: neighbours in time are alike, and each n-th of them would be no test.
+    """
+    count, every = len(pairs), source.holdout_every
+    place, thermal = _places(config, source)
+    if not every or not is_sequence(place, source.layout, thermal):
+        kept = _held_out(count, set(pairs.labelled), every)
+        return kept, [i for i in range(count) if i not in kept]
+    first = count - max(1, count // every)
+    end = max(min(1, first), first - math.ceil(count / 20))
+    return set(range(first, count)), list(range(end))
 
 
 def _held_out(count: int, labelled: set[int], every: int) -> set[int]:
@@ -170,13 +190,19 @@ def ids_in_files(config: TrainingConfig) -> str:
     return f"The label images of the sources hold the ids {', '.join(map(str, sorted(found)))}."
 
 
-def _open(config: TrainingConfig, source: DataSource) -> PairCollection:
+def _places(config: TrainingConfig, source: DataSource) -> tuple[Path, Path | None]:
+    """Where a source lies, and its thermal part if that is apart."""
     root = config.data_root
+    return root / source.folder, None if source.thermal is None else root / source.thermal
+
+
+def _open(config: TrainingConfig, source: DataSource) -> PairCollection:
+    place, thermal = _places(config, source)
     return open_pairs(
-        root / source.folder,
+        place,
         layout=source.layout,
         split=source.split,
-        thermal_path=None if source.thermal is None else root / source.thermal,
+        thermal_path=thermal,
         labels=source.labels,
         label_map=source.label_map,
         limit=source.limit,

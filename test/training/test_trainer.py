@@ -376,6 +376,27 @@ def test_labelled_frames_and_others_are_held_out_apart(paired_folder, tmp_path, 
     assert sum(pair.labels is not None for pair in frames.held_out) == kept
 
 
+@pytest.mark.parametrize(("every", "held"), [(4, 3), (20, 1)])
+def test_of_a_recording_the_end_is_held_out_after_a_gap(recording, tmp_path, every, held):
+    source = {"folder": recording.name, "share": 1, "holdout_every": every}
+    config = configuration(recording.parent, sources=[source])
+    frames = load_sources(config)
+    whole = [pair.name for pair in open_pairs(recording)]
+    assert [pair.name for pair in frames.held_out] == whole[-held:]
+    assert [pair.name for pair in frames.sources[0].pairs] == whole[: -held - 1]
+
+
+def test_one_pair_cannot_be_held_out_and_trained_on(loose, tmp_path):
+    for part in ("visible", "thermal", "labels"):
+        for path in sorted((loose / "frames" / part).iterdir())[1:]:
+            path.unlink()
+    config = configuration(
+        loose / "frames", sources=[{**sources(holdout_every=5)[0], "folder": "."}]
+    )
+    with pytest.raises(SsvifError, match="loose/frames: .* all 1 would .*set holdout_every to 0"):
+        load_sources(config)
+
+
 def test_an_error_about_labels_says_where_they_went(partly_labelled, tmp_path):
     config = configuration(partly_labelled, sources=sources(holdout_every=5, labelled=0))
     said = "9 frames to train on, 0 of them with labels; 3 held out, 1 of them with labels"
