@@ -41,7 +41,7 @@ from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
 from ssvif_core.training.teacher import distillation_losses
 from ssvif_core.training.views import STRIDE, Window, draw_window
 
-__all__ = ["STAGES", "check_labels", "classes_without_labels", "masks_after", "trained_parts"]
+__all__ = ["STAGES", "check_labels", "masks_after", "trained_parts", "unseen_classes"]
 
 
 class MaskedStage(Stage):
@@ -360,11 +360,15 @@ def check_labels(config: TrainingConfig, frames: Frames, class_pixels: np.ndarra
             )
 
 
-def classes_without_labels(config: TrainingConfig, class_pixels: np.ndarray) -> list[str]:
-    """Classes of which no labelled frame that was read holds a pixel, where labels teach masks."""
-    if not class_pixels.any() or not _learning_labels(config):
+def unseen_classes(config: TrainingConfig, class_pixels: np.ndarray) -> list[str]:
+    """A sentence, if labels teach masks and those that were read lack a class; else none."""
+    unseen = [name for i, name in enumerate(config.classes) if not class_pixels[i]]
+    if not (unseen and class_pixels.any() and _learning_labels(config)):
         return []
-    return [name for i, name in enumerate(config.classes) if not class_pixels[i]]
+    return [
+        f"No label image that was read holds {', '.join(unseen)}: the masks learn nothing of that. "
+        "If it is there under another id, name that in the source's label_map."
+    ]
 
 
 def _learning_labels(config: TrainingConfig) -> list[StageConfig]:

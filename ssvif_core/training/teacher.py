@@ -43,11 +43,11 @@ def open_teacher(
             other classes or are clusters.
     """
     if source in shipped_models() or Path(source).suffix == ".onnx":
-        model = open_model(source)
+        model = open_model(str(Path(source).expanduser()))
         network, mode = reopen(model, frames()), model.card.mode
         theirs = [label.name for label in model.card.classes]
     else:
-        state = load_checkpoint(Path(source))
+        state = load_checkpoint(Path(source).expanduser())
         network, mode, theirs = load_trained(state), state["mode"], state["classes"]
     if mode is None or theirs != list(classes):
         raise SsvifError(

@@ -37,9 +37,9 @@ from ssvif_core.training.stage import Inputs, Models, Stage, StageContext, half_
 from ssvif_core.training.stages import (
     STAGES,
     check_labels,
-    classes_without_labels,
     masks_after,
     trained_parts,
+    unseen_classes,
 )
 from ssvif_core.training.teacher import open_teacher
 from ssvif_core.training.weighting import make_weighting
@@ -99,7 +99,9 @@ class Trainer:
             config.labelled_crops,
         )
         check_labels(config, frames, self.batches.class_pixels)
-        self._warn(classes_without_labels(config, self.batches.class_pixels))
+        if self.processes.first:
+            for doubt in (*config.doubts(), *unseen_classes(config, self.batches.class_pixels)):
+                logger.warning("%s", doubt)
         models = Models(config).to(self.device)
         start, source = Start([], None), config.initialise_from
         self.start_sha256 = None if source is None else sha256_of_start(source)
@@ -186,16 +188,6 @@ class Trainer:
             if self.stage is not None:  # or nothing was left to do: runs that start from it go on
                 self.save()
             recorder.finish()
-
-    def _warn(self, unseen: list[str]) -> None:
-        """Say before the first step what makes a run come to little."""
-        if not self.processes.first:
-            return
-        if unseen:
-            logger.warning(
-                "No label image that was read holds %s: the masks learn nothing of that. If it is "
-                "there under another id, name that in the source's label_map.", ", ".join(unseen),
-            )  # fmt: skip
 
     def _coming(self, end: int) -> Iterator[Batch]:
         """Batches of the stage up to step `end`. When one cannot be made, the run is saved."""

@@ -242,11 +242,52 @@ def test_a_wrong_configuration_says_which_key(tmp_path, text, message):
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"classes": "clusters", "consistency": {"clusters": "many"}}, "consistency.clusters"),
+        ({"classes": "clusters", "consistency": {"clusters": 10**9}}, "consistency.clusters"),
+        ({"classes": "clusters", "consistency": ["clusters"]}, "consistency"),
+        ({"loss": {"edges": -1}}, "loss.edges"),
+        ({"class_weights": [1, 1, -1, 1]}, "class_weights"),
+        ({"class_weights": [0, 0, 0, 0]}, "class_weights"),
+    ],
+)
+def test_odd_values_are_said_with_their_key(tmp_path, changes, key):
+    content = json.loads(configuration(tmp_path).model_dump_json())
+    (tmp_path / "run.yaml").write_text(json.dumps(content | changes))  # JSON is YAML
+    with pytest.raises(SsvifError, match=f"not a valid configuration:\n.*{key}"):
+        load_config(tmp_path / "run.yaml")
+
+
+def test_steps_that_come_to_little_are_said_with_what_to_set(paired_folder, tmp_path, caplog):
+    config = configuration(paired_folder, stages=[{"kind": "supervised", "steps": 60}])
+    Trainer(config, tmp_path)
+    assert "60 steps end before its learning rate has risen (warmup_steps 200)" in caplog.text
+    assert (
+        "is 89% of what the run starts with after 60 steps: set ema_decay to 0.962" in caplog.text
+    )
+    stage = {"kind": "supervised", "steps": 60, "warmup_steps": 6}
+    assert not configuration(paired_folder, stages=[stage], ema_decay=0.962).doubts()
+
+
+def test_the_home_folder_may_be_a_tilde(paired_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(paired_folder))
+    config = configuration("~")
+    assert config.data_root == paired_folder
+    Trainer(config, tmp_path / "first").run()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    start = "~/first/checkpoint.pt"
+    trainer = Trainer(configuration(paired_folder, initialise_from=start, teacher=start), tmp_path)
+    assert trainer.context.teacher is not None and len(trainer.history) == 1
+
+
 def test_the_shipped_configurations_are_valid(repository):
     paths = sorted((repository / "config" / "training").glob("*.yaml"))
     assert paths
     for path in paths:
         assert load_config(path).steps >= 200
+        assert not load_config(path).doubts()
 
 
 def test_frames_without_a_partner_are_left_out_and_none_is_an_error(paired_folder, tmp_path):
