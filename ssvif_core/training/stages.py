@@ -189,7 +189,12 @@ class JointStage(_TwoBranches):
     """Stage 2: fusion, consistency of the two segmentations, and the anchor.
 
     The gradient of the pixel branch reaches the fusion network only through the fused image, and
-    there it passes the weighting's gate.
+    there it passes the weighting's gate. So there are three backward passes:
+
+        pixel branch's losses    -> the pixel-level segmenter, and `shown`
+        fusion losses            -> `seen`, to be weighed against that
+        `seen` + gate * `shown`, -> the fusion network, once: by the fused image, and
+        feature branch's losses     by the feature logits
     """
 
     def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
