@@ -7,6 +7,7 @@ so a resumed run sees exactly what an uninterrupted one would have seen.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from ssvif_core.errors import SsvifError
 
 __all__ = ["Batch", "BatchMaker", "WeightedPairs", "prefetched"]
 
+log = logging.getLogger("ssvif.data")
 #: Label pixels remembered for each class and frame, to centre crops on.
 CENTRES = 64
 #: Frames of a source that are read for them, evenly spaced; a large set is not read whole.
@@ -63,6 +65,9 @@ class BatchMaker:
         photometric: whether light, gain, noise and sensor faults are varied.
         labelled_crops: probability that a crop that is not centred on an object is of a frame with
             labels. Where few frames have them, hardly any other crop tells what background is.
+
+    Attributes:
+        class_pixels: (255,) int64, pixels of each id in the labels that were read for the centres.
     """
 
     def __init__(
@@ -83,8 +88,9 @@ class BatchMaker:
         self._shares = shares / shares.sum()
         self.labelled_crops = labelled_crops
         self._labelled = [_labelled_frames(source.pairs) for source in sources]
+        self.class_pixels = np.zeros(UNKNOWN, np.int64)
         self._centres = [
-            _object_centres(source.pairs, labelled)
+            _object_centres(source.pairs, _some(labelled), self.class_pixels)
             for source, labelled in zip(sources, self._labelled, strict=True)
         ]
 
@@ -140,25 +146,41 @@ class BatchMaker:
 
 
 def _labelled_frames(pairs: Sequence[FramePair]) -> list[int]:
-    """Indices of frames that have labels: all of them, or `LABELLED` spread evenly over them.
+    """Indices of frames that have labels.
 
-    Pairs that know which have labels (`labelled`) are asked; of others all are looked at.
+    Pairs that know which have them (`labelled`) are asked; of others all are looked at.
     """
-    known = getattr(pairs, "labelled", range(len(pairs)))
-    looked_at = np.linspace(0, len(known) - 1, min(len(known), LABELLED)).astype(int)
-    chosen = [known[place] for place in np.unique(looked_at).tolist()]
-    return [i for i in chosen if pairs[i].labels is not None]
+    if hasattr(pairs, "labelled"):
+        return list(pairs.labelled)
+    return [i for i, pair in enumerate(pairs) if pair.labels is not None]
+
+
+def _some(labelled: Sequence[int]) -> list[int]:
+    """All of them, or `LABELLED` spread evenly over them."""
+    if len(labelled) > LABELLED:
+        log.warning(
+            "Crops that are centred on objects come from %d of the %d frames with labels, evenly "
+            "spread: more are not read before the first step. Other crops come from all.",
+            LABELLED, len(labelled),
+        )  # fmt: skip
+    places = np.linspace(0, len(labelled) - 1, min(len(labelled), LABELLED)).astype(int)
+    return [labelled[place] for place in np.unique(places).tolist()]
 
 
 def _object_centres(
-    pairs: Sequence[FramePair], labelled: Sequence[int]
+    pairs: Sequence[FramePair], frames: Sequence[int], class_pixels: np.ndarray
 ) -> dict[int, list[tuple[int, np.ndarray]]]:
-    """For each class but background: (frame index, (n, 2) rows and columns of its pixels)."""
+    """For each class but background: (frame index, (n, 2) rows and columns of its pixels).
+
+    Known pixels of the frames are added to `class_pixels`.
+    """
     rng = np.random.default_rng(0)
     centres: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for index in labelled:
+    for index in frames:
         labels = pairs[index].labels
-        assert labels is not None
+        if labels is None:  # another frame stands in for one that cannot be read any longer
+            continue
+        class_pixels += np.bincount(labels.ravel(), minlength=256)[:UNKNOWN]
         for class_id in np.unique(labels):
             if class_id in (0, UNKNOWN):
                 continue

@@ -48,7 +48,7 @@ class PairCollection(Sequence[FramePair]):
     ) -> None:
         self.name, self.skipped, self.labelled = name, list(skipped), list(labelled)
         self._names, self._read = list(names), read
-        self._stand_ins: dict[int, int] = {}
+        self._broken: set[int] = set()
         self._lock = threading.Lock()
         if self.skipped:
             log.warning(
@@ -68,20 +68,27 @@ class PairCollection(Sequence[FramePair]):
         position = operator.index(index)
         if not -len(self) <= position < len(self):
             raise IndexError(f"{self.name} has {len(self)} pairs, no number {position}")
-        return self._readable(position % len(self))
+        return self.readable(range(len(self)), position % len(self))[1]
 
-    def _readable(self, wanted: int) -> FramePair:
-        for step in range(len(self)):
-            index = (wanted + step) % len(self)
-            index = self._stand_ins.get(index, index)
+    def readable(self, indices: Sequence[int], place: int) -> tuple[int, FramePair]:
+        """Pair number `indices[place]`, or the next of these that can be read, and its number.
+
+        Raises:
+            SsvifError: none of them can be read any longer.
+        """
+        broken = []
+        for step in range(len(indices)):
+            index = indices[(place + step) % len(indices)]
+            if index in self._broken:
+                continue
             try:
                 pair = self._read(index)
             except SsvifError as error:
                 self._note(index, str(error))
+                broken.append(index)
                 continue
-            if index != wanted:
-                self._stand_ins[wanted] = index
-            return pair
+            self._broken.update(broken)
+            return index, pair
         raise SsvifError(
             f"No pair of {self.name} can be read any longer: {summary(self.skipped)}. "
             "Check that the disk is still there."

@@ -66,12 +66,12 @@ class LabelAnchor:
     ) -> tuple[Tensor, Tensor]:
         return (
             self._loss(feature_logits, inputs.labels),
-            self._loss(pixel_logits, window.of(inputs.labels)),
+            self._loss(pixel_logits, window.of(inputs.labels, 2)),
         )
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         terms = segmentation_losses(
-            upsample(logits.float()), labels[:, ::2, ::2], self.class_weights, self.processes
+            upsample(logits.float()), labels, self.class_weights, self.processes
         )
         return self.weights.cross_entropy * terms["cross_entropy"] + (
             self.weights.dice * terms["dice"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 from pathlib import Path
@@ -18,11 +19,25 @@ KEYS = ("config", "variant", "classes", "mode", "step", "average")
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` to a temporary file beside `path`, then rename: a kill leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `state` to a temporary file beside `path`, then rename: a kill leaves the old one.
+
+    Raises:
+        SsvifError: it cannot be written; a checkpoint that was there is as it was.
+    """
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, partial)
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # RuntimeError is how torch says that a disk is full
+        kept = " The one of before is as it was." if path.exists() else ""
+        raise SsvifError(
+            f"Cannot write the checkpoint {path}: make room on the disk, or name another folder."
+            f"{kept} ({str(error).splitlines()[0]})"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

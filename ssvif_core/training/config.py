@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ssvif_core.errors import SsvifError
 
@@ -20,6 +22,7 @@ __all__ = [
     "StageConfig",
     "TrainingConfig",
     "WeightingConfig",
+    "differences",
     "load_config",
 ]
 
@@ -28,6 +31,8 @@ __all__ = [
 FUSION_TERMS = ("intensity", "gradient", "ssim", "decomposition", "edges", "flat", "halo")
 #: Those of masked prediction.
 HIDDEN_TERMS = ("hidden_visible", "hidden_thermal")
+#: Of the moving average in the end, what may still be the start of the run.
+MOST_OF_START = 0.1
 #: Rows and columns that a crop of a stage joint has at least: of a smaller one the view is all
 #: border (`views.py`).
 LEAST_JOINT_CROP = 64
@@ -59,29 +64,29 @@ class DataSource(_Strict):
     labelled: int | None = Field(None, ge=0, description="frames whose labels are used; all if not")
     holdout_every: int = Field(
         0, ge=0, description="keep each n-th pair out to validate; of those with labels and of the "
-        "others apart"
+        "others apart; of a recording or video the last n-th, after a gap"
     )  # fmt: skip
 
 
 class LossWeights(_Strict):
     """Weights of the loss terms; see `ssvif_core.training.losses`."""
 
-    intensity: float = 4.0
+    intensity: float = Field(4.0, ge=0)
     contrast: float = Field(1.0, ge=0.5, le=2, description="contrast asked for, over the sources'")
     room: float = Field(0.0, ge=0, description="q: room below white for structure of thermal")
-    gradient: float = 10.0
+    gradient: float = Field(10.0, ge=0)
     sharpness: float = Field(1.0, ge=0.5, le=2, description="edges asked for, over the sources'")
-    ssim: float = 1.0
-    decomposition: float = 0.3
-    edges: float = 0.0
-    flat: float = 0.0
-    halo: float = 0.0
-    cross_entropy: float = 1.0
-    dice: float = 0.5
+    ssim: float = Field(1.0, ge=0)
+    decomposition: float = Field(0.3, ge=0)
+    edges: float = Field(0.0, ge=0)
+    flat: float = Field(0.0, ge=0)
+    halo: float = Field(0.0, ge=0)
+    cross_entropy: float = Field(1.0, ge=0)
+    dice: float = Field(0.5, ge=0)
     distillation: float = Field(
         1.0, ge=0, description="scale of what the teacher says, where the run has one"
     )
-    fusion: float = Field(default=1.0, description="scale of all fusion terms")
+    fusion: float = Field(1.0, ge=0, description="scale of all fusion terms")
     consistency: float = Field(1.0, ge=0, description="scale of cross-segmentation consistency")
     anchor: float = Field(1.0, ge=0, description="scale of what holds the masks to their anchor")
 
@@ -177,7 +182,7 @@ class TrainingConfig(_Strict):
     weight_decay: float = Field(0.02, ge=0)
     gradient_clip: float = Field(5.0, gt=0)
     ema_decay: float = Field(0.998, ge=0, lt=1)
-    class_weights: list[float] | None = None
+    class_weights: list[Annotated[float, Field(ge=0)]] | None = None
     loss: LossWeights = LossWeights.model_validate({})
     consistency: ConsistencyConfig = ConsistencyConfig.model_validate({})
     weighting: WeightingConfig = WeightingConfig.model_validate({})
@@ -203,6 +208,23 @@ class TrainingConfig(_Strict):
         if not any(stage.kind in ("warm_up", "joint") for stage in self.stages):
             return "finetuned"
         return {"anchored": "finetuned"}.get(self.consistency.mode, self.consistency.mode)
+
+    def doubts(self) -> list[str]:
+        """What makes the run come to little, and what to set instead; a sentence each."""
+        said = [
+            f"Stage {stage.kind}: its {stage.steps} steps end before its learning rate has risen "
+            f"(warmup_steps {stage.warmup_steps}): set its warmup_steps to {stage.steps // 10}."
+            for stage in self.stages
+            if stage.warmup_steps >= stage.steps
+        ]
+        start = self.ema_decay**self.steps
+        if start > MOST_OF_START:
+            decay = math.floor(1000 * MOST_OF_START ** (1 / self.steps)) / 1000
+            said.append(
+                f"The moving average, which is validated and exported, is {start:.0%} of what the "
+                f"run starts with after {self.steps} steps: set ema_decay to {decay:g} or less."
+            )
+        return said
 
     @model_validator(mode="after")
     def _joint_has_something_to_compare(self) -> TrainingConfig:
@@ -246,16 +268,25 @@ class TrainingConfig(_Strict):
 
     @model_validator(mode="after")
     def _classes_have_weights(self) -> TrainingConfig:
-        if self.class_weights is not None and len(self.class_weights) != len(self.classes):
-            raise ValueError("class_weights needs one number for each of classes")
+        weights = self.class_weights
+        if weights is not None and (len(weights) != len(self.classes) or not any(weights)):
+            raise ValueError("class_weights needs one number for each of classes, not all 0")
         return self
+
+    @field_validator("data_root")
+    @classmethod
+    def _home(cls, path: Path) -> Path:
+        return path.expanduser()
 
     @model_validator(mode="before")
     @classmethod
     def _anonymous(cls, content: object) -> object:
         """`classes: clusters` stands for as many anonymous names as there are clusters."""
         if isinstance(content, dict) and content.get("classes") == "clusters":
-            count = (content.get("consistency") or {}).get("clusters", 12)
+            consistency = content.get("consistency")
+            count = consistency.get("clusters", 12) if isinstance(consistency, dict) else 12
+            if not isinstance(count, int) or not 2 <= count <= 200:
+                count = 2  # consistency.clusters is what is wrong, and is said
             return {**content, "classes": [f"cluster {i}" for i in range(count)]}
         return content
 
@@ -283,6 +314,29 @@ class TrainingConfig(_Strict):
         if steps < total:
             decay = max(0.0, 1 - (1 - decay) * total / steps)
         return self.model_copy(update={"stages": stages, "ema_decay": decay})
+
+
+def differences(kept: str, config: TrainingConfig) -> list[str]:
+    """Keys, as loss.gradient, in which a configuration kept as JSON differs from another.
+
+    Keys that are newer than it have their defaults in it.
+    """
+    try:
+        before = TrainingConfig.model_validate_json(kept).model_dump(mode="json")
+    except ValidationError:  # it is of a version that allowed other things
+        before = json.loads(kept)
+    return _differing(before, config.model_dump(mode="json"))
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any], above: str = "") -> list[str]:
+    found: list[str] = []
+    for key in [*one, *(key for key in other if key not in one)]:
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differing(a, b, f"{above}{key}.")
+        elif a != b:
+            found.append(above + key)
+    return found
 
 
 def load_config(path: Path, overrides: dict[str, object] | None = None) -> TrainingConfig:

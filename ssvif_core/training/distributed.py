@@ -81,7 +81,9 @@ class Processes:
         """The sum over all processes of a tensor that each has its part of.
 
         Its gradient is `world` times that of the part, so that the mean over all processes, which
-        is what they train by, is the gradient of the whole. All of them must ask for it.
+        is what they train by, is the gradient of the whole. All of them must ask for it. A loss may
+        be any function f of it: each process has f'(whole) times the gradient of its own part, and
+        the sum of these is the gradient of f(whole).
         """
         if self.world == 1:
             return part

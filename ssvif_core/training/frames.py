@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch.utils.data import ConcatDataset
 
 from ssvif_core.data.batches import WeightedPairs
 from ssvif_core.data.pairs import UNKNOWN, FramePair
-from ssvif_core.data.sources import PairCollection, open_pairs
+from ssvif_core.data.sources import PairCollection, is_sequence, open_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.training.config import DataSource, TrainingConfig
 
-__all__ = ["Frames", "joined", "load_sources"]
+__all__ = ["Frames", "ids_in_files", "joined", "load_sources"]
+
+#: Label images of a source that are read to say which ids there are.
+LOOKED_AT = 20
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class Frames:
 class _Subset(Sequence[FramePair]):
     """Some pairs of a collection, read when they are asked for; some of them without labels.
 
+    One of them stands in for a pair that can no longer be read, never one that was held out from
+    them, and it has labels only if it may have them itself.
+
     Args:
         pairs: of one source.
         indices: of those that are meant.
@@ -72,12 +80,17 @@ class _Subset(Sequence[FramePair]):
         return len(self._indices)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        chosen = self._indices[index]
-        pair = self._pairs[chosen]
+        place = range(len(self))[index]
+        chosen, pair = self._pairs.readable(self._indices, place)
         if chosen in self._labelled:
             self._check(pair)
             return pair
         return dataclasses.replace(pair, labels=None)
+
+    def check_labels(self) -> None:
+        """Raise SsvifError for a label without a class, before the first validation finds it."""
+        for place in self.labelled:
+            self[place]
 
     def _check(self, pair: FramePair) -> None:
         if pair.labels is None or self._classes is None:
@@ -96,7 +109,8 @@ def load_sources(config: TrainingConfig) -> Frames:
     """Open all sources of a configuration.
 
     Raises:
-        SsvifError: a source holds no usable pair, or no labels although some are asked for.
+        SsvifError: a source holds no usable pair, no labels although some are asked for, or labels
+            to validate on without a class.
     """
     sources: list[WeightedPairs] = []
     held_out: list[_Subset] = []
@@ -106,14 +120,16 @@ def load_sources(config: TrainingConfig) -> Frames:
         pairs = _open(config, source)
         skipped.extend(f"{source.folder}: {s.name}: {s.reason}" for s in pairs.skipped)
         have = set(pairs.labelled)
-        kept = _held_out(len(pairs), have, source.holdout_every)
+        kept, rest = _divided(config, source, pairs)
         classes = None if config.mask_mode == "clusters" else config.classes
         held_out.append(_Subset(pairs, sorted(kept), have & kept, classes))
-        rest = [i for i in range(len(pairs)) if i not in kept]
+        if classes is not None:
+            held_out[-1].check_labels()
         if not rest:
             raise SsvifError(
-                f"{source.folder}: no pair is left to train on; raise holdout_every, or 0 to hold "
-                "none out."
+                f"{(config.data_root / source.folder).resolve()}: no pair is left to train on, all "
+                f"{len(pairs)} would be held out to validate: set holdout_every to 0, or with two "
+                "pairs and more to 2 or more."
             )
         labelled = [i for i in rest if i in have]
         subset = _Subset(pairs, rest, _rationed(labelled, source.labelled, config.seed), classes)
@@ -121,6 +137,24 @@ def load_sources(config: TrainingConfig) -> Frames:
         with_labels.append(len(subset.labelled))
     kept_labels = sum(len(part.labelled) for part in held_out)
     return Frames(sources, joined(held_out), sum(with_labels), kept_labels, skipped)
+
+
+def _divided(
+    config: TrainingConfig, source: DataSource, pairs: PairCollection
+) -> tuple[set[int], list[int]]:
+    """Pairs to validate on, and pairs to train on.
+
+    Of a recording or video the last n-th validates, and what is right before it, a twentieth of
+    all, is left out: neighbours in time are alike, and each n-th of them would be no test.
+    """
+    count, every = len(pairs), source.holdout_every
+    place, thermal = _places(config, source)
+    if not every or not is_sequence(place, source.layout, thermal):
+        kept = _held_out(count, set(pairs.labelled), every)
+        return kept, [i for i in range(count) if i not in kept]
+    first = count - max(1, count // every)
+    end = max(min(1, first), first - math.ceil(count / 20))
+    return set(range(first, count)), list(range(end))
 
 
 def _held_out(count: int, labelled: set[int], every: int) -> set[int]:
@@ -141,13 +175,34 @@ def joined(parts: Sequence[Sequence[FramePair]]) -> Sequence[FramePair]:
     return ConcatDataset(parts)  # type: ignore[arg-type, return-value]
 
 
-def _open(config: TrainingConfig, source: DataSource) -> PairCollection:
+def ids_in_files(config: TrainingConfig) -> str:
+    """A sentence: which ids the label images of the sources hold before any label_map."""
+    found: set[int] = set()
+    try:
+        for source in config.sources:
+            if source.labels is not None:
+                pairs = _open(config, source.model_copy(update={"label_map": None}))
+                for index in pairs.labelled[:LOOKED_AT]:
+                    if (labels := pairs[index].labels) is not None:
+                        found |= set(np.unique(labels).tolist())
+    except SsvifError as error:  # ids of 16 bits are not read without a label_map
+        return str(error)
+    return f"The label images of the sources hold the ids {', '.join(map(str, sorted(found)))}."
+
+
+def _places(config: TrainingConfig, source: DataSource) -> tuple[Path, Path | None]:
+    """Where a source lies, and its thermal part if that is apart."""
     root = config.data_root
+    return root / source.folder, None if source.thermal is None else root / source.thermal
+
+
+def _open(config: TrainingConfig, source: DataSource) -> PairCollection:
+    place, thermal = _places(config, source)
     return open_pairs(
-        root / source.folder,
+        place,
         layout=source.layout,
         split=source.split,
-        thermal_path=None if source.thermal is None else root / source.thermal,
+        thermal_path=thermal,
         labels=source.labels,
         label_map=source.label_map,
         limit=source.limit,

@@ -47,13 +47,13 @@ def initialise(
         SsvifError: there is no such file or model, or it cannot be used.
     """
     if source in shipped_models() or Path(source).suffix == ".onnx":
-        model = open_model(source)
+        model = open_model(str(Path(source).expanduser()))
         _same_variant(models, source, model.card.content.get("variant", models.network.variant))
         _fill(models.network, reopen(model, frames()).state_dict())
         same = [label.name for label in model.card.classes] == list(classes)
         runs = list(model.card.content.get("training", {}).get("runs", []))
         return Start(runs, model.card.mode if same else None)
-    state = load_checkpoint(Path(source))
+    state = load_checkpoint(Path(source).expanduser())
     _same_variant(models, source, state["variant"])
     _fill(models.network, state["average"])
     for name, helper in models.helpers().items():

@@ -34,7 +34,7 @@ from ssvif_core.training.masked import Reconstructor
 from ssvif_core.training.validation import validate
 from ssvif_core.training.weighting import Weighting
 
-__all__ = ["PARTS", "SEGMENTER", "Inputs", "Models", "Stage", "StageContext"]
+__all__ = ["PARTS", "SEGMENTER", "Inputs", "Models", "Stage", "StageContext", "half_labels"]
 
 #: All parts of the network.
 PARTS = (*TRUNK, *SEGMENTATION_HEAD, *FUSION_PATH)
@@ -45,8 +45,9 @@ SEGMENTER = "segmenter"
 class Inputs(NamedTuple):
     """One batch as a stage gets it, on the device.
 
-    visible (B,3,H,W) and thermal (B,1,H,W) float in [0,1], with lost cameras lost; labels (B,H,W)
-    int64, 255 unknown; lost (B,) 0 none, 1 visible, 2 thermal; whole_*: before any was lost.
+    visible (B,3,H,W) and thermal (B,1,H,W) float in [0,1], with lost cameras lost; labels
+    (B,H/2,W/2) int64, 255 unknown, see `half_labels`; lost (B,) 0 none, 1 visible, 2 thermal;
+    whole_*: before any was lost.
     """
 
     visible: Tensor
@@ -55,6 +56,17 @@ class Inputs(NamedTuple):
     lost: Tensor
     whole_visible: Tensor
     whole_thermal: Tensor
+
+
+def half_labels(labels: Tensor, step: int) -> Tensor:
+    """(B, H, W) labels -> (B, H/2, W/2): of each 2 x 2 pixels the one whose turn it is.
+
+    A mask has one class for all four (`labels_from_logits`), so all four have to teach it: the same
+    one in every step would move masks by half a pixel. Turns are those of the step, so that a run
+    can be resumed and several processes take the same one.
+    """
+    row, column = divmod(step % 4, 2)
+    return labels[:, row::2, column::2]
 
 
 class Models(nn.Module):
@@ -88,7 +100,8 @@ class Models(nn.Module):
 class StageContext:
     """What a stage works with.
 
-    `mask_mode` is what the masks are, one of `ssvif_core.models.MODES`, or None: nothing yet.
+    `mask_mode` is what the masks are by now, one of `ssvif_core.models.MODES`, or None: nothing
+    yet. A stage changes it with its first step.
     """
 
     config: TrainingConfig

@@ -29,7 +29,7 @@ from ssvif_core.network.fusion_network import (
 from ssvif_core.network.layers import upsample
 from ssvif_core.training.config import StageConfig, TrainingConfig
 from ssvif_core.training.cross_segmentation import cross_segmentation
-from ssvif_core.training.frames import Frames
+from ssvif_core.training.frames import Frames, ids_in_files
 from ssvif_core.training.losses import segmentation_losses
 from ssvif_core.training.masked import (
     MaskedPrediction,
@@ -41,7 +41,7 @@ from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
 from ssvif_core.training.teacher import distillation_losses
 from ssvif_core.training.views import STRIDE, Window, draw_window
 
-__all__ = ["STAGES", "check_labels", "masks_after", "trained_parts"]
+__all__ = ["STAGES", "check_labels", "masks_after", "trained_parts", "unseen_classes"]
 
 
 class MaskedStage(Stage):
@@ -99,11 +99,10 @@ class SupervisedStage(Stage):
         total, values = self.fusion_loss(output.fused, inputs)
         if self.uses_labels(self.context.config):
             logits, weights = output.logits.float(), self.context.config.loss
-            # Logits at half size against every second label: as sharp as masks get, a quarter of
-            # the cost.
+            # At half size, as sharp as masks get, and a quarter of the cost.
             terms = segmentation_losses(
                 upsample(logits),
-                inputs.labels[:, ::2, ::2],
+                inputs.labels,
                 self.context.class_weights,
                 self.context.processes,
             )
@@ -190,7 +189,12 @@ class JointStage(_TwoBranches):
     """Stage 2: fusion, consistency of the two segmentations, and the anchor.
 
     The gradient of the pixel branch reaches the fusion network only through the fused image, and
-    there it passes the weighting's gate.
+    there it passes the weighting's gate. So there are three backward passes:
+
+        pixel branch's losses    -> the pixel-level segmenter, and `shown`
+        fusion losses            -> `seen`, to be weighed against that
+        `seen` + gate * `shown`, -> the fusion network, once: by the fused image, and
+        feature branch's losses     by the feature logits
     """
 
     def backward(self, inputs: Inputs, step: int) -> dict[str, float]:
@@ -278,8 +282,12 @@ class JointStage(_TwoBranches):
         }
 
     def _gate(self, fusion: Tensor, segmentation: Tensor) -> float:
-        gate = self.context.weighting.gate(fusion, segmentation)
-        return self.context.processes.mean({"gate": gate})["gate"]
+        gradients = {"fusion": fusion, "segmentation": segmentation}
+        # Of the whole batch, whose gradients one gate scales: each process has its part of it. That
+        # they are means and not sums over the processes, their ratio does not show.
+        squares = {name: float(x.norm()) ** 2 for name, x in gradients.items()}
+        norms = {n: math.sqrt(x) for n, x in self.context.processes.mean(squares).items()}
+        return self.context.weighting.gate(**norms)
 
 
 STAGES: dict[str, type[Stage]] = {
@@ -301,34 +309,83 @@ def trained_parts(config: TrainingConfig) -> set[str]:
     return set().union(*(STAGES[stage.kind].trained(stage, config) for stage in stages))
 
 
-def masks_after(config: TrainingConfig, before: str | None) -> str | None:
-    """What the masks of a run are in the end, see `Trainer.mask_mode`.
+def masks_after(
+    config: TrainingConfig, before: str | None, step: int | None = None, labelled: bool = True
+) -> str | None:
+    """What the masks of a run are, one of `ssvif_core.models.MODES`; None: nothing yet.
 
     Args:
         config: of the run.
         before: what they are where it starts.
+        step: steps that are made; None: all of them.
+        labelled: whether any frame has labels; without, a teacher alone says what masks are.
 
     Raises:
         SsvifError: see `Stage.trained`.
     """
-    trained = trained_parts(config)
+    begun = [
+        stage
+        for i, stage in enumerate(config.stages)
+        if step is None or step > sum(earlier.steps for earlier in config.stages[:i])
+    ]
+    so_far = config.model_copy(update={"stages": begun})
+    trained = trained_parts(so_far)
     if trained & set(SEGMENTATION_HEAD):
-        return config.mask_mode
+        loss = config.loss
+        by_labels = labelled and (loss.cross_entropy > 0 or loss.dice > 0)
+        alone = config.teacher is not None and not by_labels
+        return "distilled" if alone else so_far.mask_mode
     return None if trained & set(TRUNK) else before
 
 
-def check_labels(config: TrainingConfig, frames: Frames) -> None:
-    """Raise SsvifError where a stage learns masks from labels, and no frame to train on has any."""
-    for stage in config.stages:
-        kind = STAGES[stage.kind]
-        trained = kind.trained(stage, config)
-        # A warm-up trains the pixel-level segmenter, whatever of the network it leaves as it is.
-        masks = bool(trained - set(FUSION_PATH)) or stage.kind == "warm_up"
-        by_labels = kind.uses_labels(config) and config.mask_mode != "clusters"
-        by_labels &= config.teacher is None or stage.kind != "supervised"
-        if masks and by_labels and not frames.labelled:
+def check_labels(config: TrainingConfig, frames: Frames, class_pixels: np.ndarray) -> None:
+    """Raise SsvifError where a stage learns masks from labels, and those to train on say nothing.
+
+    A stage does if it trains the trunk, the segmentation head or the pixel-level segmenter by a
+    loss that reads labels. A stage supervised that a teacher teaches can do without; where there
+    are label images, they have to say something to that one, too.
+
+    Args:
+        config: of the run.
+        frames: of the run.
+        class_pixels: see `BatchMaker`.
+    """
+    for stage in _learning_labels(config):
+        if not frames.labelled and (config.teacher is None or stage.kind != "supervised"):
             raise SsvifError(
                 f"A stage {stage.kind} learns masks from labels, and no frame has any that it may "
                 f"use ({frames}): give a source its labels (and not labelled: 0), or take stages "
                 "warm_up and joint with consistency.mode clusters, which need none."
             )
+        if frames.labelled and not class_pixels.any():
+            raise SsvifError(
+                f"A stage {stage.kind} learns masks from labels, and no pixel of the labels has a "
+                f"known class. {ids_in_files(config)} 255 is unknown, and so is what a label_map "
+                "does not name: name the ids of the files there (`label_map: {0: 0, 4: 2}`)."
+            )
+
+
+def unseen_classes(config: TrainingConfig, class_pixels: np.ndarray) -> list[str]:
+    """A sentence, if labels teach masks and those that were read lack a class; else none."""
+    unseen = [name for i, name in enumerate(config.classes) if not class_pixels[i]]
+    if not (unseen and class_pixels.any() and _learning_labels(config)):
+        return []
+    return [
+        f"No label image that was read holds {', '.join(unseen)}: the masks learn nothing of that. "
+        "If it is there under another id, name that in the source's label_map."
+    ]
+
+
+def _learning_labels(config: TrainingConfig) -> list[StageConfig]:
+    """Stages that learn masks from labels where there are any, see `check_labels`."""
+    if config.mask_mode == "clusters":
+        return []
+    return [
+        stage
+        for stage in config.stages
+        if STAGES[stage.kind].uses_labels(config)
+        # A warm-up trains the pixel-level segmenter, whatever of the network it leaves as it is.
+        and (
+            STAGES[stage.kind].trained(stage, config) - set(FUSION_PATH) or stage.kind == "warm_up"
+        )
+    ]

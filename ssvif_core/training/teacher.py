@@ -40,19 +40,25 @@ def open_teacher(
 
     Raises:
         SsvifError: there is no such file or model, it is of another version, or its masks have
-            other classes.
+            other classes or are clusters.
     """
     if source in shipped_models() or Path(source).suffix == ".onnx":
-        model = open_model(source)
+        model = open_model(str(Path(source).expanduser()))
         network, mode = reopen(model, frames()), model.card.mode
         theirs = [label.name for label in model.card.classes]
     else:
-        state = load_checkpoint(Path(source))
+        state = load_checkpoint(Path(source).expanduser())
         network, mode, theirs = load_trained(state), state["mode"], state["classes"]
     if mode is None or theirs != list(classes):
         raise SsvifError(
             f"teacher: {source} knows the classes {', '.join(theirs) if mode else 'none'}, and "
             f"this run {', '.join(classes)}: name a model with the same ones."
+        )
+    if mode == "clusters":
+        raise SsvifError(
+            f"teacher: the masks of {source} are anonymous clusters, and what learns them would be "
+            "taken for masks of named things. Name them first (config/training/few_labels.yaml "
+            f"with initialise_from: {source}), or train this network in consistency.mode clusters."
         )
     return network
 

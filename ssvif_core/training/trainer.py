@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,19 @@ from ssvif_core.network.fusion_network import FusionNetwork
 from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
-from ssvif_core.training.config import StageConfig, TrainingConfig
+from ssvif_core.training.config import StageConfig, TrainingConfig, differences
 from ssvif_core.training.distributed import ALONE, Processes
 from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
-from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
-from ssvif_core.training.stages import STAGES, check_labels, masks_after
+from ssvif_core.training.stage import Inputs, Models, Stage, StageContext, half_labels
+from ssvif_core.training.stages import (
+    STAGES,
+    check_labels,
+    masks_after,
+    trained_parts,
+    unseen_classes,
+)
 from ssvif_core.training.teacher import open_teacher
 from ssvif_core.training.weighting import make_weighting
 
@@ -44,6 +50,11 @@ logger = logging.getLogger("ssvif.training")
 
 #: They wait for the end of the step: a checkpoint never holds half of one.
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+#: What to do about a folder that holds another run.
+ANOTHER_FOLDER = (
+    "name another folder (--run of `ssvif train`, --output of `ssvif adapt`), or delete this one"
+)
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -75,9 +86,9 @@ class Trainer:
         cv2.setNumThreads(1)
         torch.manual_seed(config.seed)
         self.config, self.folder = config, run_folder
+        trained_parts(config)  # what is wrong with a later stage is said before anything is read
         frames = load_sources(config)
         self.frames, self.held_out, self.skipped = frames, frames.held_out, frames.skipped
-        check_labels(config, frames)
         self.batches = BatchMaker(
             frames.sources,
             crops,
@@ -87,13 +98,17 @@ class Trainer:
             config.photometric,
             config.labelled_crops,
         )
+        check_labels(config, frames, self.batches.class_pixels)
+        if self.processes.first:
+            for doubt in (*config.doubts(), *unseen_classes(config, self.batches.class_pixels)):
+                logger.warning("%s", doubt)
         models = Models(config).to(self.device)
         start, source = Start([], None), config.initialise_from
         self.start_sha256 = None if source is None else sha256_of_start(source)
         # A run that goes on has all of it in its checkpoint; where it began may be gone.
         if source is not None and not self.checkpoint_path.exists():
             start = initialise(models, source, config.classes, self._first_batches)
-        self.history = start.history
+        self.history, self.start_mode = start.history, start.mask_mode
         self.models: Models = models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             self.models, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)
@@ -107,7 +122,7 @@ class Trainer:
             make_weighting(config.weighting),
             class_weights,
             self.averaged,
-            masks_after(config, start.mask_mode),
+            start.mask_mode,
         )
         if config.teacher is not None and not self.checkpoint_path.exists():
             teacher = open_teacher(config.teacher, config.classes, self._first_batches)
@@ -126,13 +141,18 @@ class Trainer:
 
     @property
     def mask_mode(self) -> str | None:
-        """What the masks of this run are, one of `ssvif_core.models.MODES`.
+        """What the masks of this run are in the end, one of `ssvif_core.models.MODES`.
 
-        Where no stage trains the segmentation head or the trunk below it, they are what they were
-        where the run started. None if it started with none of the same classes, or if the trunk is
-        trained without the head, which then reads features that it never saw.
+        What they are by now, `context.mask_mode` says, and a checkpoint. Where no stage trains the
+        segmentation head or the trunk below it, they are what they were where the run started. None
+        if it started with none of the same classes, or if the trunk is trained without the head,
+        which then reads features that it never saw.
         """
-        return self.context.mask_mode
+        return self._masks_after(None)
+
+    def _masks_after(self, step: int | None) -> str | None:
+        labelled = self.frames.labelled > 0
+        return masks_after(self.config, self.start_mode, step, labelled)
 
     @property
     def checkpoint_path(self) -> Path:
@@ -144,7 +164,8 @@ class Trainer:
         Raises:
             KeyboardInterrupt: asked to stop; everything up to the last whole step is saved.
             CollapseError: label-free masks lost their meaning; saved likewise.
-            SsvifError: a loss is not finite; the last checkpoint is kept.
+            SsvifError: a loss is not finite, and the last checkpoint is kept; or data cannot be
+                read any longer, and it is saved likewise.
         """
         with Recorder(self) as recorder, Interrupts(STOPPING) as interrupts:
             end = 0
@@ -154,7 +175,7 @@ class Trainer:
                     continue
                 self._enter(stage, start=end - stage.steps)
                 assert self.stage is not None
-                for batch in prefetched(self.stage.crops(self.batches), self.step, end):
+                for batch in self._coming(end):
                     values = self.train_step(batch)
                     try:
                         recorder.record(values)
@@ -167,6 +188,15 @@ class Trainer:
             if self.stage is not None:  # or nothing was left to do: runs that start from it go on
                 self.save()
             recorder.finish()
+
+    def _coming(self, end: int) -> Iterator[Batch]:
+        """Batches of the stage up to step `end`. When one cannot be made, the run is saved."""
+        assert self.stage is not None
+        try:
+            yield from prefetched(self.stage.crops(self.batches), self.step, end)
+        except Exception:
+            self.save()
+            raise
 
     def _first_batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Frames for the statistics of batch norm of a model that is trained further."""
@@ -218,6 +248,7 @@ class Trainer:
         self.optimizer.step()
         self.average.update_parameters(self.models)
         self.step += 1
+        self.context.mask_mode = self._masks_after(self.step)
         return {**values, "learning_rate": rate}
 
     def _not_finite(self) -> str:
@@ -229,7 +260,8 @@ class Trainer:
 
     def inputs(self, batch: Batch) -> Inputs:
         """A batch on the device, in some of its crops with one camera lost."""
-        visible, thermal, labels = (part.to(self.device, non_blocking=True) for part in batch)
+        parts = batch._replace(labels=half_labels(batch.labels, self.step))
+        visible, thermal, labels = (part.to(self.device, non_blocking=True) for part in parts)
         lost = torch.zeros(len(labels), dtype=torch.int8, device=self.device)
         whole = (visible, thermal)
         if self.config.modality_dropout > 0:
@@ -270,7 +302,8 @@ class Trainer:
             "config": self.config.model_dump_json(),
             "variant": self.config.variant,
             "classes": self.config.classes,
-            "mode": self.mask_mode,
+            "mode": self.context.mask_mode,
+            "start_mode": self.start_mode,
             "step": self.step,
             "processes": self.processes.world,
             "history": self.history,
@@ -296,21 +329,21 @@ class Trainer:
         if not self.checkpoint_path.exists():
             return None
         state = load_checkpoint(self.checkpoint_path)
-        if state["config"] != self.config.model_dump_json():
+        if keys := differences(state["config"], self.config):
             raise SsvifError(
-                f"{self.folder} holds a run of another configuration: name another --run folder, "
-                "or delete this one."
+                f"{self.folder} holds a run of another configuration, which differs in "
+                f"{', '.join(keys)}: {ANOTHER_FOLDER}."
             )
         # A run from before starts were kept says nothing of its own, and a start may be gone.
         started = state.get("start_sha256") or self.start_sha256
         if started != (self.start_sha256 or started):
             raise SsvifError(
                 f"{self.folder} holds a run that started from other weights: "
-                f"{self.config.initialise_from} was replaced since. Name another --run folder, or "
-                "delete this one."
+                f"{self.config.initialise_from} was replaced since. To do: {ANOTHER_FOLDER}."
             )
         self.step, self.history = state["step"], state["history"]
-        self.start_sha256, self.context.mask_mode = started, state["mode"]
+        self.start_sha256, self.start_mode = started, self._start_mode(state)
+        self.context.mask_mode = self._masks_after(self.step)
         before, now = state.get("processes", self.processes.world), self.processes.world
         if before != now and self.processes.first:
             logger.warning(
@@ -338,6 +371,16 @@ class Trainer:
             teacher.load_state_dict(state["teacher"]["network"])
             self.context.teacher = self._frozen(teacher)
         return state
+
+    def _start_mode(self, state: dict[str, Any]) -> str | None:
+        """What the masks were where the run started.
+
+        A run from before this was kept says what they will be in the end: that is what they were,
+        unless it teaches them itself.
+        """
+        if "start_mode" in state or masks_after(self.config, None) is not None:
+            return state.get("start_mode")
+        return str(state["mode"]) if state["mode"] else None
 
     def _frozen(self, teacher: FusionNetwork) -> FusionNetwork:
         teacher = teacher.eval().requires_grad_(False).to(self.device)

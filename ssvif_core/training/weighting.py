@@ -15,8 +15,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from torch import Tensor
-
 from ssvif_core.training.config import WeightingConfig
 
 __all__ = ["DynamicAverage", "FixedWeights", "GradientGate", "Weighting", "make_weighting"]
@@ -31,11 +29,12 @@ class Weighting(Protocol):
         """Factor of each loss. Its value at this step may be remembered for later ones."""
         ...
 
-    def gate(self, fusion: Tensor, segmentation: Tensor) -> float:
+    def gate(self, fusion: float, segmentation: float) -> float:
         """Factor g in [0, 1] of the segmentation gradient at the fused image.
 
         Args:
-            fusion: (B, 3, H, W) gradient of the fusion losses with respect to the fused image.
+            fusion: norm of the gradient of the fusion losses with respect to the fused images of
+                the whole batch, also where several processes have a part of it each.
             segmentation: the same of the pixel-level segmentation losses.
         """
         ...
@@ -54,7 +53,7 @@ class FixedWeights:
     def weights(self, losses: Mapping[str, float]) -> dict[str, float]:
         return dict.fromkeys(losses, 1.0)
 
-    def gate(self, fusion: Tensor, segmentation: Tensor) -> float:
+    def gate(self, fusion: float, segmentation: float) -> float:
         return self.config.through_image
 
     def state_dict(self) -> dict[str, Any]:
@@ -118,9 +117,8 @@ class GradientGate(FixedWeights):
     (ours; the ratio of gradient norms is GradNorm's measure, Chen et al. 2018, used as a limit).
     """
 
-    def gate(self, fusion: Tensor, segmentation: Tensor) -> float:
-        limit = self.config.rho * float(fusion.norm())
-        return min(1.0, limit / max(float(segmentation.norm()), EPSILON))
+    def gate(self, fusion: float, segmentation: float) -> float:
+        return min(1.0, self.config.rho * fusion / max(segmentation, EPSILON))
 
 
 def make_weighting(config: WeightingConfig) -> Weighting:

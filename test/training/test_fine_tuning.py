@@ -97,6 +97,51 @@ def test_masks_that_nothing_taught_are_said_and_not_exported(paired_folder, tmp_
     assert Trainer(kept, tmp_path / "kept").mask_mode == open_model("tiny").card.mode
 
 
+def stop_after(last):
+    def progress(step, values):
+        if step == last:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize(("first", "mode"), [(list(FUSION_PATH), "finetuned"), ([], None)])
+def test_masks_of_a_run_that_was_stopped_are_what_its_stages_so_far_made_them(
+    paired_folder, tmp_path, first, mode
+):
+    stages = [{"kind": kind, "steps": 2, "warmup_steps": 1} for kind in ("fusion", "warm_up")]
+    stages[0]["train_only"] = first
+    config = configuration(
+        paired_folder, stages=stages, initialise_from="tiny", consistency={"mode": "distilled"}
+    )
+    path = tmp_path / "checkpoint.pt"
+    for last, expected in ((1, mode), (2, mode), (3, "distilled")):
+        trainer = Trainer(config, tmp_path)
+        assert trainer.mask_mode == "distilled"  # in the end
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(stop_after(last))
+        state = load_checkpoint(path)
+        assert (state["step"], state["mode"]) == (last, expected)
+        if expected is None:
+            with pytest.raises(SsvifError, match="Nothing has taught the masks"):
+                export(str(path), tmp_path / "m.onnx", paired_folder / "frames")
+
+
+def test_a_checkpoint_from_before_the_mode_of_the_start_was_kept_goes_on(paired_folder, tmp_path):
+    fusion = [{"kind": "fusion", "steps": 2, "train_only": list(FUSION_PATH)}]
+    path = tmp_path / "checkpoint.pt"
+    for stages in (fusion, [*fusion, {"kind": "supervised", "steps": 2}]):
+        config = configuration(paired_folder, stages=stages, initialise_from="tiny")
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(config, tmp_path).run(stop_after(1))
+        state = load_checkpoint(path)
+        del state["start_mode"]  # and it said what the masks will be
+        save_checkpoint(path, {**state, "mode": "finetuned"})
+        Trainer(config, tmp_path).run()
+        assert load_checkpoint(path)["mode"] == "finetuned"
+        path.unlink()
+
+
 def test_a_training_that_went_on_is_the_same_and_another_is_not():
     run = {"name": "mine", "seed": 0, "steps": 200, "data": [{"folder": "a"}]}
     later = run | {"steps": 400, "weight_decay": 0.1, "data": [{"folder": "a", "share": 1}]}

@@ -566,13 +566,13 @@ def test_a_large_set_is_never_read_whole(paired_folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(anchors, "FRAMES", 3)
     asked = []
-    get = PairCollection.__getitem__
+    readable = PairCollection.readable
 
-    def counted(self, index):
-        asked.append(index)
-        return get(self, index)
+    def counted(self, indices, place):
+        asked.append(indices[place])
+        return readable(self, indices, place)
 
-    monkeypatch.setattr(PairCollection, "__getitem__", counted)
+    monkeypatch.setattr(PairCollection, "readable", counted)
     trainer = Trainer(configuration(paired_folder, "clusters"), tmp_path)
     assert len(trainer.held_out) == 3  # of 12, each fifth
     before = len(asked)

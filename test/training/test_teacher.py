@@ -66,6 +66,7 @@ def test_base_teaches_tiny_without_labels_what_a_lost_camera_showed(paired_folde
     terms = []
     trainer.run(lambda _, values: terms.append(values["loss/taught_cross_entropy"]))
     assert sum(terms[-5:]) < 0.5 * sum(terms[:5])
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["mode"] == "distilled"
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 
@@ -113,6 +114,26 @@ def test_a_checkpoint_of_another_version_does_not_teach(paired_folder, tmp_path)
     save_checkpoint(file, state)
     with pytest.raises(SsvifError, match="does not hold the weights of a 'tiny' network"):
         Trainer(taught(paired_folder, teacher=str(file)), tmp_path / "new")
+
+
+def test_masks_are_finetuned_where_labels_teach_them_too(paired_folder, tmp_path):
+    labels = {"sources": [{"folder": "frames", "share": 1, "labels": "labels"}]}
+    both = {**NO_FUSION, "cross_entropy": 1, "dice": 0}
+    assert Trainer(taught(paired_folder, **labels, loss=both), tmp_path).mask_mode == "finetuned"
+    assert Trainer(taught(paired_folder, **labels), tmp_path).mask_mode == "distilled"  # unused
+    assert Trainer(taught(paired_folder, loss=both), tmp_path).mask_mode == "distilled"
+
+
+def test_a_teacher_of_clusters_is_refused(paired_folder, tmp_path):
+    clusters = {"classes": [f"cluster {i}" for i in range(4)], "teacher": None}
+    stages = [{"kind": "warm_up", "steps": 1}]
+    config = taught(
+        paired_folder, **clusters, stages=stages, consistency={"mode": "clusters", "clusters": 4}
+    )
+    Trainer(config, tmp_path / "teacher").run()
+    file = str(tmp_path / "teacher" / "checkpoint.pt")
+    with pytest.raises(SsvifError, match="are anonymous clusters"):
+        Trainer(taught(paired_folder, **{**clusters, "teacher": file}), tmp_path / "taught")
 
 
 def test_a_teacher_whom_no_stage_listens_to_is_refused(paired_folder):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -19,18 +21,49 @@ def weighting(**settings):
 def test_fixed_weights_are_one_and_the_gate_is_where_it_was_put():
     fixed = weighting(kind="fixed", through_image=0.25)
     assert fixed.weights({"fusion": 3.0, "anchor": 0.1}) == {"fusion": 1.0, "anchor": 1.0}
-    assert fixed.gate(torch.ones(2, 3, 4, 4), torch.ones(2, 3, 4, 4)) == 0.25
+    assert fixed.gate(1.0, 1.0) == 0.25
 
 
 def test_the_gate_limits_segmentation_to_a_part_of_the_pull_of_fusion():
     gate = weighting(kind="gate", rho=0.5)
-    fusion = torch.zeros(1, 3, 2, 2)
-    fusion[0, 0, 0, 0] = 4.0  # norm 4
-    weak, strong = fusion / 4, fusion * 2  # norms 1 and 8
-    assert gate.gate(fusion, weak) == 1.0
+    assert gate.gate(4.0, 1.0) == 1.0
     # 0.5 * 4 / 8: scaled, the strong gradient has the norm 2, half of that of fusion.
-    assert gate.gate(fusion, strong) == pytest.approx(0.25)
-    assert gate.gate(fusion, torch.zeros_like(fusion)) == 1.0
+    assert gate.gate(4.0, 8.0) == pytest.approx(0.25)
+    assert gate.gate(4.0, 0.0) == 1.0
+
+
+GATE_SCRIPT = """
+import sys
+import torch
+from types import SimpleNamespace
+from ssvif_core.training.config import WeightingConfig
+from ssvif_core.training.distributed import process_group
+from ssvif_core.training.stages import JointStage
+from ssvif_core.training.weighting import make_weighting
+
+with process_group("cpu") as processes:
+    weighting = make_weighting(WeightingConfig(kind="gate", rho=0.5))
+    stage = JointStage.__new__(JointStage)
+    stage.context = SimpleNamespace(processes=processes, weighting=weighting)
+    part = slice(processes.rank, processes.rank + 1) if processes.world > 1 else slice(None)
+    gate = stage._gate(torch.tensor([3.0, 4.0])[part], torch.tensor([0.0, 10.0])[part])
+    if processes.first:
+        print(gate)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gate_of_the_whole_batch(tmp_path):
+    (tmp_path / "gate.py").write_text(GATE_SCRIPT)
+    for count in (1, 2):
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+            str(count), str(tmp_path / "gate.py"),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+        assert done.returncode == 0, done.stderr[-3000:]
+        # 0.5 * 5 / 10; the mean of both processes' own gates is (1 + 0.2) / 2.
+        assert float(done.stdout) == pytest.approx(0.25)
 
 
 def test_dynamic_averaging_favours_the_loss_that_falls_more_slowly():
