@@ -161,6 +161,63 @@ def test_folders_are_paired_by_names_and_what_has_no_partner_is_named(paired_fol
     assert fused == ["002_visible.png", "003_visible.png"]
 
 
+def test_one_image_finds_its_partner_in_a_folder_by_name_or_number(paired_folder, tmp_path):
+    frames = paired_folder / "frames"
+    shutil.copytree(frames / "thermal", tmp_path / "lwir")
+    for path in sorted((tmp_path / "lwir").iterdir()):
+        path.rename(path.with_stem(f"lwir_{path.stem}"))
+    wanted = ssvif(
+        "fuse", *(frames / part / "003.png" for part in ("visible", "thermal")),
+        "-o", tmp_path / "wanted", "--model", "tiny",
+    )  # fmt: skip
+    assert wanted.returncode == 0, wanted.stderr
+    for thermal in (frames / "thermal", tmp_path / "lwir"):
+        out = tmp_path / f"of_{thermal.name}"
+        answer = ssvif(
+            "fuse", frames / "visible" / "003.png", thermal, "-o", out, "--model", "tiny"
+        )
+        assert answer.returncode == 0, answer.stderr
+        assert "left out" not in answer.stdout
+        (fused,) = (out / "fused").iterdir()
+        assert fused.read_bytes() == (tmp_path / "wanted" / "fused" / "003.png").read_bytes()
+
+
+def test_what_neither_names_nor_counts_pair_is_refused(paired_folder, videos, tmp_path):
+    frames = paired_folder / "frames"
+    shutil.copy(frames / "visible" / "003.png", tmp_path / "other.png")
+    for visible in (tmp_path / "other.png", videos[0]):
+        (tmp_path / "thermal").mkdir(exist_ok=True)
+        for index in range(11):
+            shutil.copy(frames / "thermal" / "000.png", tmp_path / "thermal" / f"t{index}.png")
+        words = ("fuse", visible, tmp_path / "thermal", "-o", tmp_path / "out", "--model", "tiny")
+        answer = ssvif(*words)
+        said = " ".join(answer.stderr.split())
+        assert answer.returncode == 1 and f"({visible.name} ...) and 11 thermal (t0.png" in said
+        assert not (tmp_path / "out").exists()
+    (tmp_path / "thermal" / "t10.png").unlink()
+    answer = ssvif(*words)  # as many images as frames of the video
+    assert answer.returncode == 0 and "in the order of their names" in answer.stdout
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_said_at_the_end(paired_folder, tmp_path):
+    frames = tmp_path / "pairs"
+    shutil.copytree(paired_folder / "frames", frames)
+    for broken in ("visible/000.png", "visible/002.png", "thermal/003.png", "thermal/002.png"):
+        (frames / broken).write_bytes(b"no image")
+    inputs = frames / "visible", frames / "thermal"
+    answer = ssvif("fuse", *inputs, "-o", tmp_path / "out", "--model", "tiny")
+    said = " ".join(answer.stderr.split())
+    assert answer.returncode == 1 and "4 could not be read and were left out: 000.png" in said
+    fused = [path.stem for path in sorted((tmp_path / "out" / "fused").iterdir())]
+    there = [path.stem for path in sorted((frames / "visible").iterdir())]
+    assert fused == [name for name in there if name not in ("000", "002", "003")]
+    for name in fused:  # each with its own partner
+        alone = [frames / part / f"{name}.png" for part in ("visible", "thermal")]
+        ssvif("fuse", *alone, "-o", tmp_path / "alone", "--model", "tiny")
+        one, two = (tmp_path / folder / "fused" / f"{name}.png" for folder in ("out", "alone"))
+        assert one.read_bytes() == two.read_bytes()
+
+
 def test_nothing_is_written_over_what_was_given_or_over_itself(paired_folder, tmp_path):
     frames = tmp_path / "pairs"
     shutil.copytree(paired_folder / "frames", frames)

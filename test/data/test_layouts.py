@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ssvif_core.data.layouts import LAYOUTS, detect_layout, layout_named, locate
+from ssvif_core.data.layouts import LAYOUTS, candidates, detect_layout, layout_named, locate
 from ssvif_core.data.sources import open_pairs
 from ssvif_core.errors import SsvifError
 
@@ -156,6 +156,30 @@ def test_data_without_splits_has_no_test_set_that_would_be_the_training_set(fram
     write_tree(tmp_path, "roadscene", frame_pairs[:1], ["a"])
     with pytest.raises(SsvifError, match="not divided into splits"):
         open_pairs(tmp_path, split="test")
+
+
+@pytest.mark.parametrize(
+    ("visible", "thermal", "pairs"),
+    [
+        ("rgb_1000 rgb_1003 rgb_1005", "lwir_1003 lwir_1005", "rgb_1003 rgb_1005"),
+        ("a7 a8_vi", "008_ir 9", "a8"),  # after the endings
+        ("rgb_1 rgb_2", "rgb_2 ir_1", "rgb_2"),  # a name that agrees decides
+        ("day_1 night_1", "ir_1 ir_2", ""),  # which of them?
+        ("a1 a01", "b1 b2", ""),
+        ("a b", "c d", ""),
+    ],
+)
+def test_numbers_at_the_ends_of_names_decide_where_no_name_agrees(
+    visible, thermal, pairs, tmp_path
+):
+    for part, names in (("visible", visible), ("thermal", thermal), ("labels", thermal)):
+        (tmp_path / part).mkdir()
+        for name in names.split():
+            (tmp_path / part / f"{name}.png").touch()
+    place = locate(detect_layout(tmp_path), tmp_path, "train")
+    found = [c for c in candidates(place, tmp_path / "labels") if c.visible and c.thermal]
+    assert " ".join(c.name for c in found) == pairs
+    assert all(c.labels.stem == c.thermal.stem for c in found)
 
 
 def test_class_names_stand_at_the_ids_of_the_published_labels():
