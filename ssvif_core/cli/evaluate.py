@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.console import Console
 
-from ssvif_core.cli.options import LabelMap, Labels
+from ssvif_core.cli.options import LabelMap, Labels, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.collection import summary
 from ssvif_core.data.pairs import UNKNOWN, FramePair
@@ -60,6 +60,8 @@ def evaluate(
     ),
     labels: Labels = None,
     label_map: LabelMap = None,
+    visible_topic: VisibleTopic = None,
+    thermal_topic: ThermalTopic = None,
     limit: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Evenly spaced frames to use at most."),
@@ -110,7 +112,9 @@ def evaluate(
     if segmentability:
         device = _usable(device)
     described = _features(probe or [])
-    frames = open_evaluation_set(data, labels, parse_label_map(label_map), limit, split)
+    frames = open_evaluation_set(
+        data, labels, parse_label_map(label_map), limit, split, visible_topic, thermal_topic
+    )
     if frames.skipped:
         Console(stderr=True).print(f"{len(frames.skipped)} left out: {summary(frames.skipped)}")
     training = None

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ssvif_core.cli.options import ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.errors import SsvifError
 
@@ -44,6 +45,8 @@ def train(
         Optional[int],  # noqa: UP045
         typer.Option(min=0, help="Seed of weights and batches; replaces that of the file."),
     ] = None,
+    visible_topic: VisibleTopic = None,
+    thermal_topic: ThermalTopic = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> None:
     """Train the network that a YAML file describes.
@@ -72,6 +75,10 @@ def train(
     settings = load_config(config, {k: v for k, v in overrides.items() if v is not None})
     if steps is not None:
         settings = settings.with_steps(steps)
+    topics = {"visible_topic": visible_topic, "thermal_topic": thermal_topic}
+    said = {name: topic for name, topic in topics.items() if topic is not None}
+    sources = [source.model_copy(update=said) for source in settings.sources]
+    settings = settings.model_copy(update={"sources": sources})
     folder = run or Path("runs") / f"{settings.name}-{settings.variant}"
     with process_group(device) as processes:
         trainer = Trainer(settings, folder, processes)

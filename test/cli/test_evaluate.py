@@ -37,6 +37,41 @@ def test_a_model_is_shown_beside_the_baselines_and_files_are_written(paired_fold
     assert cv2.imread(str(tmp_path / "grid.png")).shape == (3 * 240, 8 * 320, 3)
 
 
+def two_visible_cameras(frame_pairs, folder):
+    bags = pytest.importorskip("small_bags", reason="needs the extra `bags`")
+    visible, thermal, _ = frame_pairs[0]
+    messages = bags.short(bags.raw(visible, "rgb8"), bags.raw(thermal, "mono8"))
+    messages += [("/rear/image_raw", *m[1:]) for m in messages if m[0] == bags.VISIBLE]
+    return bags.write_bag(folder / "drive", messages), bags.VISIBLE
+
+
+def test_the_cameras_of_a_recording_with_several_are_named_by_options(frame_pairs, tmp_path):
+    bag, visible = two_visible_cameras(frame_pairs, tmp_path)
+    words = ("--data", bag, "-o", tmp_path / "out")
+    answer = ssvif_evaluate(*words)
+    assert answer.returncode == 1 and "Name them with --visible-topic" in answer.stderr
+    answer = ssvif_evaluate(*words, "--visible-topic", visible)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_export_and_train_take_the_topics_of_a_recording(frame_pairs, tmp_path):
+    bag, visible = two_visible_cameras(frame_pairs, tmp_path)
+    pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+    (config := tmp_path / "run.yaml").write_text(
+        "name: short\nvariant: tiny\nclasses: clusters\nsources: [{folder: ., share: 1}]\n"
+        "stages: [{kind: fusion, steps: 1}]\nbatch_size: 1\ncrop: [64, 64]\nprecision: float32\n"
+    )
+    for words in (
+        ("export", "tiny", tmp_path / "m.onnx", "--frames", bag),
+        ("train", config, "--data", bag, "--run", tmp_path / "run"),
+    ):
+        command = [sys.executable, "-m", "ssvif_core.cli", *map(str, words)]
+        for more in ([], ["--visible-topic", visible]):
+            answer = subprocess.run([*command, *more], capture_output=True, text=True, timeout=110)
+            assert answer.returncode == (not more), answer.stderr
+            assert more or "Name them with --visible-topic" in answer.stderr
+
+
 def test_one_camera_can_be_left_out(paired_folder, tmp_path):
     options = ("--data", paired_folder / "frames", "--limit", 2, "--no-baselines", "--pictures", 0)
     for name, more in (("both", ()), ("one", ("--without", "visible"))):
