@@ -15,6 +15,7 @@ import yaml
 from ssvif_core.adapt.judge import FIGURES, Judged, Measured, means
 from ssvif_core.adapt.verdict import Verdict
 from ssvif_core.errors import SsvifError
+from ssvif_core.replay.compare import interval_text
 from ssvif_core.replay.report import fill, pictures_of, table_of
 from ssvif_core.replay.report_head import Card, Level, card_grid, file_list
 from ssvif_core.replay.report_plots import line
@@ -85,8 +86,9 @@ def write_report(
 def lines(verdict: Verdict, advice: str, judged: Sequence[Judged]) -> list[str]:
     """For the terminal."""
     shown = [
-        f"  {j.name:15} {j.old:9.3f} -> {j.new:9.3f}   {j.mean:+.4f} [{j.low:+.4f}, {j.high:+.4f}]"
-        f"  {j.change}" + (" (guard)" if FIGURES[j.name].guard else "")
+        f"  {j.name:15} {j.old:9.3f} -> {j.new:9.3f}   {j.mean:+.4f} "
+        f"{interval_text(j.low, j.high, '.4f')}  {j.change}"
+        + (" (guard)" if FIGURES[j.name].guard else "")
         for j in judged
     ]
     return [*shown, f"{verdict.answer}: {verdict.why}.", advice]

@@ -107,8 +107,8 @@ def adapt(
     on.
 
     - **The last part** (--holdout) is not trained on. Both models are measured on it, and the
-    verdict says: better, no measurable difference, not better, or worse. Look at adapt.html, too:
-    it has pictures before and after.
+    verdict says: better, no measurable difference, not better, worse, or too few pairs to tell.
+    Look at adapt.html, too: it has pictures before and after.
 
     The old model is never overwritten. For instance:
 
