@@ -199,6 +199,8 @@ def _from_checkpoint(path: Path, command: str) -> _Source:
             f"There is no '{path}': give the checkpoint.pt of a run of `ssvif train`, an exported "
             f"ONNX model, or one of the shipped models {shipped_models()}."
         )
+    if path.is_dir():
+        raise SsvifError(f"{path} is a folder: give {path / 'checkpoint.pt'}.")
     state = load_checkpoint(path)
     network = load_trained(state)
     if state["mode"] is None:

@@ -359,6 +359,26 @@ def test_a_device_that_is_not_there_is_one_line(repository, tmp_path):
     assert "Traceback" not in answer.stderr
 
 
+def test_train_names_the_training_files_and_the_folders_that_it_needs(repository, tmp_path):
+    pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+    answer = ssvif("train", "config/training/own_frames.yaml", cwd=tmp_path)
+    assert answer.returncode == 1
+    assert f"are in {repository / 'config' / 'training'}: adapt.yaml" in answer.stderr
+    config = repository / "config" / "training" / "readable.yaml"
+    answer = ssvif("train", config, "--data", tmp_path)
+    assert answer.returncode == 1
+    said = f"There is no {tmp_path / 'msrs' / 'train'} (visible/, thermal/ and weak_labels/)"
+    assert said in answer.stderr and f"the first lines of {config} say" in answer.stderr
+
+
+def test_a_run_folder_is_no_checkpoint_and_the_file_is_named(paired_folder, tmp_path):
+    pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+    frames = paired_folder / "frames"
+    answer = ssvif("export", tmp_path, tmp_path / "x.onnx", "--frames", frames)
+    assert answer.returncode == 1
+    assert f"{tmp_path} is a folder: give {tmp_path / 'checkpoint.pt'}." in answer.stderr
+
+
 @pytest.mark.parametrize("content", [b"", b"hi\n", b"no checkpoint at all" * 100])
 def test_what_is_no_checkpoint_is_one_line(content, paired_folder, tmp_path):
     pytest.importorskip("torch", reason="needs the extra `train` (torch)")
