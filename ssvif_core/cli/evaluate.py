@@ -53,7 +53,7 @@ def evaluate(
     ] = Path("."),
     split: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="train, val or test of a data set that has them; default test."),
+        typer.Option(help="train, val or test, where there are splits; default test, or else val."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
         "evaluation"

@@ -243,7 +243,7 @@ def detect_layout(folder: Path) -> Layout:
     or its lists of names do too.
 
     Raises:
-        SsvifError: none fits; the text lists what was looked for and what is there.
+        SsvifError: none fits; the text says what is missing and what is there.
     """
     best, best_score = None, 0
     is_split = folder.resolve().name.lower() in SPLITS
@@ -254,12 +254,35 @@ def detect_layout(folder: Path) -> Layout:
         if score > best_score:
             best, best_score = layout, score
     if best is None:
+        names = ", ".join(layout.name for layout in LAYOUTS)
         raise SsvifError(
-            f"{folder} has no layout that is known. Looked for: "
-            + "; ".join(layout.wanted for layout in LAYOUTS)
-            + f". There is: {_content(folder)}. Make folders visible/ and thermal/ (and labels/)."
+            f"{_why_unknown(folder)} Layouts that are known: {names}; their folders are in "
+            "docs/data.md."
         )
     return best
+
+
+def _why_unknown(folder: Path) -> str:
+    """What is missing of a folder that has no layout, and what to do."""
+    for layout in sorted(LAYOUTS, key=lambda layout: layout.name != "generic"):
+        for split in (None, *SPLITS):
+            found = [_first(folder, part, split) for part in (layout.visible, layout.thermal)]
+            there = next((path for path in found if path is not None), None)
+            if layout.thermal and there is not None and None in found:
+                lacking = "thermal" if found[0] else "visible"
+                return (
+                    f"{folder} has {there.relative_to(folder)}/, but no folder of {lacking} images "
+                    f"beside it: call it {(there.parent / lacking).relative_to(folder)}/."
+                )
+    if folder.is_dir() and image_files(folder):
+        above = folder.resolve().parent
+        whole = any(_fit(layout, above, None) for layout in LAYOUTS)
+        advice = above if whole else "a folder with visible/ and thermal/ in it"
+        return f"{folder} is one folder of images, and two are needed: give {advice}."
+    return (
+        f"{folder} has no layout that is known. There is: {_content(folder)}. Make folders "
+        "visible/ and thermal/ (and labels/)."
+    )
 
 
 def locate(layout: Layout, folder: Path, split: str) -> Located:
@@ -280,7 +303,7 @@ def locate(layout: Layout, folder: Path, split: str) -> Located:
         if names is None and split not in ("train", folder.resolve().name):
             raise SsvifError(
                 f"{folder} ({layout.name}) is not divided into splits, so there is no '{split}': "
-                "point to the folder that holds those pairs, and leave the split at 'train'."
+                "point to the folder that holds those pairs, and leave the split out."
             )
     elif split in there:
         inside, names = split, None
