@@ -17,7 +17,10 @@ from ssvif_core.data.sources import is_sequence, read_sequence, usable_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.fusion_metrics import LEAST_SIDE
 
-__all__ = ["DAY_NIGHT", "EvaluationSet", "check_classes", "open_evaluation_set", "parse_label_map"]
+__all__ = [
+    "DAY_NIGHT", "EvaluationSet", "check_classes", "check_label_map", "open_evaluation_set",
+    "parse_label_map",
+]  # fmt: skip
 
 #: Last letter of a name -> part of the set, as MSRS has it.
 DAY_NIGHT = {"D": "day", "N": "night"}
@@ -188,6 +191,19 @@ def check_classes(
         f"classes are {known}. Say with {option} which ids of the files are which class, such as "
         f"{option} {example}: pixels of all other ids are then left out (with "
         f"{next(iter(unknown))}:0 added, those of id {next(iter(unknown))} are background)."
+    )
+
+
+def check_label_map(frames: EvaluationSet) -> None:
+    """Raise SsvifError, with the ids of the files, where their map leaves no pixel a class."""
+    if frames.label_map is None or not frames.labels or frames.ids():
+        return
+    there = replace(frames, label_map=None).ids()
+    listed = "; ".join(f"{class_id} (in {_some(names)})" for class_id, names in there.items())
+    asked = ", ".join(map(str, sorted(frames.label_map)))
+    raise SsvifError(
+        f"--label-map names ids ({asked}) that no label image of {frames.folder.parent} has, so no "
+        f"pixel is left to measure masks on. The files hold {listed or 'ids above 255'}."
     )
 
 

@@ -101,6 +101,8 @@ def test_cameras_baselines_and_models_are_segmented_and_features_probed(paired_f
     assert {"car", "objects", "objects spread"} <= set(tables["segmentability"]["tiny"])
     assert list(tables["linear probe"]) == ["colour", str(tmp_path / "c.pt")]
     assert tables["linear probe"]["colour"]["background"] > 0.3
+    assert "car" in tables["linear probe"]["colour"]  # a name that tiny knows
+    assert "mean rank" not in answer.stdout  # of one method
 
 
 @pytest.fixture
@@ -150,6 +152,14 @@ def test_a_frame_that_is_left_out_is_not_counted_as_labelled(three_frames, tmp_p
     shown = capsys.readouterr()
     assert "IoU of masks, 2 frames" in shown.out
     assert "1 left out: 001" in shown.err
+
+
+def test_a_label_map_that_leaves_no_pixel_says_which_ids_there_are(three_frames, tmp_path):
+    with pytest.raises(SsvifError) as refused:
+        evaluate(data=three_frames, output=tmp_path / "out", jobs=1, label_map="7:0,8:1")
+    for said in ("--label-map names ids (7, 8)", "hold 0 (in 000.png, ", "; 1 (in"):
+        assert said in str(refused.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_ids_that_a_model_does_not_know_are_told_before_the_first_frame(
