@@ -181,7 +181,7 @@ def replay_bags(
     ]
     damaged, failed = _all(tasks, jobs, cluster)
     if len(failed) == len(found) or (strict and (damaged or failed)):
-        raise SsvifError("; ".join(f"{name}: {why}" for name, why in (failed | damaged).items()))
+        raise SsvifError("; ".join(_named(name, why) for name, why in (failed | damaged).items()))
 
 
 def _all(
@@ -244,3 +244,8 @@ def _show(task: Task, outcome: Outcome, *, several: bool) -> None:
     if several and outcome.failed:
         text = f"[bold red]{escape(name_of(task.path))}:[/] {escape(outcome.failed)}"
         Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+
+def _named(name: str, why: str) -> str:
+    """A reason with the recording that it is of, once."""
+    return why if why.startswith((f"{name} ", f"{name}:")) else f"{name}: {why}"

@@ -342,7 +342,7 @@ def test_one_lost_file_of_a_split_recording_leaves_the_others(tmp_path):
 def test_a_file_that_is_no_recording_is_an_error_with_advice(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"" if name.startswith("empty") else bytes(range(256)) * 20)
-    with pytest.raises(SsvifError, match="reindex"):
+    with pytest.raises(SsvifError, match="Check that it is one, and that all of it was copied"):
         open_pairs(path)
 
 
