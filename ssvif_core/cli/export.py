@@ -260,10 +260,13 @@ def calibration_frames(source: str, topics: _Topics = (None, None)) -> list[Fram
         SsvifError: there is nothing usable.
     """
     if source != SIMULATION:
-        visible, thermal = topics
+        visible_topic, thermal_topic = topics
         return list(
             open_pairs(
-                Path(source), limit=CALIBRATION_FRAMES, visible_topic=visible, thermal_topic=thermal
+                Path(source),
+                limit=CALIBRATION_FRAMES,
+                visible_topic=visible_topic,
+                thermal_topic=thermal_topic,
             )
         )
     frames = []

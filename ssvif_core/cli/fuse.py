@@ -26,14 +26,14 @@ from ssvif_core.data.videos import nearest_in_time
 from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.overlay import draw_overlay
-from ssvif_core.imaging.panels import panel_row
+from ssvif_core.imaging.panels import panel_row, with_legend
 from ssvif_core.imaging.registration import HomographyAlignment, Registration
 from ssvif_core.imaging.thermal_gain import GAIN_MODES, ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import FusionResult, Pipeline
 from ssvif_core.interrupts import Interrupts
 from ssvif_core.memory import keep_image_buffers
-from ssvif_core.models import open_model
+from ssvif_core.models import ModelCard, open_model
 
 __all__ = ["fuse"]
 
@@ -100,7 +100,7 @@ def fuse(
     typer.echo(f"model {loaded.card.name} ({loaded.card.mode}), engine {why}")
     pipeline = Pipeline(chosen, ThermalGain(mode=gain), registration)
     rate = streams[0].rate_hz or DEFAULT_RATE_HZ
-    writer = _Videos(output, rate) if streams[0].rate_hz else _Images(output)
+    writer = _Videos(output, rate, loaded.card) if streams[0].rate_hz else _Images(output)
     count, broken = _run(pipeline, streams, partners, rate, writer, loaded.card.palette)
     typer.echo(f"{count} pairs fused into {output}")
     if broken:
@@ -312,8 +312,8 @@ class _Images:
 class _Videos:
     """fused.mp4, and panels.mp4 with what went in and what came out side by side."""
 
-    def __init__(self, folder: Path, rate: float) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, rate: float, card: ModelCard) -> None:
+        self.folder, self._legend = folder, card.legend
         folder.mkdir(parents=True, exist_ok=True)
         self._fused, self._panels = (VideoWriter(folder / f"{part}.mp4", rate) for part in VIDEOS)
         if note := why_not_h264():
@@ -322,7 +322,7 @@ class _Videos:
     def write(
         self, name: str, visible: np.ndarray, result: FusionResult, overlay: np.ndarray
     ) -> None:
-        images = [visible, result.thermal, result.fused, overlay]
+        images = [visible, result.thermal, result.fused, with_legend(overlay, self._legend)]
         captions = ["visible", "thermal", f"fused {name}", "labels"]
         self._fused.append(result.fused)
         self._panels.append(panel_row(images, captions))

@@ -193,9 +193,7 @@ def test_a_camera_that_sent_nothing_is_said_and_the_other_goes_on_alone(tmp_path
 def test_without_a_topic_of_the_other_camera_the_error_lists_what_there_is(tmp_path):
     with BagWriter(tmp_path / "bag") as bag:
         bag.image("/front/image_raw", START_NS, START_NS, VISIBLE, "rgb8", "camera")
-    with pytest.raises(
-        SsvifError, match=r"no thermal camera.*/front/image_raw \(Image, rgb8\)"
-    ):
+    with pytest.raises(SsvifError, match=r"no thermal camera.*/front/image_raw \(Image, rgb8\)"):
         replayed(tmp_path / "bag", tmp_path / "run")
 
 
