@@ -205,7 +205,8 @@ def _all(
             task = tasks[number]
             if number in lines:
                 line = bar.tasks[lines[number]]
-                bar.update(line.id, completed=line.completed if outcome.failed else line.total)
+                ended = not (outcome.failed or outcome.interrupted)
+                bar.update(line.id, completed=line.total if ended else line.completed)
             bar.stop()
             _show(task, outcome, several=len(tasks) > 1)
             if number in lines:
