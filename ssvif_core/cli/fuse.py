@@ -92,6 +92,7 @@ def fuse(
     streams = open_stream(visible, "visible"), open_stream(thermal, "thermal")
     _check_output(output, (visible, thermal), streams)
     streams = _of_one_name(streams, quiet=not (visible.is_dir() and thermal.is_dir()))
+    _tell_of_others(output, streams[0])
     partners = _partners(*streams)
     total = int((partners >= 0).sum())
     if not total == len(partners) == len(streams[1]):
@@ -167,6 +168,16 @@ def _check_output(output: Path, inputs: tuple[Path, Path], streams: Streams) -> 
     over = next((path for path in written if path.resolve() in given), None)
     if over is not None:
         raise SsvifError(f"{over} is to be fused and would be written over: choose another -o.")
+
+
+def _tell_of_others(output: Path, visible: FrameStream) -> None:
+    """Say which images in the folders to write to will not be of this run."""
+    if not isinstance(visible, ImageStream):
+        return
+    new = {path.stem for path in visible.files}
+    old = [p for part in PARTS for p in (output / part).glob("*.png") if p.stem not in new]
+    if old:
+        typer.echo(f"{len(old)} images of before stay in {output}, such as {sorted(old)[0]}")
 
 
 def _of_one_name(streams: Streams, quiet: bool) -> Streams:

@@ -104,6 +104,12 @@ def test_a_folder_of_pairs_is_fused_into_images(paired_folder, tmp_path):
     names = {path.name for path in (frames / "visible").iterdir()}
     for part in ("fused", "labels", "overlay"):
         assert {path.name for path in (tmp_path / part).iterdir()} == names
+    assert "of before" not in answer.stdout
+    one = frames / "visible" / "001.png", frames / "thermal"
+    again = ssvif("fuse", *one, "-o", tmp_path, "--model", "tiny")
+    said = " ".join(again.stdout.split())
+    stay = f"{3 * (len(names) - 1)} images of before stay in {tmp_path}, such as"
+    assert f"{stay} {tmp_path / 'fused' / '000.png'}" in said
     labels = cv2.imread(str(tmp_path / "labels" / "000.png"), cv2.IMREAD_UNCHANGED)
     assert labels.shape == (120, 160)
     assert labels.max() <= 3
