@@ -33,6 +33,7 @@ def write_report(
     judged: Sequence[Judged],
     measured: Measured,
     about: dict[str, Any],
+    timed: bool = True,
 ) -> None:
     """Write both files.
 
@@ -43,6 +44,7 @@ def write_report(
         judged: what the answer rests on.
         measured: the frames.
         about: what was trained and how, for the reader and for adapt.json.
+        timed: whether frames have times, or, of a folder, numbers of pairs.
 
     Raises:
         SsvifError: a file cannot be written.
@@ -65,14 +67,14 @@ def write_report(
             "EVENTS_TITLE": "How to read it",
             "WARNINGS": _notes(),
             "PICTURES_TITLE": "Before and after: held-out pairs that differ most",
-            "PICTURES": pictures_of("Fused images", "mean difference", measured.pictures)
+            "PICTURES": pictures_of("Fused images", "mean difference", measured.pictures, timed)
             or "<p>None.</p>",
             "TABLES": _tables(judged, measured),
             "CONFIGURATION": _links(folder)
             + f"<pre>{html.escape(yaml.safe_dump(finite(about), sort_keys=False))}</pre>",
             "FILES": file_list(folder, SUMMARY),
         },
-        _plots(measured),
+        _plots(measured, timed),
         content,
     )
     try:
@@ -149,7 +151,7 @@ def _links(folder: Path) -> str:
     return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
-def _plots(measured: Measured) -> list[dict[str, Any]]:
+def _plots(measured: Measured, timed: bool) -> list[dict[str, Any]]:
     times = np.array(measured.times_s)
     plots = []
     for name in FIGURES:
@@ -159,4 +161,6 @@ def _plots(measured: Measured) -> list[dict[str, Any]]:
                  line("after", times, measured.new[name])]  # fmt: skip
         if all(one["x"] for one in drawn):
             plots.append({"title": f"{name}, held out", "unit": "", "lines": drawn})
+            if not timed:
+                plots[-1]["x_unit"] = "pairs"
     return plots

@@ -310,7 +310,8 @@ def _conclude(job: _Job, new: Model, judged: list[Judged], measured: Measured) -
         "engine": job.settings.engine,
         "parameters": job.settings.parameters() | {"model": job.old.card.name},
     }
-    write_report(job.output, verdict, advice, judged, measured, about)
+    timed = isinstance(job.material, RecordedMaterial)
+    write_report(job.output, verdict, advice, judged, measured, about, timed)
     note(new, {"answer": verdict.answer, "why": verdict.why})
     console = Console()
     for line in lines(verdict, advice, judged):
