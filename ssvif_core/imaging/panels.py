@@ -49,13 +49,14 @@ def with_legend(image: np.ndarray, classes: Mapping[str, tuple[int, int, int]]) 
     height, width = image.shape[:2]
     letters = max(6, int(height * CAPTION_PART))
     scale = cv2.getFontScaleFromHeight(FONT, letters)
+    weight = max(1, letters // 10)  # a thin line would have more of its rim's colour than its own
     left = margin = max(2, height // 40)
     bottom = height - 2 * margin
     for name, color in classes.items():
-        size = cv2.getTextSize(name, FONT, scale, 1)[0][0]
+        size = cv2.getTextSize(name, FONT, scale, weight)[0][0]
         if left > margin and left + size > width:  # the next line goes above
             left, bottom = margin, bottom - 2 * letters
-        _write(drawn, name, (left, bottom), scale, color)
+        _write(drawn, name, (left, bottom), scale, color, weight)
         left += size + letters
     return drawn
 
@@ -90,7 +91,15 @@ def _captioned(image: np.ndarray, caption: str) -> np.ndarray:
 
 
 def _write(
-    image: np.ndarray, text: str, place: tuple[int, int], scale: float, color: tuple[int, int, int]
+    image: np.ndarray,
+    text: str,
+    place: tuple[int, int],
+    scale: float,
+    color: tuple[int, int, int],
+    weight: int = 1,
 ) -> None:
-    for ink, thickness in ((BLACK, 3), (color, 1)):  # a dark rim keeps it legible on any scene
+    for ink, thickness in (
+        (BLACK, weight + 2),
+        (color, weight),
+    ):  # a dark rim keeps it legible on any scene
         cv2.putText(image, text, place, FONT, scale, ink, thickness, cv2.LINE_AA)
