@@ -20,7 +20,7 @@ from ssvif_core.inference.options import MOST_THREADS
 from ssvif_core.models import PRECISIONS
 from ssvif_core.sync_policies import SYNC_POLICIES
 
-__all__ = ["LIMITS", "check_parameter", "crossed_limits", "ros_name"]
+__all__ = ["LIMITS", "NODE_ALONE", "check_parameter", "crossed_limits", "ros_name"]
 
 #: What goes out while one camera is missing.
 ON_MISSING = ("fuse_single", "passthrough", "stop")
@@ -57,6 +57,13 @@ LIMITS: dict[str, dict[str, Any]] = {
     "registration__depth": {"low": 0.1, "high": 10000.0},
     "overlay_alpha": {"low": 0.0, "high": 1.0},
 }
+
+#: Parameters that only the node has: what topics, files and a running engine are asked for.
+NODE_ALONE = (
+    "warm_up_width", "warm_up_height", "tensorrt__build_on_start", "visible_transport",
+    "thermal_transport", "output_encoding", "output_scale", "compressed__jpeg_quality",
+    "warn_after", "expected_rate__visible", "expected_rate__thermal", "snapshot_folder",
+)  # fmt: skip
 
 
 def check_parameter(field_name: str, value: Any) -> None:

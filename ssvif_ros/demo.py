@@ -25,7 +25,7 @@ from ssvif_core.data.streams import MODALITIES, open_stream
 from ssvif_core.data.video_writer import why_not_h264
 from ssvif_core.errors import SsvifError
 from ssvif_core.memory import keep_image_buffers
-from ssvif_core.models import shipped_models
+from ssvif_core.models import open_model, shipped_models
 from ssvif_ros.demo_recorder import DemoRecorder
 from ssvif_ros.ending import undisturbed
 from ssvif_ros.processes import LifecycleClient, RosProcess, private_domain, spin_until
@@ -95,7 +95,8 @@ def run(options: argparse.Namespace, console: Console) -> dict[str, object]:
         children.append(fusion)
         lifecycle = LifecycleClient(node, executor, "/fusion")
         _until_ready(lifecycle, fusion)
-        recorder = DemoRecorder(node, options.output, options.duration)
+        legend = open_model(options.model).card.legend
+        recorder = DemoRecorder(node, options.output, options.duration, legend)
         epoch = time.time() + 2.0
         for name in ("visible", "thermal"):
             parameters = {**camera, "cameras": name, "epoch": epoch}

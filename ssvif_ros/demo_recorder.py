@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image
 
 from ssvif_core.data.video_writer import VideoWriter
 from ssvif_core.errors import SsvifError
-from ssvif_core.imaging.panels import contact_sheet, panel_row
+from ssvif_core.imaging.panels import contact_sheet, panel_row, with_legend
 from ssvif_core.imaging.thermal_gain import ThermalGain
 from ssvif_ros.images import thermal_array, visible_rgb
 
@@ -39,10 +39,13 @@ class DemoRecorder:
         node: to subscribe with.
         output: folder; receives fused.mp4 and contact_sheet.png.
         duration_s: how long the recording is meant to be, to spread the sheet's rows over it.
+        legend: name -> RGB of the classes on the overlay.
     """
 
-    def __init__(self, node: Node, output: Path, duration_s: float) -> None:
-        self._node, self._output = node, output
+    def __init__(
+        self, node: Node, output: Path, duration_s: float, legend: dict[str, tuple[int, int, int]]
+    ) -> None:
+        self._node, self._output, self._legend = node, output, legend
         self.latencies_ms: list[float] = []
         self.stamps_ns: list[int] = []
         self.diagnostics: dict[str, str] = {}
@@ -100,8 +103,9 @@ class DemoRecorder:
         thermal = thermal_array(self._thermal[nearest])
         if thermal.dtype == np.uint16:
             thermal = self._gain.apply(thermal, nearest * 1e-9)
-        panels = [visible_rgb(visible), thermal, visible_rgb(fused), visible_rgb(message)]
-        row = panel_row([_fit(image) for image in panels], list(CAPTIONS))
+        images = visible_rgb(visible), thermal, visible_rgb(fused), visible_rgb(message)
+        *panels, overlay = (_fit(image) for image in images)
+        row = panel_row([*panels, with_legend(overlay, self._legend)], list(CAPTIONS))
         for _ in range(times):  # more than once where fewer frames come than the video has
             self._writer.append(row)  # a camera that changes its size is in the sheet only
         if stamp_ns >= self._next_row_ns:

@@ -25,13 +25,15 @@ from ssvif_core.models import Model
 from ssvif_core.replay.compare import LEAST_PAIRS, block_interval
 from ssvif_core.replay.pictures import Extremes, Picture, jpeg_of
 
-__all__ = ["FIGURES", "Figure", "Judged", "Measured", "judge", "measure"]
+__all__ = ["FIGURES", "TOO_FEW", "Figure", "Judged", "Measured", "judge", "measure"]
 
 #: Smaller frames have no VIF.
 LEAST_SIDE = 48
 #: Part of a frame that counts as hot.
 HOT_PART = 0.02
 PICTURES = 4
+#: What of fewer frames than an interval needs is said in the place of a change.
+TOO_FEW = "too few pairs"
 #: The difference is drawn this many times as large, about mid-gray.
 MAGNIFIED = 4
 
@@ -85,7 +87,7 @@ class Judged:
         name: a key of `FIGURES`.
         frames: on how many.
         old, new: means.
-        mean: of new - old; low, high: its 95 % interval (block bootstrap).
+        mean: of new - old; low, high: its 95 % interval (block bootstrap), NaN of too few frames.
     """
 
     name: str
@@ -98,7 +100,9 @@ class Judged:
 
     @property
     def change(self) -> str:
-        """Better, worse, or same: not shown, or too small to matter."""
+        """Better, worse, same (not shown, or too small to matter), or too few pairs."""
+        if np.isnan(self.low):
+            return TOO_FEW
         figure = FIGURES[self.name]
         matters = max(figure.absolute, figure.relative * abs(self.old))
         shown = self.low > 0 or self.high < 0

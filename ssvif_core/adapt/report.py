@@ -15,6 +15,7 @@ import yaml
 from ssvif_core.adapt.judge import FIGURES, Judged, Measured, means
 from ssvif_core.adapt.verdict import Verdict
 from ssvif_core.errors import SsvifError
+from ssvif_core.replay.compare import interval_text
 from ssvif_core.replay.report import fill, pictures_of, table_of
 from ssvif_core.replay.report_head import Card, Level, card_grid, file_list
 from ssvif_core.replay.report_plots import line
@@ -32,6 +33,7 @@ def write_report(
     judged: Sequence[Judged],
     measured: Measured,
     about: dict[str, Any],
+    timed: bool = True,
 ) -> None:
     """Write both files.
 
@@ -42,6 +44,7 @@ def write_report(
         judged: what the answer rests on.
         measured: the frames.
         about: what was trained and how, for the reader and for adapt.json.
+        timed: whether frames have times, or, of a folder, numbers of pairs.
 
     Raises:
         SsvifError: a file cannot be written.
@@ -64,14 +67,14 @@ def write_report(
             "EVENTS_TITLE": "How to read it",
             "WARNINGS": _notes(),
             "PICTURES_TITLE": "Before and after: held-out pairs that differ most",
-            "PICTURES": pictures_of("Fused images", "mean difference", measured.pictures)
+            "PICTURES": pictures_of("Fused images", "mean difference", measured.pictures, timed)
             or "<p>None.</p>",
             "TABLES": _tables(judged, measured),
             "CONFIGURATION": _links(folder)
             + f"<pre>{html.escape(yaml.safe_dump(finite(about), sort_keys=False))}</pre>",
             "FILES": file_list(folder, SUMMARY),
         },
-        _plots(measured),
+        _plots(measured, timed),
         content,
     )
     try:
@@ -85,8 +88,9 @@ def write_report(
 def lines(verdict: Verdict, advice: str, judged: Sequence[Judged]) -> list[str]:
     """For the terminal."""
     shown = [
-        f"  {j.name:15} {j.old:9.3f} -> {j.new:9.3f}   {j.mean:+.4f} [{j.low:+.4f}, {j.high:+.4f}]"
-        f"  {j.change}" + (" (guard)" if FIGURES[j.name].guard else "")
+        f"  {j.name:15} {j.old:9.3f} -> {j.new:9.3f}   {j.mean:+.4f} "
+        f"{interval_text(j.low, j.high, '.4f')}  {j.change}"
+        + (" (guard)" if FIGURES[j.name].guard else "")
         for j in judged
     ]
     return [*shown, f"{verdict.answer}: {verdict.why}.", advice]
@@ -147,7 +151,7 @@ def _links(folder: Path) -> str:
     return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
-def _plots(measured: Measured) -> list[dict[str, Any]]:
+def _plots(measured: Measured, timed: bool) -> list[dict[str, Any]]:
     times = np.array(measured.times_s)
     plots = []
     for name in FIGURES:
@@ -157,4 +161,6 @@ def _plots(measured: Measured) -> list[dict[str, Any]]:
                  line("after", times, measured.new[name])]  # fmt: skip
         if all(one["x"] for one in drawn):
             plots.append({"title": f"{name}, held out", "unit": "", "lines": drawn})
+            if not timed:
+                plots[-1]["x_unit"] = "pairs"
     return plots

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ssvif_core.adapt.judge import FIGURES, Judged
+from ssvif_core.adapt.judge import FIGURES, TOO_FEW, Judged
+from ssvif_core.replay.compare import LEAST_PAIRS
 
 __all__ = ["NEEDED", "Verdict", "decide"]
 
-Answer = Literal["better", "no measurable difference", "not better", "worse"]
+Answer = Literal[
+    "better", "no measurable difference", "not better", "worse", "too few pairs to tell"
+]
 #: So many figures of quality must have got better. One of four may do so by chance, or by trading.
 NEEDED = 2
 
@@ -23,7 +26,7 @@ class Verdict:
         answer: better: two figures of quality or more rose, none fell, no guard is broken;
             no measurable difference: nothing changed enough to matter; not better: some figures
             rose, too few or at the price of others; worse: a guard is broken, or more figures fell
-            than rose.
+            than rose; too few pairs to tell: no figure of quality has an interval.
         why: by which figures, one sentence.
     """
 
@@ -47,6 +50,13 @@ def decide(judged: Sequence[Judged]) -> Verdict:
         if better:
             reasons.append(f"better in {_listed(better)}")
         return Verdict("worse", "; ".join(reasons))
+    if quality and all(j.change == TOO_FEW for j in quality):
+        most = max(j.frames for j in quality)
+        why = (
+            f"quality was measured on {most} held-out pairs, an interval needs {LEAST_PAIRS}: take "
+            "a longer recording or a larger --holdout"
+        )
+        return Verdict("too few pairs to tell", why)
     if len(better) >= NEEDED and not worse:
         return Verdict("better", f"better in {_listed(better)}; no guard is worse")
     if better or worse:

@@ -44,6 +44,11 @@ def choose(looks: Sequence[Look], count: int) -> list[int]:
     Raises:
         SsvifError: fewer than two show anything in both.
     """
+    if len(looks) < 2:
+        raise SsvifError(
+            f"There is {len(looks)} pair of frames, and a map needs two at least; twelve or more "
+            "of different places say how sure it is."
+        )
     texture = np.array([one.texture for one in looks])
     seen = (texture > NOTHING).all(1)
     rich = seen & (texture > LEAST_TEXTURE * texture.max(0)).all(1)

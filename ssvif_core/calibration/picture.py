@@ -54,7 +54,8 @@ def before_and_after(
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:
-    """Write a picture; raises SsvifError if the disk does not take it."""
+    """Write a picture, folders above it too; raises SsvifError if the disk does not take it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
         raise SsvifError(f"Cannot write {path}: check the folder, free space and permissions.")
 

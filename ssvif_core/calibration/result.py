@@ -180,20 +180,21 @@ def check(found: Estimate, frames: int, width: int, picture: Path) -> None:
 def place_of(output: str | Path) -> Path:
     """Where a calibration file goes, `~` expanded: ask before anybody moves a camera.
 
+    Folders above it are made when something is written.
+
     Raises:
-        SsvifError: there is no such folder, nothing may be written in it, or something else than a
-            calibration is there.
+        SsvifError: nothing may be written there, or something else than a calibration is.
     """
     path = Path(output).expanduser()
-    if not path.parent.is_dir():
-        raise SsvifError(f"There is no folder {path.parent} to write {path.name} to.")
     if path.is_dir():
         raise SsvifError(f"{path} is a folder: name a file, such as {path / 'calibration.yaml'}.")
     if path.exists():
         try:
             Calibration.load(path)
         except SsvifError as error:
-            raise SsvifError(f"Not written over {path}, name another file: {error}") from error
+            raise SsvifError(
+                f"Not written over {path}, for it is no calibration: name another file with -o."
+            ) from error
     check_writable(path)
     return path
 

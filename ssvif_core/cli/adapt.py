@@ -107,8 +107,8 @@ def adapt(
     on.
 
     - **The last part** (--holdout) is not trained on. Both models are measured on it, and the
-    verdict says: better, no measurable difference, not better, or worse. Look at adapt.html, too:
-    it has pictures before and after.
+    verdict says: better, no measurable difference, not better, worse, or too few pairs to tell.
+    Look at adapt.html, too: it has pictures before and after.
 
     The old model is never overwritten. For instance:
 
@@ -310,7 +310,8 @@ def _conclude(job: _Job, new: Model, judged: list[Judged], measured: Measured) -
         "engine": job.settings.engine,
         "parameters": job.settings.parameters() | {"model": job.old.card.name},
     }
-    write_report(job.output, verdict, advice, judged, measured, about)
+    timed = isinstance(job.material, RecordedMaterial)
+    write_report(job.output, verdict, advice, judged, measured, about, timed)
     note(new, {"answer": verdict.answer, "why": verdict.why})
     console = Console()
     for line in lines(verdict, advice, judged):

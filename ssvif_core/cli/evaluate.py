@@ -1,13 +1,13 @@
 """`ssvif evaluate`: fused images and masks of models, beside methods that need no learning."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 from rich.console import Console
 
-from ssvif_core.cli.options import LabelMap, Labels
+from ssvif_core.cli.options import LabelMap, Labels, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.collection import summary
 from ssvif_core.data.pairs import UNKNOWN, FramePair
@@ -19,6 +19,7 @@ from ssvif_core.evaluation.evaluate import evaluate as evaluate_plan
 from ssvif_core.evaluation.evaluation_set import (
     EvaluationSet,
     check_classes,
+    check_label_map,
     open_evaluation_set,
     parse_label_map,
 )
@@ -53,13 +54,15 @@ def evaluate(
     ] = Path("."),
     split: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="train, val or test of a data set that has them; default test."),
+        typer.Option(help="train, val or test, where there are splits; default test, or else val."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
         "evaluation"
     ),
     labels: Labels = None,
     label_map: LabelMap = None,
+    visible_topic: VisibleTopic = None,
+    thermal_topic: ThermalTopic = None,
     limit: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Evenly spaced frames to use at most."),
@@ -109,10 +112,13 @@ def evaluate(
     numbers = _numbers(seeds)
     if segmentability:
         device = _usable(device)
-    described = _features(probe or [])
-    frames = open_evaluation_set(data, labels, parse_label_map(label_map), limit, split)
+    described, probed = _features(probe or [])
+    frames = open_evaluation_set(
+        data, labels, parse_label_map(label_map), limit, split, visible_topic, thermal_topic
+    )
     if frames.skipped:
         Console(stderr=True).print(f"{len(frames.skipped)} left out: {summary(frames.skipped)}")
+    check_label_map(frames)
     training = None
     if train is not None:
         labelled = train_labels if segmentability or probe else None
@@ -154,7 +160,8 @@ def evaluate(
                 methods, fit, held_out, steps, numbers, device, names
             )
         if probe:
-            more["linear probe"] = _probes(described, fit, held_out)
+            names = _probe_names(fit + held_out, [_class_names(opened), *probed])
+            more["linear probe"] = _probes(described, fit, held_out, names)
         console = Console()
         for title, rows in more.items():
             console.print(screen_table(f"{title}: IoU", rows, console))
@@ -239,10 +246,10 @@ def _segmentability(
     return rows
 
 
-def _features(checkpoints: list[Path]) -> dict[str, Any]:
-    """What is probed, by its name in the table; `linear_probe.Features`."""
+def _features(checkpoints: list[Path]) -> tuple[dict[str, Any], list[list[str]]]:
+    """What is probed, by its name in the table; `linear_probe.Features`; and the classes' names."""
     if not checkpoints:
-        return {}
+        return {}, []
     try:
         from ssvif_core.deploy.export import load_trained
         from ssvif_core.evaluation.linear_probe import colour_features, network_features
@@ -250,17 +257,18 @@ def _features(checkpoints: list[Path]) -> dict[str, Any]:
     except ImportError as error:
         raise _needs_torch(error) from error
 
-    networks = {str(path): load_trained(load_checkpoint(path)) for path in checkpoints}
-    return {"colour": colour_features()} | {n: network_features(w) for n, w in networks.items()}
+    states = {str(path): load_checkpoint(path) for path in checkpoints}
+    networks = {name: network_features(load_trained(state)) for name, state in states.items()}
+    named = [s["classes"] for s in states.values() if s["mode"] not in (None, CLUSTERS)]
+    return {"colour": colour_features(), **networks}, named
 
 
 def _probes(
-    described: Mapping[str, Any], train: list[FramePair], test: list[FramePair]
+    described: Mapping[str, Any], train: list[FramePair], test: list[FramePair], names: list[str]
 ) -> dict[str, dict[str, float]]:
     from ssvif_core.evaluation.linear_probe import fit_linear_probe
     from ssvif_core.evaluation.segmentation_metrics import named_iou
 
-    names = _numbered(train + test)
     rows = {}
     with progress_bar() as bar:
         for name, features in bar.track(described.items(), description="linear probe"):
@@ -283,6 +291,13 @@ def _show(evaluation: Evaluation, labelled: int) -> None:
             console.print(screen_table(f"{title}, {labelled} frames", rows, console))
     if labelled and not evaluation.parts:
         console.print("no day and night: not every name ends in D or N")
+
+
+def _probe_names(pairs: list[FramePair], known: Sequence[list[str] | None]) -> list[str]:
+    """Names of the ids that occur: the first known ones that have them all, else numbers."""
+    numbered = _numbered(pairs)
+    fitting = (names for names in known if names and len(names) >= len(numbered))
+    return next(fitting, numbered)[: len(numbered)]
 
 
 def _numbered(pairs: list[FramePair]) -> list[str]:

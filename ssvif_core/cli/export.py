@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import numpy as np
 import typer
 
-from ssvif_core.cli.options import LabelMap, Labels
+from ssvif_core.cli.options import LabelMap, Labels, ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.pairs import FramePair
 from ssvif_core.data.sources import open_pairs
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "training_section"]
 
+_Topics = tuple[Optional[str], Optional[str]]  # noqa: UP045 - see app.py
 #: Pairs that int8 is calibrated on at most, evenly spread; 8 and 64 gave the same (precision.py).
 CALIBRATION_FRAMES = 32
 #: For --calibrate: simulated scenes of this size, and the moments of each [s].
@@ -68,6 +69,8 @@ def export(
     ] = None,
     labels: Labels = None,
     label_map: LabelMap = None,
+    visible_topic: VisibleTopic = None,
+    thermal_topic: ThermalTopic = None,
     command: Annotated[
         str, typer.Option(help="How the checkpoint was trained, for the card.")
     ] = "ssvif train",
@@ -104,17 +107,17 @@ def export(
         from ssvif_core.deploy.export import export_model
     except ImportError as error:
         raise SsvifError(f"Export needs the extra: pip install '.[train]' ({error}).") from error
-    mapped = parse_label_map(label_map)
-    pairs = _read_frames(frames, labels, mapped, limit)
+    mapped, topics = parse_label_map(label_map), (visible_topic, thermal_topic)
+    pairs = _read_frames(frames, labels, mapped, limit, topics)
     origin = _open_source(source, pairs, command)
     if not force:
         _check_place(path, origin)
     notes, calibration = dict(origin.notes), []
     if precision == "int8":
         if calibrate is None:
-            calibration = _read_frames(frames, labels, mapped, CALIBRATION_FRAMES)
+            calibration = _read_frames(frames, labels, mapped, CALIBRATION_FRAMES, topics)
         else:
-            calibration = calibration_frames(calibrate)
+            calibration = calibration_frames(calibrate, topics)
         used = Path(calibrate or frames).name
         notes["calibration"] = {"frames": len(calibration), "source": used}
     elif calibrate is not None:
@@ -156,9 +159,9 @@ def output_path(output: Path, precision: str) -> Path:
 
 
 def _read_frames(
-    folder: Path, labels: str | None, label_map: dict[int, int] | None, limit: int
+    folder: Path, labels: str | None, label_map: dict[int, int] | None, limit: int, topics: _Topics
 ) -> list[FramePair]:
-    found = open_evaluation_set(folder, labels, label_map, limit)
+    found = open_evaluation_set(folder, labels, label_map, limit, None, *topics)
     return [found.read(name) for name in found.names]
 
 
@@ -196,6 +199,8 @@ def _from_checkpoint(path: Path, command: str) -> _Source:
             f"There is no '{path}': give the checkpoint.pt of a run of `ssvif train`, an exported "
             f"ONNX model, or one of the shipped models {shipped_models()}."
         )
+    if path.is_dir():
+        raise SsvifError(f"{path} is a folder: give {path / 'checkpoint.pt'}.")
     state = load_checkpoint(path)
     network = load_trained(state)
     if state["mode"] is None:
@@ -244,17 +249,26 @@ def _check_place(path: Path, origin: _Source) -> None:
         )
 
 
-def calibration_frames(source: str) -> list[FramePair]:
+def calibration_frames(source: str, topics: _Topics = (None, None)) -> list[FramePair]:
     """What int8 is calibrated on.
 
     Args:
         source: folder, recording or video, as `open_pairs` takes it, or "simulation".
+        topics: of the visible and the thermal camera in a recording; None to find them.
 
     Raises:
         SsvifError: there is nothing usable.
     """
     if source != SIMULATION:
-        return list(open_pairs(Path(source), limit=CALIBRATION_FRAMES))
+        visible_topic, thermal_topic = topics
+        return list(
+            open_pairs(
+                Path(source),
+                limit=CALIBRATION_FRAMES,
+                visible_topic=visible_topic,
+                thermal_topic=thermal_topic,
+            )
+        )
     frames = []
     for kind in SCENE_KINDS:
         scene = Scene(kind, *SCENE_SIZE)

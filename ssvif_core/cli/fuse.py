@@ -10,7 +10,8 @@ import numpy as np
 import typer
 
 from ssvif_core.cli.progress import progress_bar
-from ssvif_core.data.layouts import candidates, two_folders
+from ssvif_core.data.collection import SkippedPair, summary
+from ssvif_core.data.layouts import matched
 from ssvif_core.data.streams import (
     DEFAULT_RATE_HZ,
     ForwardReader,
@@ -25,14 +26,14 @@ from ssvif_core.data.videos import nearest_in_time
 from ssvif_core.errors import SsvifError, StoppedError
 from ssvif_core.imaging.calibration import Calibration
 from ssvif_core.imaging.overlay import draw_overlay
-from ssvif_core.imaging.panels import panel_row
+from ssvif_core.imaging.panels import panel_row, with_legend
 from ssvif_core.imaging.registration import HomographyAlignment, Registration
 from ssvif_core.imaging.thermal_gain import GAIN_MODES, ThermalGain
 from ssvif_core.inference.engine import EngineOptions, create_engine
 from ssvif_core.inference.pipeline import FusionResult, Pipeline
 from ssvif_core.interrupts import Interrupts
 from ssvif_core.memory import keep_image_buffers
-from ssvif_core.models import open_model
+from ssvif_core.models import ModelCard, open_model
 
 __all__ = ["fuse"]
 
@@ -74,10 +75,11 @@ def fuse(
     """Fuse pairs of files.
 
     Writes `fused/`, `labels/` and `overlay/` PNGs for images; for videos `fused.mp4` and
-    `panels.mp4` (visible | thermal | fused | overlay). Files of folders are paired by their names
-    (but for the extension and an ending such as _vi, _ir); where no two agree, in the order of
-    their names. Of two videos each visible frame gets the thermal one that is nearest in time, by
-    the times that the files give. Thermal of another size is resized to visible. For instance:
+    `panels.mp4` (visible | thermal | fused | overlay). Images are paired by their names (but for
+    the extension and an ending such as _vi, _ir) or by the numbers at their ends; where none agree,
+    in the order of their names, if there are as many of both cameras. Of two videos each visible
+    frame gets the thermal one that is nearest in time, by the times that the files give. Thermal of
+    another size is resized to visible. For instance:
 
     `ssvif fuse camera.mp4 thermal.mp4 -o out`
 
@@ -89,8 +91,8 @@ def fuse(
     loaded = open_model(model)
     streams = open_stream(visible, "visible"), open_stream(thermal, "thermal")
     _check_output(output, (visible, thermal), streams)
-    if visible.is_dir() and thermal.is_dir():
-        streams = _of_one_name(visible, thermal) or streams
+    streams = _of_one_name(streams, quiet=not (visible.is_dir() and thermal.is_dir()))
+    _tell_of_others(output, streams[0])
     partners = _partners(*streams)
     total = int((partners >= 0).sum())
     if not total == len(partners) == len(streams[1]):
@@ -99,9 +101,11 @@ def fuse(
     typer.echo(f"model {loaded.card.name} ({loaded.card.mode}), engine {why}")
     pipeline = Pipeline(chosen, ThermalGain(mode=gain), registration)
     rate = streams[0].rate_hz or DEFAULT_RATE_HZ
-    writer = _Videos(output, rate) if streams[0].rate_hz else _Images(output)
-    count = _run(pipeline, streams, partners, rate, writer, loaded.card.palette)
+    writer = _Videos(output, rate, loaded.card) if streams[0].rate_hz else _Images(output)
+    count, broken = _run(pipeline, streams, partners, rate, writer, loaded.card.palette)
     typer.echo(f"{count} pairs fused into {output}")
+    if broken:
+        raise SsvifError(f"{len(broken)} could not be read and were left out: {summary(broken)}")
 
 
 def _check_gain(gain: str) -> None:
@@ -123,9 +127,14 @@ def _registration(calibration: Path | None) -> Registration | None:
 
 def _options(visible: FrameStream, threads: int, precision: str) -> EngineOptions:
     """For frames of the size of the first one, which is what a TensorRT engine is built for."""
-    for frame in visible.frames():
-        height, width = frame.pixels.shape[:2]
-        return EngineOptions(threads, precision, height, width)
+    reader = ForwardReader(visible)
+    for number in range(len(visible)):
+        try:
+            frame = reader.at(number)
+        except SsvifError:
+            continue  # said when it is its turn
+        if frame is not None:
+            return EngineOptions(threads, precision, *frame.pixels.shape[:2])
     return EngineOptions(threads, precision)
 
 
@@ -161,13 +170,34 @@ def _check_output(output: Path, inputs: tuple[Path, Path], streams: Streams) -> 
         raise SsvifError(f"{over} is to be fused and would be written over: choose another -o.")
 
 
-def _of_one_name(visible: Path, thermal: Path) -> Streams | None:
-    """Images of two folders whose names agree; None where none do."""
-    there = candidates(two_folders(visible, thermal), None)
+def _tell_of_others(output: Path, visible: FrameStream) -> None:
+    """Say which images in the folders to write to will not be of this run."""
+    if not isinstance(visible, ImageStream):
+        return
+    new = {path.stem for path in visible.files}
+    old = [p for part in PARTS for p in (output / part).glob("*.png") if p.stem not in new]
+    if old:
+        typer.echo(f"{len(old)} images of before stay in {output}, such as {sorted(old)[0]}")
+
+
+def _of_one_name(streams: Streams, quiet: bool) -> Streams:
+    """Images whose names agree; where none do, all, if there are as many of both cameras.
+
+    Raises:
+        SsvifError: there are not.
+    """
+    visible, thermal = streams
+    if isinstance(visible, VideoStream) and isinstance(thermal, VideoStream):
+        return streams
+    there = []
+    if isinstance(visible, ImageStream) and isinstance(thermal, ImageStream):
+        there = matched(visible.files, thermal.files)
     files = [(c.visible, c.thermal) for c in there if c.visible and c.thermal]
     if not files:
-        typer.echo("no names agree: images are paired in the order of their names")
-        return None
+        _check_counts(visible, thermal)
+        return streams
+    if quiet:  # one image was asked for, of which the other camera has a whole folder
+        there = []
     for lost in (c for c in there if c.reason):
         typer.echo(f"left out {lost.name}: {lost.reason}")
     alone = [c for c in there if not (c.visible and c.thermal) and not c.reason]
@@ -179,21 +209,56 @@ def _of_one_name(visible: Path, thermal: Path) -> Streams | None:
     return ImageStream(seen, "visible"), ImageStream(felt, "thermal")
 
 
+def _check_counts(visible: FrameStream, thermal: FrameStream) -> None:
+    """Raise SsvifError where what has no common names cannot be paired by its order either."""
+    counts = [_count(stream) for stream in (visible, thermal)]
+    if counts[0] != counts[1]:
+        raise SsvifError(
+            f"Nothing says which belong together: there are {counts[0]} visible "
+            f"({_first(visible)} ...) and {counts[1]} thermal ({_first(thermal)} ...), and neither "
+            "names nor the numbers at their ends agree. Give both files of a pair the same name."
+        )
+    if counts[0] > 1:
+        typer.echo("no names agree: images are paired in the order of their names")
+
+
+def _count(stream: FrameStream) -> int:
+    """How many there are, counted where a file's header may be wrong."""
+    return len(stream.times_s()) if isinstance(stream, VideoStream) else len(stream)
+
+
+def _first(stream: FrameStream) -> str:
+    assert isinstance(stream, ImageStream | VideoStream)
+    return (stream.files[0] if isinstance(stream, ImageStream) else stream.path).name
+
+
 def _partners(visible: FrameStream, thermal: FrameStream) -> np.ndarray:
     """(N,) number of the thermal frame for each visible one; -1 for none."""
     if isinstance(visible, VideoStream) and isinstance(thermal, VideoStream):
         return nearest_in_time(visible.times_s(), thermal.times_s())
-    numbers = np.arange(len(visible))
-    return np.where(numbers < len(thermal), numbers, -1)
+    return np.arange(min(len(visible), len(thermal)))  # as many, see _check_counts
 
 
-def _paired(streams: Streams, partners: np.ndarray) -> Iterator[tuple[Frame, Frame]]:
-    """Each visible frame that has a partner, and it. `partners` never go back."""
-    felt = ForwardReader(streams[1])
-    for frame, partner in zip(streams[0].frames(), partners, strict=False):
-        shown = felt.at(partner) if partner >= 0 else None
-        if shown is not None:
-            yield frame, shown
+def _paired(
+    streams: Streams, partners: np.ndarray, broken: list[SkippedPair]
+) -> Iterator[tuple[Frame, Frame]]:
+    """Each visible frame that has a partner, and it; `broken` gets those that cannot be read.
+
+    `partners` never go back.
+    """
+    readers = [ForwardReader(stream) for stream in streams]
+    for numbers in enumerate(partners):
+        frames = []
+        for reader, stream, number in zip(readers, streams, numbers, strict=True):
+            try:
+                frames.append(reader.at(number) if numbers[1] >= 0 else None)
+            except SsvifError as error:
+                assert isinstance(stream, ImageStream)
+                broken.append(SkippedPair(stream.files[number].name, str(error)))
+                frames.append(None)
+        seen, felt = frames
+        if seen is not None and felt is not None:
+            yield seen, felt
 
 
 def _run(
@@ -203,14 +268,18 @@ def _run(
     rate: float,
     writer: "_Images | _Videos",
     palette: np.ndarray,
-) -> int:
-    """Write each pair, whole; how many there were. Ctrl-C comes between two of them."""
+) -> tuple[int, list[SkippedPair]]:
+    """Write each pair, whole; how many there were, and what could not be read.
+
+    Ctrl-C comes between two of them.
+    """
     count = 0
+    broken: list[SkippedPair] = []
     total = int((partners >= 0).sum())
     try:
         with progress_bar("speed") as bar, Interrupts() as interrupts:
             task = bar.add_task("fusing", total=total, speed="")
-            for (name, visible, time_s), thermal in _paired(streams, partners):
+            for (name, visible, time_s), thermal in _paired(streams, partners, broken):
                 stamp_s = count / rate if time_s is None else time_s
                 result = pipeline.process(visible, thermal.pixels, stamp_s)
                 overlay = draw_overlay(result.fused, result.labels, palette)
@@ -223,7 +292,7 @@ def _run(
         raise StoppedError(said) from None
     finally:
         writer.close()
-    return count
+    return count, broken
 
 
 class _Images:
@@ -254,8 +323,8 @@ class _Images:
 class _Videos:
     """fused.mp4, and panels.mp4 with what went in and what came out side by side."""
 
-    def __init__(self, folder: Path, rate: float) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, rate: float, card: ModelCard) -> None:
+        self.folder, self._legend = folder, card.legend
         folder.mkdir(parents=True, exist_ok=True)
         self._fused, self._panels = (VideoWriter(folder / f"{part}.mp4", rate) for part in VIDEOS)
         if note := why_not_h264():
@@ -264,7 +333,7 @@ class _Videos:
     def write(
         self, name: str, visible: np.ndarray, result: FusionResult, overlay: np.ndarray
     ) -> None:
-        images = [visible, result.thermal, result.fused, overlay]
+        images = [visible, result.thermal, result.fused, with_legend(overlay, self._legend)]
         captions = ["visible", "thermal", f"fused {name}", "labels"]
         self._fused.append(result.fused)
         self._panels.append(panel_row(images, captions))

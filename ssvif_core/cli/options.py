@@ -20,7 +20,7 @@ NodeName = Annotated[
 ]
 VisibleTopic = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="Default: found by type, name and encoding."),
+    typer.Option(help="Of a recording; default: found by type, name and encoding."),
 ]
 ThermalTopic = Annotated[
     Optional[str],  # noqa: UP045

@@ -181,7 +181,7 @@ def replay_bags(
     ]
     damaged, failed = _all(tasks, jobs, cluster)
     if len(failed) == len(found) or (strict and (damaged or failed)):
-        raise SsvifError("; ".join(f"{name}: {why}" for name, why in (failed | damaged).items()))
+        raise SsvifError("; ".join(_named(name, why) for name, why in (failed | damaged).items()))
 
 
 def _all(
@@ -205,7 +205,8 @@ def _all(
             task = tasks[number]
             if number in lines:
                 line = bar.tasks[lines[number]]
-                bar.update(line.id, completed=line.completed if outcome.failed else line.total)
+                ended = not (outcome.failed or outcome.interrupted)
+                bar.update(line.id, completed=line.total if ended else line.completed)
             bar.stop()
             _show(task, outcome, several=len(tasks) > 1)
             if number in lines:
@@ -244,3 +245,8 @@ def _show(task: Task, outcome: Outcome, *, several: bool) -> None:
     if several and outcome.failed:
         text = f"[bold red]{escape(name_of(task.path))}:[/] {escape(outcome.failed)}"
         Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+
+def _named(name: str, why: str) -> str:
+    """A reason with the recording that it is of, once."""
+    return why if why.startswith((f"{name} ", f"{name}:")) else f"{name}: {why}"

@@ -1,17 +1,26 @@
 """`ssvif train`: run or resume the training that a YAML file describes."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ssvif_core.cli.options import ThermalTopic, VisibleTopic
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.errors import SsvifError
 
 if TYPE_CHECKING:
+    from ssvif_core.training.config import TrainingConfig
     from ssvif_core.training.trainer import Trainer
 
 __all__ = ["train"]
+
+#: Where the training files that come with the program are: in the sources, or installed.
+RECIPES = (
+    Path(__file__).parents[2] / "config" / "training",
+    Path(sys.prefix) / "share" / "ssvif_ros" / "config" / "training",
+)
 
 
 def train(
@@ -44,6 +53,8 @@ def train(
         Optional[int],  # noqa: UP045
         typer.Option(min=0, help="Seed of weights and batches; replaces that of the file."),
     ] = None,
+    visible_topic: VisibleTopic = None,
+    thermal_topic: ThermalTopic = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> None:
     """Train the network that a YAML file describes.
@@ -69,13 +80,43 @@ def train(
     overrides: dict[str, object] = {
         "data_root": data, "variant": variant, "initialise_from": initialise_from, "seed": seed
     }  # fmt: skip
+    if not config.is_file():
+        raise SsvifError(_no_recipe(config))
     settings = load_config(config, {k: v for k, v in overrides.items() if v is not None})
     if steps is not None:
         settings = settings.with_steps(steps)
+    topics = {"visible_topic": visible_topic, "thermal_topic": thermal_topic}
+    said = {name: topic for name, topic in topics.items() if topic is not None}
+    sources = [source.model_copy(update=said) for source in settings.sources]
+    settings = settings.model_copy(update={"sources": sources})
+    _check_places(config, settings)
     folder = run or Path("runs") / f"{settings.name}-{settings.variant}"
     with process_group(device) as processes:
         trainer = Trainer(settings, folder, processes)
         _run(trainer, quiet=not processes.first)
+
+
+def _no_recipe(config: Path) -> str:
+    said = f"Cannot read the training configuration {config}: there is no such file"
+    folder = next((folder for folder in RECIPES if folder.is_dir()), None)
+    if folder is None:
+        return f"{said}. Take one of config/training of the sources."
+    names = ", ".join(sorted(path.name for path in folder.glob("*.yaml")))
+    return f"{said}. Those that come with the program are in {folder}: {names}."
+
+
+def _check_places(config: Path, settings: "TrainingConfig") -> None:
+    """Raise SsvifError where a source is not there, with what would have to be."""
+    for source in settings.sources:
+        place = settings.data_root / source.folder
+        if not place.exists():
+            labels = f" and {source.labels}/" if source.labels else ""
+            raise SsvifError(
+                f"There is no {place} (visible/, thermal/{labels}), which {config.name} trains on. "
+                f"Give the folder that holds {source.folder} with --data, or write folders of your "
+                f"own into `sources`; the first lines of {config} say what it needs. Without any "
+                "data set: own_frames.yaml and few_labels.yaml."
+            )
 
 
 def _run(trainer: "Trainer", quiet: bool) -> None:

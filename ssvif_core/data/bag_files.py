@@ -64,8 +64,8 @@ class Bag:
             self._open.close()
             why = "; ".join(f"{name}: {reason}" for name, reason in self.broken.items())
             raise SsvifError(
-                f"{self.path} is no readable recording ({why or 'there is none in it'}). Try "
-                "`ros2 bag reindex`, or for a ROS 1 bag `rosbag reindex`."
+                f"{self.path} is no readable recording ({why or 'there is none in it'}). Check "
+                "that it is one, and that all of it was copied."
             )
         return self
 

@@ -37,7 +37,7 @@ def recordings_in(paths: Sequence[Path]) -> list[Path]:
         known = len(runs)
         inside = _inside(path, set(), runs)
         if not inside and len(runs) == known:
-            raise SsvifError(f"There is no recording {path} (looked for {sorted(BAG_SUFFIXES)}).")
+            raise SsvifError(_nothing_at(path))
         found += inside
     if not found:
         raise SsvifError(
@@ -45,6 +45,16 @@ def recordings_in(paths: Sequence[Path]) -> list[Path]:
             "Name the recordings, or the folder bag in one of these."
         )
     return list(dict.fromkeys(found))
+
+
+def _nothing_at(path: Path) -> str:
+    looked_for = f"looked for {', '.join(sorted(BAG_SUFFIXES))}"
+    if not path.is_dir():
+        return f"There is no recording {path} ({looked_for}): check the path."
+    return (
+        f"There is no recording in the folder {path} ({looked_for}). Folders of images and videos "
+        "are for `ssvif fuse` and `ssvif evaluate`."
+    )
 
 
 def _inside(path: Path, seen: set[Path], runs: list[Path]) -> list[Path]:

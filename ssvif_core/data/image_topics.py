@@ -130,12 +130,31 @@ def choose_topics(
     seen = [visible] if visible else _best([t for t in heard if t.name not in felt], "colour")
     seen = seen or _best(silent, "colour")
     if len(seen) != 1 or len(felt) != 1:
-        raise SsvifError(
-            f"{path}: which topics are the two cameras'? Visible may be {seen or 'none'}, thermal "
-            f"may be {felt or 'none'}. Image topics: {listed}. Name them with visible_topic and "
-            "thermal_topic."
-        )
+        raise SsvifError(_unclear(path, seen, felt, topics))
     return seen[0], felt[0]
+
+
+def _unclear(
+    path: Path, seen: Sequence[str], felt: Sequence[str], topics: Sequence[ImageTopic]
+) -> str:
+    """Why the two cameras are not known, and what to do."""
+    if not topics:
+        return f"{path} holds no images: record the image topics of both cameras."
+    listed = f"Image topics: {', '.join(map(str, topics))}."
+    for camera, found in (("visible", seen), ("thermal", felt)):
+        if not found and len(topics) == 1:
+            return f"{path}: there is no {camera} camera in it. {listed} Record both cameras."
+        if not found:
+            return (
+                f"{path}: no topic looks like a {camera} camera's, by name or encoding. {listed} "
+                f"If one of them is, name it with --{camera}-topic ({camera}_topic in a training "
+                "file)."
+            )
+    return (
+        f"{path}: which topics are the two cameras'? Visible may be {[*seen]}, thermal may be "
+        f"{[*felt]}. {listed} Name them with --visible-topic and --thermal-topic (visible_topic "
+        "and thermal_topic in a training file)."
+    )
 
 
 def passed_over(topics: Sequence[ImageTopic], chosen: str, *, thermal: bool) -> list[str]:

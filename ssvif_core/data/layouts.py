@@ -8,6 +8,7 @@ folder of one split (`MSRS/train`) is recognised as well as the whole dataset.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ __all__ = [
     "detect_layout",
     "layout_named",
     "locate",
+    "matched",
     "two_folders",
 ]
 
@@ -31,6 +33,8 @@ SPLITS = ("train", "val", "test")
 ENDING = re.compile(
     r"[-_.](visible|visual|vis|vi|rgb|color|thermal|infrared|lwir|tir|ir|th)$", re.IGNORECASE
 )
+#: A name that ends in a number.
+NUMBERED = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -239,7 +243,7 @@ def detect_layout(folder: Path) -> Layout:
     or its lists of names do too.
 
     Raises:
-        SsvifError: none fits; the text lists what was looked for and what is there.
+        SsvifError: none fits; the text says what is missing and what is there.
     """
     best, best_score = None, 0
     is_split = folder.resolve().name.lower() in SPLITS
@@ -250,12 +254,35 @@ def detect_layout(folder: Path) -> Layout:
         if score > best_score:
             best, best_score = layout, score
     if best is None:
+        names = ", ".join(layout.name for layout in LAYOUTS)
         raise SsvifError(
-            f"{folder} has no layout that is known. Looked for: "
-            + "; ".join(layout.wanted for layout in LAYOUTS)
-            + f". There is: {_content(folder)}. Make folders visible/ and thermal/ (and labels/)."
+            f"{_why_unknown(folder)} Layouts that are known: {names}; their folders are in "
+            "docs/data.md."
         )
     return best
+
+
+def _why_unknown(folder: Path) -> str:
+    """What is missing of a folder that has no layout, and what to do."""
+    for layout in sorted(LAYOUTS, key=lambda layout: layout.name != "generic"):
+        for split in (None, *SPLITS):
+            found = [_first(folder, part, split) for part in (layout.visible, layout.thermal)]
+            there = next((path for path in found if path is not None), None)
+            if layout.thermal and there is not None and None in found:
+                lacking = "thermal" if found[0] else "visible"
+                return (
+                    f"{folder} has {there.relative_to(folder)}/, but no folder of {lacking} images "
+                    f"beside it: call it {(there.parent / lacking).relative_to(folder)}/."
+                )
+    if folder.is_dir() and image_files(folder):
+        above = folder.resolve().parent
+        whole = any(_fit(layout, above, None) for layout in LAYOUTS)
+        advice = above if whole else "a folder with visible/ and thermal/ in it"
+        return f"{folder} is one folder of images, and two are needed: give {advice}."
+    return (
+        f"{folder} has no layout that is known. There is: {_content(folder)}. Make folders "
+        "visible/ and thermal/ (and labels/)."
+    )
 
 
 def locate(layout: Layout, folder: Path, split: str) -> Located:
@@ -276,7 +303,7 @@ def locate(layout: Layout, folder: Path, split: str) -> Located:
         if names is None and split not in ("train", folder.resolve().name):
             raise SsvifError(
                 f"{folder} ({layout.name}) is not divided into splits, so there is no '{split}': "
-                "point to the folder that holds those pairs, and leave the split at 'train'."
+                "point to the folder that holds those pairs, and leave the split out."
             )
     elif split in there:
         inside, names = split, None
@@ -298,47 +325,60 @@ def two_folders(visible: Path, thermal: Path) -> Located:
 
 
 def candidates(place: Located, labels: Path | None) -> list[Candidate]:
-    """What might be pairs: every name that is listed, or that is in either folder.
-
-    Files belong together when their names agree but for the extension. Of those that are left
-    then, an ending that names the camera (`_vi`, `_ir`, `-rgb`, `_thermal`) is left out of the
-    comparison. Of several files of one name in a folder, the last in natural order is taken.
+    """What might be pairs: every name that is listed, or that is in either folder; see `matched`.
 
     Args:
         place: folders of the two cameras.
         labels: folder of label images, or None.
+    """
+    visible, thermal = image_files(place.visible), image_files(place.thermal)
+    return matched(visible, thermal, image_files(labels) if labels else (), place.names)
+
+
+def matched(
+    visible: list[Path],
+    thermal: list[Path],
+    labels: Sequence[Path] = (),
+    names: Sequence[str] | None = None,
+) -> list[Candidate]:
+    """Which files belong together, by their names.
+
+    Names agree but for the extension. Of those that are left then, an ending that names the camera
+    (`_vi`, `_ir`, `-rgb`, `_thermal`) is left out of the comparison. Where no name agrees and those
+    of each camera are one text and a number (`rgb_1000`, `lwir_1000`), the numbers are compared.
+    Of several files of one name in a folder, the last in natural order is taken.
+
+    Args:
+        visible, thermal: files of a camera each; the same ones where both are packed into one file.
+        labels: label images.
+        names: those to look for, if a list says it; None: all.
 
     Returns:
         One entry for each name, in natural order; then one for each file that was left out for
         another one of its name.
     """
-    folders = [place.visible, place.thermal, *([labels] if labels else [])]
-    files = {folder: image_files(folder) for folder in folders}
-    stems = {folder: {path.stem for path in files[folder]} for folder in folders}
-    common = stems[place.visible] & stems[place.thermal]
-    named = {folder: _by_name(files[folder], common) for folder in folders}
-    visible, thermal = (
-        {name: paths[-1] for name, paths in named[folder].items()}
-        for folder in (place.visible, place.thermal)
-    )
-    targets = {name: paths[-1] for name, paths in named[labels].items()} if labels else {}
-    wanted = visible.keys() | thermal.keys() if place.names is None else place.names
+    common = {path.stem for path in visible} & {path.stem for path in thermal}
+    seen = _by_name(visible, common)
+    felt, truth = (_by_name(files, common) for files in (thermal, labels))
+    if names is None:
+        felt, truth = (_numbered_like(seen, found) for found in (felt, truth))
+    wanted = seen.keys() | felt.keys() if names is None else names
     there = sorted(wanted, key=natural_order)
     return [
         *(
-            Candidate(name, visible.get(name), thermal.get(name), targets.get(name))
+            Candidate(name, _taken(seen, name), _taken(felt, name), _taken(truth, name))
             for name in there
         ),
-        *(
+        *dict.fromkeys(
             lost
-            for folder in named.values()
+            for found in (seen, felt, truth)
             for name in there
-            for lost in _lost(folder.get(name, []))
+            for lost in _lost(found.get(name, []))
         ),
     ]
 
 
-def _by_name(files: list[Path], common: set[str]) -> dict[str, list[Path]]:
+def _by_name(files: Iterable[Path], common: set[str]) -> dict[str, list[Path]]:
     """Files by their names; of one name, the one to be taken comes last.
 
     Names lose their endings, but for those that both cameras have, and those that would then be
@@ -349,6 +389,28 @@ def _by_name(files: list[Path], common: set[str]) -> dict[str, list[Path]]:
         short = path.stem if path.stem in common else ENDING.sub("", path.stem)
         found.setdefault(path.stem if short in common else short, []).append(path)
     return {name: sorted(paths, key=lambda p: p.stem == name) for name, paths in found.items()}
+
+
+def _numbered_like(
+    model: dict[str, list[Path]], files: dict[str, list[Path]]
+) -> dict[str, list[Path]]:
+    """Files by the names of the model with their numbers, where no name agrees and all have one."""
+    theirs, ours = _numbers(model), _numbers(files)
+    if model.keys() & files.keys() or not (theirs.keys() & ours.keys()):
+        return files
+    return {theirs.get(number, name): files[name] for number, name in ours.items()}
+
+
+def _numbers(names: Iterable[str]) -> dict[int, str]:
+    """Number -> name, if all names are one text and a number, and no two the same; else none."""
+    found = [NUMBERED.fullmatch(name) for name in names]
+    numbers = {int(match[2]): match[0] for match in found if match}
+    one_text = len({match[1] for match in found if match}) == 1
+    return numbers if one_text and len(numbers) == len(found) else {}
+
+
+def _taken(found: dict[str, list[Path]], name: str) -> Path | None:
+    return found[name][-1] if name in found else None
 
 
 def _lost(paths: list[Path]) -> list[Candidate]:

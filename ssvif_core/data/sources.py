@@ -104,7 +104,7 @@ def is_sequence(path: Path, layout: str = "auto", thermal_path: Path | None = No
         SsvifError: there is nothing at `path`, or one camera's file.
     """
     if not path.exists():
-        raise SsvifError(f"There is no file or folder {path}: check the path (and data_root).")
+        raise SsvifError(f"There is no file or folder {path}: check the path.")
     beside = is_bag(path) or _videos(path, thermal_path) is not None
     if beside and _is_dataset(path, layout, thermal_path):
         log.info("%s: its folders of images are read, not the recording or videos there", path)

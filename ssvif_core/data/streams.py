@@ -78,17 +78,24 @@ class ForwardReader:
         self._frame: Frame | None = None
 
     def at(self, number: int) -> Frame | None:
-        """The frame `number`, not below the last one that was asked for; None past the end."""
+        """The frame `number`, not below the last one that was asked for; None past the end.
+
+        Raises:
+            SsvifError: a file on the way cannot be read; those behind it still can.
+        """
         while self._number < number:
-            frame = next(self._frames, None)
-            if frame is None:
+            self._number, self._frame = self._number + 1, None
+            self._frame = next(self._frames, None)
+            if self._frame is None:
                 return None
-            self._number, self._frame = self._number + 1, frame
         return self._frame
 
 
 class ImageStream:
-    """Image files in the order given. Raises SsvifError for one that cannot be read."""
+    """Image files in the order given.
+
+    The iterator of `frames` raises SsvifError for one that cannot be read, and goes on behind it.
+    """
 
     rate_hz: float | None = None
 
@@ -100,8 +107,10 @@ class ImageStream:
         return len(self.files)
 
     def frames(self) -> Iterator[Frame]:
-        for path in self.files:
-            yield Frame(path.stem, self._read(path), None)
+        return map(self._frame, self.files)  # a generator would end with the first error
+
+    def _frame(self, path: Path) -> Frame:
+        return Frame(path.stem, self._read(path), None)
 
 
 class VideoStream:

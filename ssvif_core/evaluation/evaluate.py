@@ -47,13 +47,14 @@ class Evaluation:
     skipped: Sequence[SkippedPair] = ()
 
     def fusion(self, methods: Sequence[str] | None = None) -> Table:
-        """Mean over the frames of each metric, for each method, with the mean rank over the nine.
+        """Mean over the frames of each metric, for each method; of several, the mean rank, too.
 
         Args:
             methods: those to rank among each other; None takes all.
 
         A figure that some frames do not have (no flat region) is the mean of the others, and NaN
-        where none has it. Ranks are by the nine metrics only, not by the artefact figures.
+        where none has it. Ranks are by the nine metrics only, not by the artefact figures; a method
+        alone has none.
         """
         chosen = list(self.frames[0].metrics) if methods is None else list(methods)
         table: Table = {}
@@ -62,6 +63,8 @@ class Evaluation:
                 name: _mean([frame.metrics[method][name] for frame in self.frames])
                 for name in (*METRICS, *ARTEFACTS)
             }
+        if len(table) < 2:
+            return table
         ranks = mean_rank({m: {n: values[n] for n in METRICS} for m, values in table.items()})
         return {method: {**values, MEAN_RANK: ranks[method]} for method, values in table.items()}
 

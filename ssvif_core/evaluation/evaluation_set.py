@@ -17,7 +17,10 @@ from ssvif_core.data.sources import is_sequence, read_sequence, usable_pairs
 from ssvif_core.errors import SsvifError
 from ssvif_core.evaluation.fusion_metrics import LEAST_SIDE
 
-__all__ = ["DAY_NIGHT", "EvaluationSet", "check_classes", "open_evaluation_set", "parse_label_map"]
+__all__ = [
+    "DAY_NIGHT", "EvaluationSet", "check_classes", "check_label_map", "open_evaluation_set",
+    "parse_label_map",
+]  # fmt: skip
 
 #: Last letter of a name -> part of the set, as MSRS has it.
 DAY_NIGHT = {"D": "day", "N": "night"}
@@ -109,6 +112,8 @@ def open_evaluation_set(
     label_map: Mapping[int, int] | None = None,
     limit: int | None = None,
     split: str | None = None,
+    visible_topic: str | None = None,
+    thermal_topic: str | None = None,
 ) -> EvaluationSet:
     """Look through a folder of pairs, in any layout of `layouts.py`, or read a recording.
 
@@ -123,29 +128,30 @@ def open_evaluation_set(
         label_map: ids in the files -> class ids; ids that it does not name become unknown.
         limit: evenly spaced frames to keep at most; None keeps all.
         split: train, val or test, of a dataset that has splits; None takes test, or else val.
+        visible_topic, thermal_topic: of a recording; None to find them by name and encoding.
 
     Raises:
         SsvifError: there are no pairs, or the label folder that is asked for has none for them.
     """
     if is_sequence(folder):
-        return _sequence(folder, labels, limit, split)
+        if split not in (None, "train"):  # as of a folder that is not divided
+            raise SsvifError(f"{folder} has no split '{split}': leave it out.")
+        pairs, skipped = read_sequence(
+            folder,
+            labels=labels,
+            limit=limit,
+            visible_topic=visible_topic,
+            thermal_topic=thermal_topic,
+        )
+        return EvaluationSet(folder, {p.name: p for p in pairs}, None, None, {}, skipped)
     place, split = _located(folder, split)
     if labels is None and place.labels is not None:
         labels = "auto"
-    pairs = usable_pairs(folder, place, split, labels, label_map, limit, cache_bytes=0)
-    files = {candidate.name: candidate for candidate in pairs.usable}
+    found = usable_pairs(folder, place, split, labels, label_map, limit, cache_bytes=0)
+    files = {candidate.name: candidate for candidate in found.usable}
     ends = {name[-1] for name in files}
     parts = {n: DAY_NIGHT[n[-1]] for n in files} if ends <= DAY_NIGHT.keys() else {}
-    return EvaluationSet(place.visible, files, place.layout, label_map, parts, pairs.skipped)
-
-
-def _sequence(
-    path: Path, labels: str | None, limit: int | None, split: str | None
-) -> EvaluationSet:
-    if split not in (None, "train"):  # as of a folder that is not divided
-        raise SsvifError(f"{path} has no split '{split}': leave it out.")
-    pairs, skipped = read_sequence(path, labels=labels, limit=limit)
-    return EvaluationSet(path, {pair.name: pair for pair in pairs}, None, None, {}, skipped)
+    return EvaluationSet(place.visible, files, place.layout, label_map, parts, found.skipped)
 
 
 def _located(folder: Path, split: str | None) -> tuple[Located, str]:
@@ -185,6 +191,19 @@ def check_classes(
         f"classes are {known}. Say with {option} which ids of the files are which class, such as "
         f"{option} {example}: pixels of all other ids are then left out (with "
         f"{next(iter(unknown))}:0 added, those of id {next(iter(unknown))} are background)."
+    )
+
+
+def check_label_map(frames: EvaluationSet) -> None:
+    """Raise SsvifError, with the ids of the files, where their map leaves no pixel a class."""
+    if frames.label_map is None or not frames.labels or frames.ids():
+        return
+    there = replace(frames, label_map=None).ids()
+    listed = "; ".join(f"{class_id} (in {_some(names)})" for class_id, names in there.items())
+    asked = ", ".join(map(str, sorted(frames.label_map)))
+    raise SsvifError(
+        f"--label-map names ids ({asked}) that no label image of {frames.folder.parent} has, so no "
+        f"pixel is left to measure masks on. The files hold {listed or 'ids above 255'}."
     )
 
 

@@ -17,7 +17,7 @@ from ssvif_core.evaluation.fusion_metrics import evaluate_fusion
 from ssvif_core.evaluation.methods import Method, baseline_method, model_method, open_models
 from ssvif_core.evaluation.segmentation_metrics import ConfusionMatrix
 from ssvif_core.imaging.overlay import draw_overlay
-from ssvif_core.imaging.panels import panel_row
+from ssvif_core.imaging.panels import panel_row, with_legend
 from ssvif_core.models import ModelCard
 
 __all__ = ["CLUSTERS", "FrameScorer", "FrameScores", "Plan", "known_camera", "without_camera"]
@@ -151,7 +151,7 @@ class FrameScorer:
         panels = {f"{pair.name} visible": pair.visible, "thermal": pair.thermal, **images}
         for name, card in self.cards.items():
             overlay = draw_overlay(images[name], masks[name], card.palette)
-            panels[f"{name}: {card.mode}"] = overlay
+            panels[f"{name}: masks"] = with_legend(_scaled(overlay), card.legend)
         return panel_row([_scaled(panel) for panel in panels.values()], [*panels])
 
 

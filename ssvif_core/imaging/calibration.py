@@ -106,7 +106,7 @@ class Calibration:
             raise SsvifError(f"{path}: {error}") from error
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, whole or not at all; folders above it are made."""
         content = asdict(replace(self, lenses=None))
         del content["lenses"]
         content["homography"] = [[float(x) for x in row] for row in self.homography]
@@ -119,6 +119,7 @@ class Calibration:
         head = "# Thermal pixel (x, y, 1) -> visible pixel. Made by `ssvif calibrate`.\n"
         part = path.with_name(path.name + ".part")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             part.write_text(head + yaml.safe_dump(content, sort_keys=False))
             part.replace(path)
         except OSError as error:

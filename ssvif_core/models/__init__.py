@@ -77,6 +77,13 @@ class ModelCard:
     content: dict[str, Any] = field(repr=False)
 
     @property
+    def legend(self) -> dict[str, tuple[int, int, int]]:
+        """Colours of the classes that have names, without background; none of clusters."""
+        if self.mode == "clusters":
+            return {}
+        return {label.name: label.color for label in self.classes if label.id}
+
+    @property
     def palette(self) -> np.ndarray:
         """(256, 3) uint8 RGB: colour of each label id; ids without a class are black."""
         palette = np.zeros((256, 3), np.uint8)

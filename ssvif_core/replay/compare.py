@@ -14,7 +14,7 @@ from ssvif_core.replay.frame_table import Figures
 
 __all__ = [
     "FIGURES", "LEAST_PAIRS", "UNITS", "Difference", "block_interval", "differences",
-    "frames_of_both",
+    "frames_of_both", "interval_text",
 ]  # fmt: skip
 
 #: Figures that are compared, and whether more is better.
@@ -123,6 +123,11 @@ def block_interval(
     tail = 100 * (1 - COVERAGE) / 2
     low, high = np.percentile(means, (tail, 100 - tail))
     return float(low), float(high)
+
+
+def interval_text(low: float, high: float, form: str) -> str:
+    """An interval in brackets; "-" where there is none. `form` is a format without its sign."""
+    return "-" if np.isnan(low) else f"[{low:+{form}}, {high:+{form}}]"
 
 
 def frames_of_both(first: Path, second: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ssvif_core.errors import SsvifError
-from ssvif_core.replay.compare import Difference, differences, frames_of_both
+from ssvif_core.replay.compare import Difference, differences, frames_of_both, interval_text
 from ssvif_core.replay.frame_table import Figures
 from ssvif_core.replay.pictures import Extremes, jpeg_of
 from ssvif_core.replay.report import fill, pictures_of, table_of
@@ -36,6 +36,8 @@ PICTURES = 4
 MAGNIFIED = 4.0
 #: Part of the first's mean: a smaller difference may be sure, and still does not matter.
 MATTERS = 0.01
+#: Verdicts of a difference that is sure.
+SURE = ("better", "worse")
 #: Figures that compare only between models with the same classes.
 OF_CLASSES = ("iou_objects", "pixel_accuracy", "flicker_labels")
 PLOTTED = ("Qabf", "VIF", "SSIM", "iou_objects", "flicker_fused", "flicker_labels", "engine_ms")
@@ -148,12 +150,17 @@ def comparison_lines(first: str, found: dict[str, list[Difference]]) -> list[str
     for name, list_ in found.items():
         lines.append(f"{name} against {first}, paired differences with 95 % intervals:")
         for d in list_:
-            interval = f"[{d.low:+.4g}, {d.high:+.4g}]"
+            interval = interval_text(d.low, d.high, ".4g")
+            small = d.verdict in SURE and not _matters(d)
             lines.append(
                 f"  {d.figure:15} {d.first:10.4g} -> {d.second:10.4g}   {d.mean:+.4g} {interval}"
-                f"   {d.verdict}"
+                f"   {f'less than {MATTERS:.0%}' if small else d.verdict}"
             )
     return lines
+
+
+def _matters(difference: Difference) -> bool:
+    return abs(difference.mean) > MATTERS * abs(difference.first)
 
 
 def _row(difference: Difference) -> dict[str, Any]:
@@ -162,15 +169,15 @@ def _row(difference: Difference) -> dict[str, Any]:
 
 def _card(first: Run, run: Run, list_: list[Difference]) -> Card:
     """What is better and what is worse, by enough to matter; of the times, by how much."""
-    shown = [d for d in list_ if d.verdict in ("better", "worse")]
-    large = [d for d in shown if abs(d.mean) > MATTERS * abs(d.first)]
-    named = {word: [d.figure for d in large if d.verdict == word] for word in ("better", "worse")}
+    shown = [d for d in list_ if d.verdict in SURE]
+    large = [d for d in shown if _matters(d)]
+    named = {word: [d.figure for d in large if d.verdict == word] for word in SURE}
     word = ", ".join(f"{len(figures)} {word}" for word, figures in named.items() if figures)
     details = [f"{word}: {', '.join(figures)}" for word, figures in named.items() if figures]
     if len(shown) > len(large):
         details.append(f"{len(shown) - len(large)} more differ by less than {MATTERS:.0%}")
     time = next((d for d in list_ if d.figure == "total_ms"), None)
-    if time and time.first > 0:
+    if time and time.first > 0 and not np.isnan(time.low):  # of a few pairs it is chance
         details.append(f"a pair takes {time.second / time.first:.2f} times as long")
     level: Level = "warn" if named["worse"] else "good" if named["better"] else ""
     question = f"{run.name} against {first.name}"

@@ -11,6 +11,9 @@ const END = Math.max(1e-3, ...PLOTS.filter(p => p.kind !== "bars").flatMap(p => 
   ...p.lines.map(l => l.x[l.x.length - 1] + (p.kind === "steps" ? 1 : 0)),
   ...(p.lanes || []).flatMap(lane => lane.spans.map(s => s.to))]));
 
+// What they are over: seconds, or numbers of pairs where nothing has a time.
+const OVER = " " + ((PLOTS.find(p => p.kind !== "bars") || {}).x_unit || "s");
+
 function element(name, attributes, parent) {
   const node = document.createElementNS(SVG, name);
   for (const key in attributes) node.setAttribute(key, attributes[key]);
@@ -64,7 +67,8 @@ function show(span) {
   zoom = span;
   const [from, to] = zoom || [0, END];
   document.getElementById("shown").textContent =
-    from.toFixed(2) + " s to " + to.toFixed(2) + " s" + (zoom ? " of " + END.toFixed(2) + " s" : "");
+    from.toFixed(2) + OVER + " to " + to.toFixed(2) + OVER
+    + (zoom ? " of " + END.toFixed(2) + OVER : "");
   if (waiting) return;
   waiting = true;
   requestAnimationFrame(() => { waiting = false; charts.forEach(c => c.overTime && c.draw()); });

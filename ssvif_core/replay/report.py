@@ -108,12 +108,21 @@ def _classes(card: ModelCard) -> str:
     return f'<p class="classes">Masks: {spans}</p>'
 
 
-def pictures_of(title: str, figure: str, pictures: list[Picture]) -> str:
-    """A heading and the pictures, each with its time and the value of the figure; "" for none."""
+def pictures_of(title: str, figure: str, pictures: list[Picture], timed: bool = True) -> str:
+    """A heading and the pictures, each with its time and the value of the figure; "" for none.
+
+    Without times (`timed` false), `time_s` of a picture is the number of its pair.
+    """
     if not pictures:
         return ""
+
+    def place(picture: Picture) -> str:
+        if timed:
+            return f"{picture.time_s:.2f} s, pair {picture.pair}"
+        return f"pair {picture.time_s:.0f}"
+
     figures = "".join(
-        f"<figure><figcaption>{picture.time_s:.2f} s, pair {picture.pair}: {figure} "
+        f"<figure><figcaption>{place(picture)}: {figure} "
         f'{picture.value:.3f} <button class="small" data-from="{picture.time_s:.3f}" '
         f'data-to="{picture.time_s:.3f}">show in the plots</button></figcaption>'
         f'<img alt="{html.escape(title)}, pair {picture.pair}" '

@@ -7,7 +7,10 @@ the defaults in step. `build` is the one place where they become a pairing and a
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import logging
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +26,19 @@ from ssvif_core.inference.engine import Engine, EngineOptions, create_engine
 from ssvif_core.inference.pipeline import Pipeline
 from ssvif_core.models import Model, open_model
 from ssvif_core.pairing_base import Pairing
-from ssvif_core.parameter_limits import check_parameter, crossed_limits, ros_name
+from ssvif_core.parameter_limits import NODE_ALONE, check_parameter, crossed_limits, ros_name
 from ssvif_core.presence import Presence
 from ssvif_core.replay.registration import PoseBetween, alignment_of
 from ssvif_core.sync_policies import make_pairing
 
 __all__ = ["NodeSettings", "Parts", "build", "engine_for", "read_settings"]
 
+log = logging.getLogger("ssvif.replay")
+
 #: Name of the node, in whatever namespace.
 NODE = "fusion"
+#: What any node may have.
+ANY_NODE = ("use_sim_time", "qos_overrides", "start_type_description_service")
 
 
 class _AsRos(yaml.SafeLoader):
@@ -216,9 +223,13 @@ def read_settings(
 
     Raises:
         SsvifError: the file cannot be read, is of several nodes, or a value has the wrong type or
-            is one that the node would refuse; with the name of it.
+            is one that the node would refuse, with the name of it; a node is named and no file.
     """
+    if node is not None and path is None:
+        raise SsvifError(f"--node {node} says whose parameters --params holds: give that file too.")
     values = {} if path is None else _from_file(path, node)
+    if path is not None:
+        _warn_of_unknown(path, values)
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
     typed = {}
     for field in dataclasses.fields(NodeSettings):
@@ -252,6 +263,17 @@ def _from_file(path: Path, node: str | None) -> dict[str, Any]:
             f"or `{_full(node or NODE)}` with `ros__parameters`, as in config/fusion.yaml."
         )
     return found
+
+
+def _warn_of_unknown(path: Path, names: Iterable[str]) -> None:
+    """Say which names the node does not have: it takes the defaults then, and says nothing."""
+    known = [ros_name(field.name) for field in dataclasses.fields(NodeSettings)]
+    known += map(ros_name, NODE_ALONE)
+    for name in map(ros_name, names):
+        if name not in known and name.split(".")[0] not in ANY_NODE:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else "it is left out."
+            log.warning("%s: the node has no parameter %s: %s", path, name, hint)
 
 
 def _reaches(section: str, node: str | None) -> bool:

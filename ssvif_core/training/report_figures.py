@@ -56,7 +56,7 @@ class Span(NamedTuple):
 class _Margins(NamedTuple):
     """Of a panel, in inches: ticks on the left, ticks and a legend of three lines below."""
 
-    left: float = 0.6
+    left: float = 0.85
     right: float = 0.15
     top: float = 0.3
     bottom: float = 0.75

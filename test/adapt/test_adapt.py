@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from ssvif_core.adapt.deployed import deploy  # noqa: E402
 from ssvif_core.adapt.recipe import RECIPE, configuration, trains_masks  # noqa: E402
 from ssvif_core.adapt.split import LEAST_PAIRS  # noqa: E402
+from ssvif_core.adapt.verdict import Answer  # noqa: E402
 from ssvif_core.cli.adapt import adapt  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.data.camera_sources import DrawnSource  # noqa: E402
@@ -110,7 +112,7 @@ def test_a_recording_becomes_a_model_with_a_card_and_a_verdict(adapted, night):
     assert model.card.content["training"]["runs"][-1]["steps"] == STEPS
     summary = json.loads((output / "adapt.json").read_text())
     assert about["verdict"]["answer"] == summary["verdict"]
-    assert summary["verdict"] in ("better", "no measurable difference", "not better", "worse")
+    assert summary["verdict"] in get_args(Answer)
     assert f"{summary['verdict']}: {summary['why']}." in said
     assert ("model:=" in said) == (summary["verdict"] == "better")
     figures = {figure["name"] for figure in summary["figures"]}
@@ -165,6 +167,9 @@ def test_a_folder_of_pairs_is_split_by_name_and_judged_without_replay(adapted, r
     assert summary["file"] == "mine.onnx"
     names = {figure["name"] for figure in summary["figures"]}
     assert "VIF" in names and "flicker_fused" not in names
+    page = (output / "adapt.html").read_text()
+    assert "<figcaption>pair " in page and '"x_unit":"pairs"' in page
+    assert "frames.csv.gz" not in page  # which is not there
     assert open_model(output / "mine.onnx").card.name == "mine"
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ssvif_core.adapt.judge import Judged, judge, measure
 from ssvif_core.adapt.material import FolderMaterial, Frame, _Picks
+from ssvif_core.adapt.report import lines
 from ssvif_core.adapt.split import split
 from ssvif_core.adapt.target import digest, target_path
 from ssvif_core.adapt.training_pairs import write_pairs
@@ -139,6 +141,18 @@ def test_the_verdict_weighs_quality_and_guards(changes, answer):
     names = ("VIF", "Qabf", "SSIM", "SCD", "iou_objects", "flicker_fused", "hot_contrast")
     judged = [figure(name, 1.0, changes.get(name, 0.0)) for name in names]
     assert decide(judged).answer == answer
+
+
+def test_fewer_pairs_than_an_interval_needs_are_no_verdict(engine, tiny, frame_pairs):
+    frames = frames_of(engine, (frame_pairs * 2)[:8])
+    judged = judge(measure(frames, lambda size: engine, tiny))
+    verdict = decide(judged)
+    assert verdict.answer == "too few pairs to tell" and not verdict.use
+    assert "on 8 held-out pairs, an interval needs 10" in verdict.why
+    said = "\n".join(lines(verdict, "Keep tiny.", judged))
+    assert "nan" not in said and "-  too few pairs" in said
+    broken = replace(judged[-1], name="artefacts", old=1.0, mean=5.0, low=4.0, high=6.0)
+    assert decide([*judged, broken]).answer == "worse"  # a guard may be too careful
 
 
 def test_a_difference_that_chance_may_have_made_does_not_count():

@@ -97,6 +97,8 @@ def test_black_frames_are_not_chosen(small_street):
     black = np.zeros_like(visible[0])
     mixed = shots([black, visible[0], black, visible[2]], thermal[:4])
     assert choose_frames(mixed, 4).names == ["1", "3"]
+    with pytest.raises(SsvifError, match="There is 1 pair .* needs two at least"):
+        choose_frames(shots(visible[:1], thermal[:1]), 2)
     with pytest.raises(SsvifError, match="by day"):
         choose_frames(shots([black, black], thermal[:2]), 2)
 

@@ -104,6 +104,12 @@ def test_a_folder_of_pairs_is_fused_into_images(paired_folder, tmp_path):
     names = {path.name for path in (frames / "visible").iterdir()}
     for part in ("fused", "labels", "overlay"):
         assert {path.name for path in (tmp_path / part).iterdir()} == names
+    assert "of before" not in answer.stdout
+    one = frames / "visible" / "001.png", frames / "thermal"
+    again = ssvif("fuse", *one, "-o", tmp_path, "--model", "tiny")
+    said = " ".join(again.stdout.split())
+    stay = f"{3 * (len(names) - 1)} images of before stay in {tmp_path}, such as"
+    assert f"{stay} {tmp_path / 'fused' / '000.png'}" in said
     labels = cv2.imread(str(tmp_path / "labels" / "000.png"), cv2.IMREAD_UNCHANGED)
     assert labels.shape == (120, 160)
     assert labels.max() <= 3
@@ -159,6 +165,63 @@ def test_folders_are_paired_by_names_and_what_has_no_partner_is_named(paired_fol
     assert "000_visible.png" in said and "001_thermal.png" in said
     fused = sorted(path.name for path in (tmp_path / "o:1" / "fused").iterdir())
     assert fused == ["002_visible.png", "003_visible.png"]
+
+
+def test_one_image_finds_its_partner_in_a_folder_by_name_or_number(paired_folder, tmp_path):
+    frames = paired_folder / "frames"
+    shutil.copytree(frames / "thermal", tmp_path / "lwir")
+    for path in sorted((tmp_path / "lwir").iterdir()):
+        path.rename(path.with_stem(f"lwir_{path.stem}"))
+    wanted = ssvif(
+        "fuse", *(frames / part / "003.png" for part in ("visible", "thermal")),
+        "-o", tmp_path / "wanted", "--model", "tiny",
+    )  # fmt: skip
+    assert wanted.returncode == 0, wanted.stderr
+    for thermal in (frames / "thermal", tmp_path / "lwir"):
+        out = tmp_path / f"of_{thermal.name}"
+        answer = ssvif(
+            "fuse", frames / "visible" / "003.png", thermal, "-o", out, "--model", "tiny"
+        )
+        assert answer.returncode == 0, answer.stderr
+        assert "left out" not in answer.stdout
+        (fused,) = (out / "fused").iterdir()
+        assert fused.read_bytes() == (tmp_path / "wanted" / "fused" / "003.png").read_bytes()
+
+
+def test_what_neither_names_nor_counts_pair_is_refused(paired_folder, videos, tmp_path):
+    frames = paired_folder / "frames"
+    shutil.copy(frames / "visible" / "003.png", tmp_path / "other.png")
+    for visible in (tmp_path / "other.png", videos[0]):
+        (tmp_path / "thermal").mkdir(exist_ok=True)
+        for index in range(11):
+            shutil.copy(frames / "thermal" / "000.png", tmp_path / "thermal" / f"t{index}.png")
+        words = ("fuse", visible, tmp_path / "thermal", "-o", tmp_path / "out", "--model", "tiny")
+        answer = ssvif(*words)
+        said = " ".join(answer.stderr.split())
+        assert answer.returncode == 1 and f"({visible.name} ...) and 11 thermal (t0.png" in said
+        assert not (tmp_path / "out").exists()
+    (tmp_path / "thermal" / "t10.png").unlink()
+    answer = ssvif(*words)  # as many images as frames of the video
+    assert answer.returncode == 0 and "in the order of their names" in answer.stdout
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_said_at_the_end(paired_folder, tmp_path):
+    frames = tmp_path / "pairs"
+    shutil.copytree(paired_folder / "frames", frames)
+    for broken in ("visible/000.png", "visible/002.png", "thermal/003.png", "thermal/002.png"):
+        (frames / broken).write_bytes(b"no image")
+    inputs = frames / "visible", frames / "thermal"
+    answer = ssvif("fuse", *inputs, "-o", tmp_path / "out", "--model", "tiny")
+    said = " ".join(answer.stderr.split())
+    assert answer.returncode == 1 and "4 could not be read and were left out: 000.png" in said
+    fused = [path.stem for path in sorted((tmp_path / "out" / "fused").iterdir())]
+    there = [path.stem for path in sorted((frames / "visible").iterdir())]
+    assert fused == [name for name in there if name not in ("000", "002", "003")]
+    for name in fused:  # each with its own partner
+        alone = [frames / part / f"{name}.png" for part in ("visible", "thermal")]
+        ssvif("fuse", *alone, "-o", tmp_path / "alone", "--model", "tiny")
+        one, two = (tmp_path / folder / "fused" / f"{name}.png" for folder in ("out", "alone"))
+        assert one.read_bytes() == two.read_bytes()
 
 
 def test_nothing_is_written_over_what_was_given_or_over_itself(paired_folder, tmp_path):
@@ -300,6 +363,26 @@ def test_a_device_that_is_not_there_is_one_line(repository, tmp_path):
     assert answer.returncode == 1
     assert "cuda:99 cannot be used here" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_train_names_the_training_files_and_the_folders_that_it_needs(repository, tmp_path):
+    pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+    answer = ssvif("train", "config/training/own_frames.yaml", cwd=tmp_path)
+    assert answer.returncode == 1
+    assert f"are in {repository / 'config' / 'training'}: adapt.yaml" in answer.stderr
+    config = repository / "config" / "training" / "readable.yaml"
+    answer = ssvif("train", config, "--data", tmp_path)
+    assert answer.returncode == 1
+    said = f"There is no {tmp_path / 'msrs' / 'train'} (visible/, thermal/ and weak_labels/)"
+    assert said in answer.stderr and f"the first lines of {config} say" in answer.stderr
+
+
+def test_a_run_folder_is_no_checkpoint_and_the_file_is_named(paired_folder, tmp_path):
+    pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+    frames = paired_folder / "frames"
+    answer = ssvif("export", tmp_path, tmp_path / "x.onnx", "--frames", frames)
+    assert answer.returncode == 1
+    assert f"{tmp_path} is a folder: give {tmp_path / 'checkpoint.pt'}." in answer.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"hi\n", b"no checkpoint at all" * 100])

@@ -37,6 +37,41 @@ def test_a_model_is_shown_beside_the_baselines_and_files_are_written(paired_fold
     assert cv2.imread(str(tmp_path / "grid.png")).shape == (3 * 240, 8 * 320, 3)
 
 
+def two_visible_cameras(frame_pairs, folder):
+    bags = pytest.importorskip("small_bags", reason="needs the extra `bags`")
+    visible, thermal, _ = frame_pairs[0]
+    messages = bags.short(bags.raw(visible, "rgb8"), bags.raw(thermal, "mono8"))
+    messages += [("/rear/image_raw", *m[1:]) for m in messages if m[0] == bags.VISIBLE]
+    return bags.write_bag(folder / "drive", messages), bags.VISIBLE
+
+
+def test_the_cameras_of_a_recording_with_several_are_named_by_options(frame_pairs, tmp_path):
+    bag, visible = two_visible_cameras(frame_pairs, tmp_path)
+    words = ("--data", bag, "-o", tmp_path / "out")
+    answer = ssvif_evaluate(*words)
+    assert answer.returncode == 1 and "Name them with --visible-topic" in answer.stderr
+    answer = ssvif_evaluate(*words, "--visible-topic", visible)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_export_and_train_take_the_topics_of_a_recording(frame_pairs, tmp_path):
+    bag, visible = two_visible_cameras(frame_pairs, tmp_path)
+    pytest.importorskip("torch", reason="needs the extra `train` (torch)")
+    (config := tmp_path / "run.yaml").write_text(
+        "name: short\nvariant: tiny\nclasses: clusters\nsources: [{folder: ., share: 1}]\n"
+        "stages: [{kind: fusion, steps: 1}]\nbatch_size: 1\ncrop: [64, 64]\nprecision: float32\n"
+    )
+    for words in (
+        ("export", "tiny", tmp_path / "m.onnx", "--frames", bag),
+        ("train", config, "--data", bag, "--run", tmp_path / "run"),
+    ):
+        command = [sys.executable, "-m", "ssvif_core.cli", *map(str, words)]
+        for more in ([], ["--visible-topic", visible]):
+            answer = subprocess.run([*command, *more], capture_output=True, text=True, timeout=110)
+            assert answer.returncode == (not more), answer.stderr
+            assert more or "Name them with --visible-topic" in answer.stderr
+
+
 def test_one_camera_can_be_left_out(paired_folder, tmp_path):
     options = ("--data", paired_folder / "frames", "--limit", 2, "--no-baselines", "--pictures", 0)
     for name, more in (("both", ()), ("one", ("--without", "visible"))):
@@ -66,6 +101,8 @@ def test_cameras_baselines_and_models_are_segmented_and_features_probed(paired_f
     assert {"car", "objects", "objects spread"} <= set(tables["segmentability"]["tiny"])
     assert list(tables["linear probe"]) == ["colour", str(tmp_path / "c.pt")]
     assert tables["linear probe"]["colour"]["background"] > 0.3
+    assert "car" in tables["linear probe"]["colour"]  # a name that tiny knows
+    assert "mean rank" not in answer.stdout  # of one method
 
 
 @pytest.fixture
@@ -115,6 +152,14 @@ def test_a_frame_that_is_left_out_is_not_counted_as_labelled(three_frames, tmp_p
     shown = capsys.readouterr()
     assert "IoU of masks, 2 frames" in shown.out
     assert "1 left out: 001" in shown.err
+
+
+def test_a_label_map_that_leaves_no_pixel_says_which_ids_there_are(three_frames, tmp_path):
+    with pytest.raises(SsvifError) as refused:
+        evaluate(data=three_frames, output=tmp_path / "out", jobs=1, label_map="7:0,8:1")
+    for said in ("--label-map names ids (7, 8)", "hold 0 (in 000.png, ", "; 1 (in"):
+        assert said in str(refused.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_ids_that_a_model_does_not_know_are_told_before_the_first_frame(

@@ -227,7 +227,7 @@ def test_ambiguous_topics_are_listed_and_can_be_named(tmp_path):
     bag = write_bag(tmp_path / "bag", messages)
     with pytest.raises(SsvifError) as caught:
         read_bag_pairs(bag)
-    for part in (VISIBLE, "/rear/image_raw (Image, rgb8)", "visible_topic"):
+    for part in (VISIBLE, "/rear/image_raw (Image, rgb8)", "--visible-topic"):
         assert part in str(caught.value)
     assert len(open_pairs(bag, visible_topic="/rear/image_raw")) == 3
     found = read_bag_pairs(bag, visible_topic=VISIBLE, thermal_topic="/rear/image_raw")
@@ -238,8 +238,13 @@ def test_ambiguous_topics_are_listed_and_can_be_named(tmp_path):
 
 def test_a_bag_without_a_thermal_topic_is_an_error(tmp_path):
     messages = [message for message in recording(0.5) if message[0] == VISIBLE]
-    with pytest.raises(SsvifError, match="thermal may be none"):
+    with pytest.raises(SsvifError, match="there is no thermal camera in it. Image topics: /"):
         open_pairs(write_bag(tmp_path / "bag", messages))
+    with pytest.raises(SsvifError, match="there is no visible camera in it. Image topics: /"):
+        open_pairs(write_bag(tmp_path / "one", [m for m in recording(0.5) if m[0] == THERMAL]))
+    messages = [("/infra1", *m[1:]) if i % 2 else m for i, m in enumerate(messages)]
+    with pytest.raises(SsvifError, match="If one of them is, name it with --thermal-topic"):
+        open_pairs(write_bag(tmp_path / "two", messages))
 
 
 # Broken recordings.
@@ -337,7 +342,7 @@ def test_one_lost_file_of_a_split_recording_leaves_the_others(tmp_path):
 def test_a_file_that_is_no_recording_is_an_error_with_advice(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"" if name.startswith("empty") else bytes(range(256)) * 20)
-    with pytest.raises(SsvifError, match="reindex"):
+    with pytest.raises(SsvifError, match="Check that it is one, and that all of it was copied"):
         open_pairs(path)
 
 

@@ -141,7 +141,13 @@ def test_the_two_cameras_are_found(rig):
 def test_cameras_that_look_alike_are_an_error_that_lists_them(encodings, visible, thermal):
     with pytest.raises(SsvifError) as caught:
         choose_topics(topics_of(encodings), None, None, "bag")
-    assert f"Visible may be {visible}, thermal may be {thermal}." in str(caught.value)
+    said = f"Visible may be {visible}, thermal may be {thermal}."
+    if "none" in (visible, thermal):
+        camera = "visible" if visible == "none" else "thermal"
+        said = f"no topic looks like a {camera} camera's"
+        if len(encodings) == 1:
+            said = f"there is no {camera} camera in it"
+    assert said in str(caught.value)
     for name, encoding in encodings.items():
         assert f"{name} (Image, {encoding})" in str(caught.value)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ssvif_core.data.layouts import LAYOUTS, detect_layout, layout_named, locate
+from ssvif_core.data.layouts import LAYOUTS, candidates, detect_layout, layout_named, locate
 from ssvif_core.data.sources import open_pairs
 from ssvif_core.errors import SsvifError
 
@@ -158,6 +158,30 @@ def test_data_without_splits_has_no_test_set_that_would_be_the_training_set(fram
         open_pairs(tmp_path, split="test")
 
 
+@pytest.mark.parametrize(
+    ("visible", "thermal", "pairs"),
+    [
+        ("rgb_1000 rgb_1003 rgb_1005", "lwir_1003 lwir_1005", "rgb_1003 rgb_1005"),
+        ("a7 a8_vi", "008_ir 9", "a8"),  # after the endings
+        ("rgb_1 rgb_2", "rgb_2 ir_1", "rgb_2"),  # a name that agrees decides
+        ("day_1 night_1", "ir_1 ir_2", ""),  # which of them?
+        ("a1 a01", "b1 b2", ""),
+        ("a b", "c d", ""),
+    ],
+)
+def test_numbers_at_the_ends_of_names_decide_where_no_name_agrees(
+    visible, thermal, pairs, tmp_path
+):
+    for part, names in (("visible", visible), ("thermal", thermal), ("labels", thermal)):
+        (tmp_path / part).mkdir()
+        for name in names.split():
+            (tmp_path / part / f"{name}.png").touch()
+    place = locate(detect_layout(tmp_path), tmp_path, "train")
+    found = [c for c in candidates(place, tmp_path / "labels") if c.visible and c.thermal]
+    assert " ".join(c.name for c in found) == pairs
+    assert all(c.labels.stem == c.thermal.stem for c in found)
+
+
 def test_class_names_stand_at_the_ids_of_the_published_labels():
     msrs, fmb, pst900 = (layout_named(name).classes for name in ("msrs", "fmb", "pst900"))
     assert (len(msrs), len(fmb), len(pst900)) == (9, 15, 5)
@@ -166,14 +190,40 @@ def test_class_names_stand_at_the_ids_of_the_published_labels():
     assert layout_named("mfnet").classes == msrs
 
 
+def test_the_docs_have_the_folders_of_every_layout(repository):
+    text = (repository / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    rows = {row[0]: row[1:] for row in rows if len(row) == 4}
+    for layout in LAYOUTS:
+        parts = (layout.visible, layout.thermal, layout.labels)
+        assert rows[layout.name] == [", ".join(f"{p}/" for p in part) or "-" for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "says"),
+    [
+        ("visible", "", r"has visible/, but no folder of thermal images .*call it thermal/\."),
+        ("train/ir", "", r"has train/ir/, but no folder of visible .*call it train/visible/\."),
+        ("images labels", "images", r"one folder of images.*give a folder with visible/"),
+        ("visible thermal", "visible", r"is one folder of images.*: give {}\."),
+    ],
+)
+def test_one_camera_s_folder_is_told_first(images, given, says, tmp_path):
+    for name in images.split():
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.png").touch()
+    with pytest.raises(SsvifError, match=says.format(tmp_path)):
+        detect_layout(tmp_path / given)
+
+
 def test_an_unknown_folder_says_what_was_looked_for_and_what_is_there(tmp_path):
     (tmp_path / "left").mkdir()
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(SsvifError) as caught:
         detect_layout(tmp_path)
-    for wanted in ("Segmentation_labels", "crop_LR_visible", "visible/ and thermal/"):
+    for wanted in ("left/, notes.txt", "Make folders visible/ and thermal/", "msrs, fmb"):
         assert wanted in str(caught.value)
-    assert "left/, notes.txt" in str(caught.value)
+    assert len(str(caught.value)) < 400
     with pytest.raises(SsvifError, match="no such folder"):
         locate(layout_named("msrs"), tmp_path / "gone", "train")
     with pytest.raises(SsvifError, match=r"no layout 'kitti'.*'msrs'"):

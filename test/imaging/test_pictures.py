@@ -13,7 +13,7 @@ from ssvif_core.imaging.palettes import (
     colorize_thermal,
     label_colors,
 )
-from ssvif_core.imaging.panels import contact_sheet, panel_row
+from ssvif_core.imaging.panels import contact_sheet, panel_row, with_legend
 
 PALETTE = np.zeros((256, 3), np.uint8)
 PALETTE[2] = (200, 100, 0)
@@ -60,6 +60,19 @@ def test_panels_of_different_sizes_and_channels_make_one_row():
     assert row[:, :80].max() > 200  # the caption
     sheet = contact_sheet([row, np.zeros((60, 90, 3), np.uint8)])
     assert sheet.shape == (60 + 120, 180, 3)
+
+
+def test_a_legend_has_the_names_in_their_colours_at_the_bottom_within_the_panel():
+    image = np.full((480, 120, 3), 128, np.uint8)
+    names = {"car": (86, 180, 233), "person": (213, 94, 0), "bicycle": (240, 228, 66)}
+    drawn = with_legend(image, names)
+    assert (image == 128).all() and (drawn[:240] == 128).all()
+    apart = [np.abs(drawn.astype(int) - color).max(-1) for color in names.values()]
+    rows = [np.flatnonzero((found < 50).any(1)) for found in apart]
+    assert all(len(found) for found in rows)
+    assert rows[0].min() > rows[1].max() > rows[2].max()  # narrow: one above the other
+    many = {f"class {i}": (i, i, i) for i in range(9)}
+    assert (with_legend(image, many) == image).all()
 
 
 def test_every_label_has_a_colour_of_its_own_and_the_first_ones_stay():

@@ -8,6 +8,8 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.replay.compare import LEAST_PAIRS, Difference, block_interval  # noqa: E402
-from ssvif_core.replay.compare_report import SHOWN  # noqa: E402
+from ssvif_core.replay.compare_report import SHOWN, Run, _card, comparison_lines  # noqa: E402
 from ssvif_core.replay.one import Task, do_task  # noqa: E402
 from ssvif_core.replay.roles import TopicChoice  # noqa: E402
 from ssvif_core.replay.run import ReplayOptions  # noqa: E402
@@ -59,6 +61,24 @@ def test_a_few_values_have_no_interval_and_show_nothing():
 )
 def test_a_verdict_knows_which_way_is_better(figure, mean, verdict):
     assert Difference(figure, 9, 0.0, mean, mean, mean - 0.5, mean + 0.5).verdict == verdict
+
+
+def test_small_differences_are_not_named_worse_and_few_pairs_have_no_ratio():
+    few, sure = (float("nan"),) * 2, (-0.006, -0.004)
+    found = [
+        Difference("total_ms", 3, 10.0, 12.0, 2.0, *few),
+        Difference("VIF", 50, 1.0, 0.995, -0.005, *sure),
+        Difference("Qabf", 50, 0.1, 0.095, -0.005, *sure),
+    ]
+    _, time, small, large = comparison_lines("base", {"tiny": found})
+    assert time.endswith("+2 -   too few pairs")
+    assert small.endswith("[-0.006, -0.004]   less than 1%")
+    assert large.endswith("worse")
+    run = Run("tiny", Path(), {}, None)
+    card = _card(run, run, found)
+    assert card.detail == "worse: Qabf; 1 more differ by less than 1%."
+    sure_time = [replace(found[0], low=1.9, high=2.1), *found[1:]]
+    assert "1.20 times as long" in _card(run, run, sure_time).detail
 
 
 def test_models_are_compared_pair_by_pair(drive, tmp_path):

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,6 +53,8 @@ def stopped(record, tmp_path_factory):
 
 def test_ctrl_c_ends_with_status_130_and_says_where_the_results_are(stopped):
     folder, status, words = stopped
+    done, total = map(int, re.search(r"(\d+)/(\d+) 0:", words).groups())
+    assert done < total  # the bar
     assert status == 130, words
     assert "Stopped. What was measured until then is in" in words
     assert "The same command with --resume goes on from there." in words

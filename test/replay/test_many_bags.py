@@ -124,6 +124,21 @@ def test_a_folder_without_a_recording_is_an_error(tmp_path):
             recordings_in([path])
 
 
+def test_the_command_says_once_what_a_path_is(tmp_path):
+    (tmp_path / "pairs" / "visible").mkdir(parents=True)
+    (tmp_path / "empty.mcap").touch()
+    for name, said in (
+        (
+            "pairs",
+            "There is no recording in the folder pairs (looked for .bag, .db3, .mcap)",
+        ),
+        ("empty.mcap", "empty.mcap is no readable recording ("),
+    ):
+        command = [sys.executable, "-m", "ssvif_core.cli", "replay", name, "-o", "out"]
+        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert answer.returncode == 1 and f"error: {said}" in answer.stderr
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "film.mp4", "noise"])
 def test_a_file_that_is_no_recording_says_what_would_be_one(tmp_path, name):
     path = tmp_path / name
@@ -178,7 +193,7 @@ def test_a_camera_that_sent_nothing_is_said_and_the_other_goes_on_alone(tmp_path
 def test_without_a_topic_of_the_other_camera_the_error_lists_what_there_is(tmp_path):
     with BagWriter(tmp_path / "bag") as bag:
         bag.image("/front/image_raw", START_NS, START_NS, VISIBLE, "rgb8", "camera")
-    with pytest.raises(SsvifError, match=r"thermal may be none.*/front/image_raw \(Image, rgb8\)"):
+    with pytest.raises(SsvifError, match=r"no thermal camera.*/front/image_raw \(Image, rgb8\)"):
         replayed(tmp_path / "bag", tmp_path / "run")
 
 

@@ -24,6 +24,7 @@ from ssvif_core.imaging.registration import PlaneAlignment  # noqa: E402
 from ssvif_core.imaging.temperature import TemperatureScale  # noqa: E402
 from ssvif_core.inference.engine import EngineOptions  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
+from ssvif_core.parameter_limits import NODE_ALONE  # noqa: E402
 from ssvif_core.replay.demo import DemoCamera, demo_frames  # noqa: E402
 from ssvif_core.replay.frame_table import FRAMES, FrameTable  # noqa: E402
 from ssvif_core.replay.pairs import DecidedPair  # noqa: E402
@@ -275,16 +276,33 @@ def test_defaults_are_the_node_s():
     from ssvif_ros.parameters import Settings
 
     node = {f.name: f.default for f in dataclasses.fields(Settings)}
-    live_only = (  # what topics, files and a running engine are asked for; a recording has none
-        "warm_up_", "tensorrt__build_on_start", "visible_transport", "thermal_transport",
-        "output_", "compressed__", "expected_rate__", "snapshot_folder", "warn_after",
-    )  # fmt: skip
-    wanted = {key: value for key, value in node.items() if not key.startswith(live_only)}
-    assert vars(NodeSettings()) == wanted
+    assert {key: node.pop(key) for key in vars(NodeSettings())} == vars(NodeSettings())
+    assert set(node) == set(NODE_ALONE)
 
 
-def test_the_shipped_parameter_file_gives_the_defaults(repository):
+def test_the_shipped_parameter_file_gives_the_defaults(repository, caplog):
     assert read_settings(repository / "config" / "fusion.yaml") == NodeSettings()
+    assert not caplog.records
+
+
+def test_a_name_that_is_no_parameter_is_warned_about_and_a_node_without_a_file_refused(
+    tmp_path, caplog
+):
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        "/fusion:\n  ros__parameters:\n    slopp: 0.02\n    gain: {modes: fixed}\n"
+        "    another: 1\n    use_sim_time: true\n    expected_rate.visible: 9.0\n"
+        "    qos_overrides: {/parameter_events: {publisher: {depth: 9}}}\n"
+    )
+    assert read_settings(path) == NodeSettings()
+    said = [record.message.removeprefix(f"{path}: ") for record in caplog.records]
+    assert said == [
+        "the node has no parameter slopp: did you mean slop?",
+        "the node has no parameter gain.modes: did you mean gain.mode?",
+        "the node has no parameter another: it is left out.",
+    ]
+    with pytest.raises(SsvifError, match="--node /fusion .* give that file too"):
+        read_settings(None, node="/fusion")
 
 
 def test_the_section_of_the_node_wins_over_the_one_of_all_and_options_over_both(tmp_path):

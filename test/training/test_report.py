@@ -15,11 +15,12 @@ torch = pytest.importorskip("torch", reason="needs the extra `train` (torch)")
 pytest.importorskip("matplotlib", reason="needs the extra `train` (matplotlib)")
 
 import cv2  # noqa: E402
+from matplotlib import rc_context  # noqa: E402
 
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.training.journal import RunJournal, read_environment  # noqa: E402
 from ssvif_core.training.report import read_run, write_report  # noqa: E402
-from ssvif_core.training.report_figures import Span, panels_of  # noqa: E402
+from ssvif_core.training.report_figures import STYLE, Span, draw_panels, panels_of  # noqa: E402
 
 CONFIG = {
     "name": "synthetic",
@@ -282,6 +283,15 @@ def test_the_alarm_bounds_of_the_configuration_are_drawn(finished):
     panels = {panel.title: panel for panel in read_run(finished[0]).panels}
     assert panels["perplexity"].bounds == {"alarm below": 2.5}
     assert panels["border"].bounds == {"alarm above": 0.5}
+
+
+def test_the_numbers_beside_an_axis_are_not_cut_off():
+    rates = np.linspace(0.00012345, 0.000125, 50)
+    figures = {"learning_rate": (np.arange(50), rates), "loss/total": (np.arange(50), -1e3 * rates)}
+    drawn = draw_panels(panels_of(figures, {}), figures, [Span("joint", 0, 50)], 1)
+    with rc_context(STYLE):
+        drawn.draw_without_rendering()
+    assert all(axes.yaxis.get_tightbbox().x0 >= 0 for axes in drawn.axes)
 
 
 def test_figures_of_any_name_find_a_place():
