@@ -98,8 +98,6 @@ def _write(
     color: tuple[int, int, int],
     weight: int = 1,
 ) -> None:
-    for ink, thickness in (
-        (BLACK, weight + 2),
-        (color, weight),
-    ):  # a dark rim keeps it legible on any scene
+    # A dark rim keeps it legible on any scene.
+    for ink, thickness in ((BLACK, weight + 2), (color, weight)):
         cv2.putText(image, text, place, FONT, scale, ink, thickness, cv2.LINE_AA)
