@@ -11,7 +11,7 @@ import typer
 
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.collection import SkippedPair, summary
-from ssvif_core.data.layouts import matched
+from ssvif_core.data.matching import matched
 from ssvif_core.data.streams import (
     DEFAULT_RATE_HZ,
     ForwardReader,

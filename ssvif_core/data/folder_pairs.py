@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from ssvif_core.data.collection import SkippedPair
 from ssvif_core.data.image_files import image_size
-from ssvif_core.data.layouts import Candidate, Layout
+from ssvif_core.data.layouts import Layout
+from ssvif_core.data.matching import Candidate
 from ssvif_core.data.pairs import (
     FramePair,
     make_pair,

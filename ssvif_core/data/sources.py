@@ -19,7 +19,6 @@ from ssvif_core.data.collection import PairCollection, SkippedPair, summary
 from ssvif_core.data.folder_pairs import CACHE_BYTES, FolderPairs
 from ssvif_core.data.image_files import require_pillow
 from ssvif_core.data.layouts import (
-    Candidate,
     Located,
     candidates,
     detect_layout,
@@ -27,6 +26,7 @@ from ssvif_core.data.layouts import (
     locate,
     two_folders,
 )
+from ssvif_core.data.matching import Candidate
 from ssvif_core.data.pairs import FramePair
 from ssvif_core.data.videos import find_videos, read_video_pairs
 from ssvif_core.errors import SsvifError

@@ -11,7 +11,8 @@ import numpy as np
 
 from ssvif_core.data.collection import SkippedPair
 from ssvif_core.data.folder_pairs import decode
-from ssvif_core.data.layouts import Candidate, Layout, Located, detect_layout, locate
+from ssvif_core.data.layouts import Layout, Located, detect_layout, locate
+from ssvif_core.data.matching import Candidate
 from ssvif_core.data.pairs import UNKNOWN, FramePair, read_labels
 from ssvif_core.data.sources import is_sequence, read_sequence, usable_pairs
 from ssvif_core.errors import SsvifError
