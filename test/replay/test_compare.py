@@ -104,7 +104,8 @@ def test_models_are_compared_pair_by_pair(drive, tmp_path):
             assert difference["verdict"] == "too few pairs"
     page = (tmp_path / "compare.html").read_text()
     assert 'href="tiny/report.html"' in page
-    assert page.count("data:image/jpeg;base64,") == 3  # the recording has three seconds
+    # The recording has three seconds, and no two pictures are within one: which, the models decide.
+    assert page.count("data:image/jpeg;base64,") in (2, 3)
     assert "@@" not in page
 
 
