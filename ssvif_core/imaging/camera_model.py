@@ -17,6 +17,7 @@ __all__ = [
     "REGISTRATION_MODES",
     "camera_of",
     "image_size",
+    "lens_field",
     "matrices_of_image",
     "registration_mode",
     "window_of",
@@ -45,9 +46,9 @@ def camera_of(info: Any, camera: str = "camera") -> Camera:
         SsvifError: the camera is not calibrated, or its distortion model is not known.
     """
     (x, y), size = window_of(info)
-    matrix = np.array(_field(info, "k"), np.float64).reshape(3, 3)
+    matrix = np.array(lens_field(info, "k"), np.float64).reshape(3, 3)
     matrix[:2, 2] -= (x, y)
-    d = tuple(map(float, _field(info, "d")))
+    d = tuple(map(float, lens_field(info, "d")))
     try:
         return Camera(size, matrix, info.distortion_model, d).resized(image_size(info))
     except SsvifError as error:
@@ -88,8 +89,8 @@ def matrices_of_image(info: Any, size: Size) -> tuple[np.ndarray, np.ndarray]:
         (3, 3) and (3, 4) float64. What is all 0, because the camera is not calibrated, stays so;
         of a camera_info without a size both are as they are.
     """
-    k = np.array(_field(info, "k"), np.float64).reshape(3, 3)
-    p = np.array(_field(info, "p"), np.float64).reshape(3, 4)
+    k = np.array(lens_field(info, "k"), np.float64).reshape(3, 3)
+    p = np.array(lens_field(info, "p"), np.float64).reshape(3, 4)
     (x, y), window = window_of(info)
     if not all(window):
         return k, p
@@ -97,6 +98,6 @@ def matrices_of_image(info: Any, size: Size) -> tuple[np.ndarray, np.ndarray]:
     return to_image @ k, to_image @ p
 
 
-def _field(info: Any, name: str) -> Any:
-    """ROS 2 writes the names of matrices small, ROS 1 large."""
+def lens_field(info: Any, name: str) -> Any:
+    """d, k, r or p of a camera_info: ROS 2 writes these names small, ROS 1 large."""
     return getattr(info, name) if hasattr(info, name) else getattr(info, name.upper())

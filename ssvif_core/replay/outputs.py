@@ -18,7 +18,7 @@ from ssvif_core.data.bag_files import Recorded
 from ssvif_core.data.bag_writer import BagWriter
 from ssvif_core.data.video_writer import VideoWriter, why_not_h264
 from ssvif_core.errors import SsvifError
-from ssvif_core.imaging.camera_model import matrices_of_image, window_of
+from ssvif_core.imaging.camera_model import lens_field, matrices_of_image, window_of
 from ssvif_core.inference.pipeline import FusionResult
 from ssvif_core.models import ModelCard
 
@@ -148,7 +148,12 @@ class OutputBag:
             height, width = result.fused.shape[:2]
             k, p = matrices_of_image(info, (width, height))
             size = (height, width) if all(window_of(info)[1]) else (info.height, info.width)
-            lens = {"d": _field(info, "d"), "k": k.ravel(), "r": _field(info, "r"), "p": p.ravel()}
+            lens = {
+                "d": lens_field(info, "d"),
+                "k": k.ravel(),
+                "r": lens_field(info, "r"),
+                "p": p.ravel(),
+            }
             self._bag.camera_info(
                 CAMERA_INFO, time_ns, stamp_ns, size, lens, frame_id,
                 info.distortion_model,
@@ -178,8 +183,3 @@ class OutputBag:
         classes = [{"id": c.id, "name": c.name, "color": list(c.color)} for c in card.classes]
         content = {"model": card.name, "mode": card.mode, "classes": classes, "unknown": 255}
         return json.dumps(content)
-
-
-def _field(info: Any, name: str) -> Any:
-    """ROS 1 writes the names of matrices in capitals."""
-    return getattr(info, name) if hasattr(info, name) else getattr(info, name.upper())
