@@ -47,6 +47,8 @@ def _run_section(config: dict[str, Any], steps: int) -> dict[str, Any]:
     said = {key: value for key, value in config.items() if key not in ELSEWHERE}
     if said.get("teacher"):
         said["teacher"] = Path(said["teacher"]).name
+    if said.get("picture_of"):
+        said["picture_of"] = [Path(model).name for model in said["picture_of"]]
     return {
         **_given(said),
         "steps": steps,

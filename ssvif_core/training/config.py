@@ -15,6 +15,7 @@ from ssvif_core.errors import SsvifError
 __all__ = [
     "FUSION_TERMS",
     "HIDDEN_TERMS",
+    "START",
     "CollapseConfig",
     "ConsistencyConfig",
     "DataSource",
@@ -31,6 +32,8 @@ __all__ = [
 FUSION_TERMS = ("intensity", "gradient", "ssim", "decomposition", "edges", "flat", "halo")
 #: Those of masked prediction.
 HIDDEN_TERMS = ("hidden_visible", "hidden_thermal")
+#: As a teacher, or in `picture_of`: the network that the run starts from.
+START = "start"
 #: Of the moving average in the end, what may still be the start of the run.
 MOST_OF_START = 0.1
 #: Rows and columns that a crop of a stage joint has at least: of a smaller one the view is all
@@ -87,6 +90,9 @@ class LossWeights(_Strict):
         1.0, ge=0, description="scale of what the teacher says, where the run has one"
     )
     fusion: float = Field(1.0, ge=0, description="scale of all fusion terms")
+    picture: float = Field(
+        1.0, ge=0, description="scale of what keeps the fused image of `picture_of`"
+    )
     consistency: float = Field(1.0, ge=0, description="scale of cross-segmentation consistency")
     anchor: float = Field(1.0, ge=0, description="scale of what holds the masks to their anchor")
 
@@ -160,8 +166,13 @@ class TrainingConfig(_Strict):
         None, description="checkpoint, ONNX model, or shipped model whose weights to start from"
     )
     teacher: str | None = Field(
-        None, description="likewise: a model of the same classes, whose masks stages supervised "
-        "learn besides the labels; it sees both cameras where one is lost to the learner"
+        None, description="likewise, or `start`, which is what the run starts from: a model of the "
+        "same classes, whose masks stages supervised learn besides the labels; it sees both "
+        "cameras where one is lost to the learner"
+    )  # fmt: skip
+    picture_of: list[str] = Field(
+        [], description="likewise, any classes: models whose fused image (of several, the mean) "
+        "the run is to give, so that masks learn and the picture stays; see `kept_picture`"
     )  # fmt: skip
     seed: int = Field(0, ge=0, lt=2**63)
     batch_size: int = Field(8, gt=0)
@@ -241,6 +252,24 @@ class TrainingConfig(_Strict):
         if self.teacher and not any(stage.kind == "supervised" for stage in self.stages):
             raise ValueError(
                 "teacher: only a stage supervised learns from one; there is none: leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _picture_is_trained(self) -> TrainingConfig:
+        kinds = {stage.kind for stage in self.stages}
+        if self.picture_of and not kinds & {"supervised", "fusion", "joint"}:
+            raise ValueError(
+                "picture_of: only stages supervised, fusion and joint change the fused image; "
+                "there is none: leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _start_is_known(self) -> TrainingConfig:
+        if START in (self.teacher, *self.picture_of) and self.initialise_from is None:
+            raise ValueError(
+                "`start`, of teacher and picture_of, is the network of initialise_from: name one"
             )
         return self
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,8 @@ from ssvif_core.network.pixel_segmenter import PixelSegmenter
 from ssvif_core.training.anchors import Anchor
 from ssvif_core.training.config import FUSION_TERMS, StageConfig, TrainingConfig
 from ssvif_core.training.distributed import Processes, computes_bfloat16
+from ssvif_core.training.guides import Guides
+from ssvif_core.training.kept_picture import EDGES, LEVEL, kept_luminance, picture_losses
 from ssvif_core.training.losses import fusion_losses
 from ssvif_core.training.masked import Reconstructor
 from ssvif_core.training.validation import validate
@@ -112,7 +114,7 @@ class StageContext:
     averaged: Models
     mask_mode: str | None
     anchor: Anchor | None = None
-    teacher: FusionNetwork | None = None
+    guides: Guides = field(default_factory=Guides)
 
 
 class Stage(ABC):
@@ -239,9 +241,9 @@ class Stage(ABC):
         return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
     def fusion_loss(self, fused: Tensor, inputs: Inputs) -> tuple[Tensor, dict[str, float]]:
-        """Weighted sum of the fusion terms, and each of them.
+        """Weighted sum of the fusion terms and of what keeps a picture, and each of them.
 
-        Where a camera is lost, the fused image is asked to show what the living one sees.
+        Where a camera is lost, the fusion terms ask for what the living one sees.
         """
         weights = self.context.config.loss
         luma, thermal = luminance(inputs.visible), inputs.thermal
@@ -262,4 +264,14 @@ class Stage(ABC):
         )
         # Not a bare zero: without any term there still is a gradient, and it is zero.
         total = sum((scales[name] * term for name, term in terms.items()), 0.0 * fused.sum())
-        return weights.fusion * total, {f"loss/{n}": float(t.detach()) for n, t in terms.items()}
+        total = weights.fusion * total
+        if self.context.guides.pictures:
+            kept = picture_losses(luminance(fused), self._kept(inputs))
+            total = total + weights.picture * (LEVEL * kept["level"] + EDGES * kept["edges"])
+            terms |= {f"picture_{name}": term for name, term in kept.items()}
+        return total, {f"loss/{n}": float(t.detach()) for n, t in terms.items()}
+
+    def _kept(self, inputs: Inputs) -> Tensor:
+        """What `picture_of` shows of a batch, in the precision of the run."""
+        with self.autocast():
+            return kept_luminance(self.context.guides.pictures, inputs.visible, inputs.thermal)

@@ -108,7 +108,7 @@ class SupervisedStage(Stage):
             )
             total = total + weights.cross_entropy * terms["cross_entropy"]
             total = total + weights.dice * terms["dice"]
-            if self.context.teacher is not None:
+            if self.context.guides.teacher is not None:
                 taught = distillation_losses(logits, self.taught(inputs), self.context.processes)
                 total = total + weights.distillation * (
                     taught["cross_entropy"] + taught["dice"] / 2
@@ -121,10 +121,11 @@ class SupervisedStage(Stage):
     @torch.no_grad()
     def taught(self, inputs: Inputs) -> Tensor:
         """(B, classes, H/4, W/4) logits of the teacher, which sees both cameras."""
-        assert self.context.teacher is not None
+        teacher = self.context.guides.teacher
+        assert teacher is not None
         whole = inputs.whole_visible.contiguous(memory_format=torch.channels_last)
         with self.autocast():
-            logits: Tensor = self.context.teacher(whole, inputs.whole_thermal).logits
+            logits: Tensor = teacher(whole, inputs.whole_thermal).logits
         return logits.float()
 
     @classmethod

@@ -7,49 +7,35 @@ the start of a run knew is not forgotten for it (Li & Hoiem, Learning without Fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssvif_core.deploy.export import load_trained
 from ssvif_core.errors import SsvifError
-from ssvif_core.models import open_model, shipped_models
-from ssvif_core.network.fusion_network import FusionNetwork
-from ssvif_core.training.checkpoint import load_checkpoint
 from ssvif_core.training.distributed import ALONE, Processes
-from ssvif_core.training.reopen import reopen
 
-__all__ = ["distillation_losses", "open_teacher"]
+__all__ = ["check_teacher", "distillation_losses"]
 
 #: Less of a class than this, in pixels of a quarter of the size, is no object to find.
 PRESENT = 20.0
 
 
-def open_teacher(
-    source: str, classes: Sequence[str], frames: Callable[[], list[tuple[Tensor, Tensor]]]
-) -> FusionNetwork:
-    """The network that teaches; it may be of another variant than the one that learns.
+def check_teacher(
+    source: str, mode: str | None, theirs: Sequence[str], classes: Sequence[str]
+) -> None:
+    """Whether a network can teach its masks to one of these classes, of whatever variant it is.
 
     Args:
-        source: path of a checkpoint (its averaged weights are taken) or of an exported ONNX model
-            with its card, or the name of a shipped model.
+        source: what the run calls it.
+        mode: what its masks are, one of `ssvif_core.models.MODES`, None: nothing.
+        theirs: names of its classes.
         classes: that are taught.
-        frames: batches to measure the statistics of a deployed model on, see `reopen`.
 
     Raises:
-        SsvifError: there is no such file or model, it is of another version, or its masks have
-            other classes or are clusters.
+        SsvifError: its masks have other classes or are clusters.
     """
-    if source in shipped_models() or Path(source).suffix == ".onnx":
-        model = open_model(str(Path(source).expanduser()))
-        network, mode = reopen(model, frames()), model.card.mode
-        theirs = [label.name for label in model.card.classes]
-    else:
-        state = load_checkpoint(Path(source).expanduser())
-        network, mode, theirs = load_trained(state), state["mode"], state["classes"]
-    if mode is None or theirs != list(classes):
+    if mode is None or list(theirs) != list(classes):
         raise SsvifError(
             f"teacher: {source} knows the classes {', '.join(theirs) if mode else 'none'}, and "
             f"this run {', '.join(classes)}: name a model with the same ones."
@@ -60,7 +46,6 @@ def open_teacher(
             "taken for masks of named things. Name them first (config/training/few_labels.yaml "
             f"with initialise_from: {source}), or train this network in consistency.mode clusters."
         )
-    return network
 
 
 def distillation_losses(

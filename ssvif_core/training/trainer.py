@@ -24,13 +24,13 @@ from ssvif_core.data.batches import Batch, BatchMaker, prefetched
 from ssvif_core.data.degrade import drop_modality
 from ssvif_core.errors import SsvifError
 from ssvif_core.interrupts import Interrupts
-from ssvif_core.network.fusion_network import FusionNetwork
 from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
 from ssvif_core.training.config import StageConfig, TrainingConfig, differences
 from ssvif_core.training.distributed import ALONE, Processes
 from ssvif_core.training.frames import joined, load_sources
+from ssvif_core.training.guides import Guides
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.recorder import Recorder
 from ssvif_core.training.stage import Inputs, Models, Stage, StageContext, half_labels
@@ -41,7 +41,6 @@ from ssvif_core.training.stages import (
     trained_parts,
     unseen_classes,
 )
-from ssvif_core.training.teacher import open_teacher
 from ssvif_core.training.weighting import make_weighting
 
 __all__ = ["Trainer"]
@@ -124,9 +123,8 @@ class Trainer:
             self.averaged,
             start.mask_mode,
         )
-        if config.teacher is not None and not self.checkpoint_path.exists():
-            teacher = open_teacher(config.teacher, config.classes, self._first_batches)
-            self.context.teacher = self._frozen(teacher)
+        if not self.checkpoint_path.exists():
+            self.context.guides = Guides.opened(config, self._first_batches, self.device)
         self.alarm = CollapseAlarm(config.collapse)
         self.step = 0
         self.stage: Stage | None = None
@@ -320,10 +318,7 @@ class Trainer:
                 state[f"{name}{suffix}"] = helper.state_dict()
         if isinstance(self.context.anchor, PrototypeAnchor):
             state["anchor"] = self.context.anchor.state_dict()
-        teacher = self.context.teacher
-        if teacher is not None:
-            state["teacher"] = {"variant": teacher.variant, "network": teacher.state_dict()}
-        save_checkpoint(self.checkpoint_path, state)
+        save_checkpoint(self.checkpoint_path, state | self.context.guides.state_dict())
 
     def _resume(self) -> dict[str, Any] | None:
         if not self.checkpoint_path.exists():
@@ -366,10 +361,7 @@ class Trainer:
             )  # fmt: skip
             anchor.network.load_state_dict(state["anchor"]["network"])
             self.context.anchor = anchor
-        if "teacher" in state:
-            teacher = FusionNetwork(state["teacher"]["variant"], len(self.config.classes))
-            teacher.load_state_dict(state["teacher"]["network"])
-            self.context.teacher = self._frozen(teacher)
+        self.context.guides = Guides.restored(state, self.device)
         return state
 
     def _start_mode(self, state: dict[str, Any]) -> str | None:
@@ -381,10 +373,6 @@ class Trainer:
         if "start_mode" in state or masks_after(self.config, None) is not None:
             return state.get("start_mode")
         return str(state["mode"]) if state["mode"] else None
-
-    def _frozen(self, teacher: FusionNetwork) -> FusionNetwork:
-        teacher = teacher.eval().requires_grad_(False).to(self.device)
-        return teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _parameter_groups(

@@ -60,7 +60,7 @@ def test_base_teaches_tiny_without_labels_what_a_lost_camera_showed(paired_folde
         paired_folder, stages=[{"kind": "supervised", "steps": 40, "warmup_steps": 4}], seed=1
     )
     trainer = Trainer(config, tmp_path)
-    teacher = trainer.context.teacher
+    teacher = trainer.context.guides.teacher
     assert teacher is not None and teacher.variant == "base"
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     terms = []

@@ -279,7 +279,7 @@ def test_the_home_folder_may_be_a_tilde(paired_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     start = "~/first/checkpoint.pt"
     trainer = Trainer(configuration(paired_folder, initialise_from=start, teacher=start), tmp_path)
-    assert trainer.context.teacher is not None and len(trainer.history) == 1
+    assert trainer.context.guides.teacher is not None and len(trainer.history) == 1
 
 
 def test_the_shipped_configurations_are_valid(repository):
