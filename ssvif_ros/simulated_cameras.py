@@ -2,11 +2,12 @@
 
 Each camera is a node of its own, in a thread of its own, with its own rate, jitter and clock
 offset: as independent as two real drivers. What they film is a pure function of time, so they also
-agree when they run in two processes with the same `epoch`.
+agree when they run in two processes with the same `epoch`; with one, they share a trigger, too.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -69,7 +70,9 @@ _DEFAULTS: dict[str, tuple[Any, str]] = {
     "reliability": ("reliable", "Of the image topics: reliable or best_effort."),
     "epoch": (
         0.0,
-        "Time in seconds at which the scene or file begins; 0: when it starts, all cameras alike.",
+        "Time in seconds at which the scene or file begins and from which frames are counted: "
+        "cameras with one epoch are triggered together; 0: each runs freely, the scene begins when "
+        "the cameras start.",
     ),
 }
 _CHOICES: dict[str, tuple[Any, ...]] = {
@@ -174,11 +177,12 @@ class SimulatedCamera:
         )
         self._images = node.create_publisher(Image, f"{modality}/image_raw", qos)
         self._infos = node.create_publisher(CameraInfo, f"{modality}/camera_info", qos)
-        self._start = node.get_clock().now().nanoseconds * 1e-9
-        self.begin(self._start)
-        self._count = 0
+        now = node.get_clock().now().nanoseconds * 1e-9
+        self.begin(now)
+        self._start, self._count = settings.epoch or now, 0
         self._shown: np.ndarray | None = None
-        self._timer = node.create_timer(0.5 / self._rate, self._tick, clock=Clock())
+        self._timer = node.create_timer(1.0 / self._rate, self._tick, clock=Clock())
+        self._aim()
 
     def begin(self, at_s: float) -> None:
         """Scene or file begin at this time, unless the parameter `epoch` says when."""
@@ -189,12 +193,15 @@ class SimulatedCamera:
         stamp = self._node.get_clock().now()
         if self._random.random() >= self._settings.drop:
             self._send(stamp)
-        self._count += 1
+        self._aim()
+
+    def _aim(self) -> None:
+        """At the next capture that is to come: a camera that is late leaves frames out."""
         now = self._node.get_clock().now().nanoseconds * 1e-9
+        passed = math.floor((now - self._start) * self._rate)
+        self._count = max(self._count, passed) + 1
         jitter = self._random.normal(0.0, self._settings.jitter) if self._settings.jitter else 0.0
         due = self._start + self._count / self._rate
-        if due < now - 1.0:  # hours of suspend, or a machine too slow: do not try to catch up
-            self._start = now - self._count / self._rate
         self._timer.timer_period_ns = int(max(due + jitter - now, 5e-4) * 1e9)
         self._timer.reset()
 

@@ -181,3 +181,16 @@ def test_whatever_a_camera_raises_is_said_and_ends_the_program(ros_domain, progr
     )
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr and "report it" in done.stderr
+
+
+def test_cameras_of_one_epoch_share_a_trigger(play):
+    """In processes of their own, begun at any time; half of the frames may be late under load."""
+    import time
+
+    epoch = time.time() - 1000.0
+    settings = {"epoch": epoch, "visible_rate": 4.0, "thermal_rate": 2.0}
+    play(count=4, topics=("visible",), cameras="visible", **settings)
+    heard, _ = play(count=8, topics=("thermal",), cameras="thermal", **settings)
+    for name, rate in (("visible", 4.0), ("thermal", 2.0)):
+        phases = (stamps_s(heard[name]) - epoch) * rate % 1.0
+        assert np.median(np.minimum(phases, 1 - phases)) < 0.1
