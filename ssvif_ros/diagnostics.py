@@ -18,7 +18,7 @@ from rclpy.time import Time
 
 from ssvif_core.inference.pipeline import StageTimes
 
-__all__ = ["FrameRecord", "Health", "InputRate", "Status", "diagnostic_array"]
+__all__ = ["FrameRecord", "Health", "InputRate", "Part", "diagnostic_array"]
 
 #: Frames that percentiles look back on: ten seconds at 30 Hz.
 WINDOW = 300
@@ -131,7 +131,7 @@ class Health:
 
 
 @dataclass
-class Status:
+class Part:
     """One line of rqt_robot_monitor: numbers, and what is wrong.
 
     Attributes:
@@ -173,7 +173,7 @@ class Status:
 
 
 def diagnostic_array(
-    stamp: Time, node: str, hardware: str, statuses: Sequence[Status]
+    stamp: Time, node: str, hardware: str, parts: Sequence[Part]
 ) -> DiagnosticArray:
     """All parts in one message; values as text, numbers with three decimals.
 
@@ -181,11 +181,11 @@ def diagnostic_array(
         stamp: now.
         node: fully qualified name, so that the parts of several instances keep apart.
         hardware: id that tools group by.
-        statuses: the parts.
+        parts: in the order of the message.
     """
     array = DiagnosticArray()
     array.header.stamp = stamp.to_msg()
-    for part in statuses:
+    for part in parts:
         texts = {k: f"{v:.3f}" if isinstance(v, float) else str(v) for k, v in part.values.items()}
         array.status.append(
             DiagnosticStatus(

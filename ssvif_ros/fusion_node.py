@@ -297,11 +297,11 @@ class FusionNode(CarefulLifecycleNode):
         assert self._inputs is not None
         self._inputs.look()
         now = self.get_clock().now()
-        statuses = self._health_report.statuses(self.settings, now.nanoseconds * 1e-9)
-        self._fuser.said = {k: v for status in statuses for k, v in status.values.items()}
-        self._problems.look(statuses, time.monotonic())
+        parts = self._health_report.parts(self.settings, now.nanoseconds * 1e-9)
+        self._fuser.said = {k: v for part in parts for k, v in part.values.items()}
+        self._problems.look(parts, time.monotonic())
         self._diagnostics.publish(
-            diagnostic_array(now, self.get_fully_qualified_name(), self.get_name(), statuses)
+            diagnostic_array(now, self.get_fully_qualified_name(), self.get_name(), parts)
         )
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from ssvif_ros.diagnostics import Status
+from ssvif_ros.diagnostics import Part
 
 __all__ = ["ProblemLog"]
 
@@ -32,21 +32,21 @@ class _Logger(Protocol):
 class _Trouble:
     """Of one part: what was logged, when that was, and when trouble was last seen."""
 
-    def __init__(self, status: Status, now_s: float) -> None:
-        self.level, self.kind = status.level, _kind(status)
+    def __init__(self, part: Part, now_s: float) -> None:
+        self.level, self.kind = part.level, _kind(part)
         self.logged_s = self.seen_s = now_s
 
-    def due(self, status: Status, now_s: float) -> bool:
+    def due(self, part: Part, now_s: float) -> bool:
         """Whether this is worth another line."""
-        if status.level > self.level:
+        if part.level > self.level:
             return True
-        same = _kind(status) == self.kind
+        same = _kind(part) == self.kind
         return now_s - self.logged_s >= (REPEAT_S if same else CHANGE_S)
 
 
-def _kind(status: Status) -> str:
+def _kind(part: Part) -> str:
     """The message without its numbers, which change all the time."""
-    return re.sub(r"[\d.]+", "", status.message)
+    return re.sub(r"[\d.]+", "", part.message)
 
 
 class ProblemLog:
@@ -56,28 +56,28 @@ class ProblemLog:
         self._logger = logger
         self._troubles: dict[str, _Trouble] = {}
 
-    def look(self, statuses: Sequence[Status], now_s: float) -> None:
+    def look(self, parts: Sequence[Part], now_s: float) -> None:
         """Log what is new in this report; `now_s` from a clock that only goes on."""
-        for status in statuses:
-            trouble = self._troubles.get(status.name)
-            if status.level == DiagnosticStatus.OK:
+        for part in parts:
+            trouble = self._troubles.get(part.name)
+            if part.level == DiagnosticStatus.OK:
                 if trouble is not None and now_s - trouble.seen_s >= WELL_S:
-                    del self._troubles[status.name]
-                    self._logger.info(f"{status.name}: well again ({status.message})")
+                    del self._troubles[part.name]
+                    self._logger.info(f"{part.name}: well again ({part.message})")
                 continue
-            if status.follows:
+            if part.follows:
                 if trouble is not None:
                     trouble.seen_s = now_s
-            elif trouble is None or trouble.due(status, now_s):
-                self._troubles[status.name] = _Trouble(status, now_s)
-                self._say(status)
+            elif trouble is None or trouble.due(part, now_s):
+                self._troubles[part.name] = _Trouble(part, now_s)
+                self._say(part)
             else:
                 trouble.seen_s = now_s
 
-    def _say(self, status: Status) -> None:
-        text = f"{status.name}: {status.message}"
+    def _say(self, part: Part) -> None:
+        text = f"{part.name}: {part.message}"
         # Two calls, for rclpy refuses another severity at the same place.
-        if status.level == DiagnosticStatus.ERROR:
+        if part.level == DiagnosticStatus.ERROR:
             self._logger.error(text)
         else:
             self._logger.warning(text)

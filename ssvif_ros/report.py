@@ -16,7 +16,7 @@ from ssvif_core.models import ModelCard
 from ssvif_core.presence import CAMERAS
 from ssvif_core.stamp_gaps import stamp_gaps
 from ssvif_ros.clock_watch import ClockWatch
-from ssvif_ros.diagnostics import Health, InputRate, Status
+from ssvif_ros.diagnostics import Health, InputRate, Part
 from ssvif_ros.engine_switch import EngineSwitch
 from ssvif_ros.few_pairs import few_pairs
 from ssvif_ros.host import HostMonitor
@@ -71,7 +71,7 @@ class Report:
         self._rooms = rooms
         self._before: dict[str, float] = {}
 
-    def statuses(self, settings: Settings, now_s: float) -> list[Status]:
+    def parts(self, settings: Settings, now_s: float) -> list[Part]:
         """All parts, cameras first.
 
         Args:
@@ -98,13 +98,13 @@ class Report:
 
     # -- parts ---------------------------------------------------------------------------------
 
-    def _camera(self, camera: str, settings: Settings, now_s: float, silent: str | None) -> Status:
-        inputs, status = self._rooms.inputs, Status(f"{camera} camera", good="frames arrive")
+    def _camera(self, camera: str, settings: Settings, now_s: float, silent: str | None) -> Part:
+        inputs, part = self._rooms.inputs, Part(f"{camera} camera", good="frames arrive")
         rate, policy = inputs.rates[camera], inputs.incompatible(camera)
         expected_hz = getattr(settings, f"expected_rate__{camera}")
         gaps = stamp_gaps(rate.stamps_ns)
         lost = gaps.lost_share if gaps else 0.0
-        status.values = {
+        part.values = {
             f"{camera}_topic": inputs.topic(camera),
             f"{camera}_rate_hz": rate.rate_hz(now_s),
             f"{camera}_stamped_rate_hz": 1 / gaps.period_s if gaps else "unknown",
@@ -115,28 +115,28 @@ class Report:
         }
         presence = inputs.synchronizer.presence
         if presence is not None:
-            status.values |= {f"{camera}_{k}": v for k, v in vars(presence.cameras[camera]).items()}
+            part.values |= {f"{camera}_{k}": v for k, v in vars(presence.cameras[camera]).items()}
         if camera == "thermal":
             pipeline = self._rooms.pipeline
-            status.values |= {**pipeline.gain.describe(), **pipeline.cleaning.describe()}
+            part.values |= {**pipeline.gain.describe(), **pipeline.cleaning.describe()}
         if silent:
-            status.error(silent)
+            part.error(silent)
         else:
-            _judge_rate(status, rate, expected_hz, lost, now_s)
+            _judge_rate(part, rate, expected_hz, lost, now_s)
             if presence is not None and (why := reason_of(camera, presence, settings)):
-                status.follow(f"The {camera} camera {why}.")  # ~/status has logged it
+                part.follow(f"The {camera} camera {why}.")  # ~/status has logged it
         if policy is not None:
-            status.warn(
+            part.warn(
                 f"A publisher on {inputs.topic(camera)} cannot be heard: its QoS does not match in "
                 f"{policy}; set qos_overrides.{inputs.topic(camera)}."
                 "subscription.* of this node."
             )
-        return status
+        return part
 
-    def _pairing(self, settings: Settings, now_s: float, silent: bool) -> Status:
-        inputs, status = self._rooms.inputs, Status("pairing", good="frames find partners")
+    def _pairing(self, settings: Settings, now_s: float, silent: bool) -> Part:
+        inputs, part = self._rooms.inputs, Part("pairing", good="frames find partners")
         counts = self._rooms.counts()
-        status.values = {
+        part.values = {
             **{key: count for key, count in counts.items() if key not in FUSION_COUNTS},
             "pair_rate_hz": inputs.pairs.rate_hz(now_s),
         }
@@ -145,66 +145,64 @@ class Report:
         alone = presence is not None and presence.mode != "both"
         few = inputs.pairs.rate_hz(now_s) < PAIRED_SHARE * min(rates)
         if silent or alone:
-            status.follow("A camera or the clock is missing: see the lines of the cameras.")
+            part.follow("A camera or the clock is missing: see the lines of the cameras.")
         elif few and self._waited(settings):
             stamps = (inputs.rates[camera].stamps_ns for camera in CAMERAS)
-            status.warn(few_pairs(settings, *stamps))
+            part.warn(few_pairs(settings, *stamps))
         if self._new("unstamped", counts["unstamped_visible"] + counts["unstamped_thermal"]):
-            status.error("Frames without a stamp cannot be paired: have the driver set it.")
-        return status
+            part.error("Frames without a stamp cannot be paired: have the driver set it.")
+        return part
 
     def _waited(self, settings: Settings) -> bool:
         presence = self._rooms.inputs.synchronizer.presence
         return presence is not None and presence.watched_s > settings.warn_after
 
-    def _fusion(self, settings: Settings, now_s: float, clock: str) -> Status:
-        health, status = self._rooms.health, Status("fusion", good="fusing")
+    def _fusion(self, settings: Settings, now_s: float, clock: str) -> Part:
+        health, part = self._rooms.health, Part("fusion", good="fusing")
         values = health.values(now_s)
         counts = self._rooms.counts()
-        status.values = {**{key: counts[key] for key in FUSION_COUNTS if key in counts}, **values}
+        part.values = {**{key: counts[key] for key in FUSION_COUNTS if key in counts}, **values}
         presence = self._rooms.inputs.synchronizer.presence
         if presence is not None:
             said = status_of(presence, settings, clock)  # as on ~/status, whose publisher logs it
             values_of_status = status_values(presence, settings)
-            status.values |= {k: values_of_status[k] for k in ("mode", "sync_policy", "on_missing")}
+            part.values |= {k: values_of_status[k] for k in ("mode", "sync_policy", "on_missing")}
             if said.level != OK:
-                status.follow(said.message, said.level)
+                part.follow(said.message, said.level)
         fused, bad = self._new("fused", health.fused), self._new("bad", health.bad_frames)
         if bad and not fused:
-            status.error(f"No frame could be fused, {bad:.0f} were bad: {health.last_error}")
+            part.error(f"No frame could be fused, {bad:.0f} were bad: {health.last_error}")
         elif bad:
-            status.warn(f"{bad:.0f} bad frames: {health.last_error}")
-        elif not fused and not status.problems and self._waited(settings):
-            status.follow(
-                "Nothing is being fused: see the lines of the cameras and of the pairing."
-            )
+            part.warn(f"{bad:.0f} bad frames: {health.last_error}")
+        elif not fused and not part.problems and self._waited(settings):
+            part.follow("Nothing is being fused: see the lines of the cameras and of the pairing.")
         new_drops = self._new("dropped", counts["dropped_by_worker"])
         if fused and new_drops > DROPPED_SHARE * (fused + new_drops):
             smaller = "" if settings.model == "tiny" else "the model tiny, "
-            status.warn(
+            part.warn(
                 f"{new_drops:.0f} pairs came while a frame was being fused and were dropped: a "
                 f"frame takes {values['engine_ms_p50']:.0f} ms in the engine. Use {smaller}"
                 "more threads, a GPU, or a camera rate that this machine can follow."
             )
-        return status
+        return part
 
-    def _registration(self) -> Status:
+    def _registration(self) -> Part:
         source = self._rooms.registration
-        status = Status("registration", {"registration": source.state}, good=source.state)
+        part = Part("registration", {"registration": source.state}, good=source.state)
         if source.problem:
-            status.warn(source.state)
+            part.warn(source.state)
         if source.useless:
-            status.error(
+            part.error(
                 f"Nothing can be fused: {source.state}. Check directions, units and sizes of what "
                 "registers the cameras (docs/registration.md)."
             )
-        return status
+        return part
 
-    def _engine(self) -> Status:
+    def _engine(self) -> Part:
         rooms = self._rooms
         described = rooms.pipeline.engine.describe()
-        status = Status("engine", good=f"{described['engine']} {described['precision']}")
-        status.values = {
+        part = Part("engine", good=f"{described['engine']} {described['precision']}")
+        part.values = {
             **described,
             "mask_mode": rooms.card.mode,
             "model_sha256": rooms.card.sha256[:12],
@@ -212,33 +210,31 @@ class Report:
             "engine_upgrade": rooms.switch.state,
         }
         if described.get("engine_fallback"):
-            status.warn(str(described["engine_fallback"]))
+            part.warn(str(described["engine_fallback"]))
         if problem := rooms.switch.problem:
-            status.warn(f"No TensorRT engine, {described['engine']} goes on: {problem}")
-        return status
+            part.warn(f"No TensorRT engine, {described['engine']} goes on: {problem}")
+        return part
 
-    def _host(self) -> Status:
-        host, status = self._rooms.host, Status("host", values=dict(self._rooms.host.values))
+    def _host(self) -> Part:
+        host, part = self._rooms.host, Part("host", values=dict(self._rooms.host.values))
         for problem in host.problems:
-            status.warn(problem)
-        return status
+            part.warn(problem)
+        return part
 
 
-def _judge_rate(
-    status: Status, rate: InputRate, expected_hz: float, lost: float, now_s: float
-) -> None:
+def _judge_rate(part: Part, rate: InputRate, expected_hz: float, lost: float, now_s: float) -> None:
     """Frames arrive: as many as they should, and stamped by this clock?"""
     if rate.received < FRAMES_NEEDED:
-        status.good = "waiting for frames"
+        part.good = "waiting for frames"
     elif rate.rate_hz(now_s) < RATE_SHARE * expected_hz:
-        status.warn(f"{rate.rate_hz(now_s):.1f} of {expected_hz:.1f} Hz arrive: {TRANSPORT}.")
+        part.warn(f"{rate.rate_hz(now_s):.1f} of {expected_hz:.1f} Hz arrive: {TRANSPORT}.")
     elif lost > LOST_SHARE:
-        status.warn(
+        part.warn(
             f"{100 * lost:.0f} % of the frames that the camera stamped never arrived: {TRANSPORT}."
         )
     if rate.age_s is not None and not -AHEAD_S < rate.age_s < AGE_S:
         way = "older than" if rate.age_s > 0 else "ahead of"
-        status.warn(
+        part.warn(
             f"Stamps are {abs(rate.age_s):.1f} s {way} this node's clock: synchronise the clocks "
             "(chrony, PTP), or set use_sim_time for a bag or a simulator."
         )

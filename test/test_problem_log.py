@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("diagnostic_msgs", reason="needs ROS 2 (the extra `ros`)")
 
-from ssvif_ros.diagnostics import Status  # noqa: E402
+from ssvif_ros.diagnostics import Part  # noqa: E402
 from ssvif_ros.problem_log import ProblemLog  # noqa: E402
 
 
@@ -30,12 +30,12 @@ def look():
     log = ProblemLog(lines)
 
     def at(now_s, *calls):
-        """Lines that a report leads to; calls: (method of Status, text)."""
-        status = Status("camera")
+        """Lines that a report leads to; calls: (method of Part, text)."""
+        part = Part("camera")
         for method, text in calls:
-            getattr(status, method)(text)
+            getattr(part, method)(text)
         lines.said.clear()
-        log.look([status], now_s)
+        log.look([part], now_s)
         return list(lines.said)
 
     return at
@@ -66,9 +66,9 @@ def test_what_follows_from_another_part_is_in_diagnostics_alone(look):
     assert look(4.0, ("follow", "see the other.")) == []
     assert look(8.0) == []  # well for 4 s only
     assert look(9.0) == ["info camera: well again (ok)"]
-    status = Status("pairing")
-    status.follow("see the other.")
-    assert (status.level, status.message) == (b"\x01", "see the other.")
+    part = Part("pairing")
+    part.follow("see the other.")
+    assert (part.level, part.message) == (b"\x01", "see the other.")
 
 
 def test_a_camera_that_comes_and_goes_all_the_time_does_not_fill_the_log(ros_domain, capfd):

@@ -67,8 +67,8 @@ class Active:
 
     def part(self, name):
         """(level, message) of a new report."""
-        statuses = self.report.statuses(self.settings, self.now.nanoseconds * 1e-9)
-        return next((s.level, s.message) for s in statuses if s.name == name)
+        parts = self.report.parts(self.settings, self.now.nanoseconds * 1e-9)
+        return next((p.level, p.message) for p in parts if p.name == name)
 
     def fused(self, frames):
         for _ in range(frames):
