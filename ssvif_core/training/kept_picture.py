@@ -6,6 +6,7 @@ what it was, keep it (Li & Hoiem, Learning without Forgetting, 2016); of several
 
     level    mean |F - F'|                   F, F' luminances of both fused images
     edges    mean |dF - dF'|                 d differences of neighbours
+    ssim     1 - SSIM(F, F')                 small differences where there is little to see
 
 The models see what the learner sees, lost cameras too: what is shown then is kept as well. Training
 the fusion path by the fusion losses instead was tried: better in figures, and a person in front of
@@ -20,11 +21,12 @@ import torch
 from torch import Tensor
 
 from ssvif_core.network.fusion_network import FusionNetwork, luminance
+from ssvif_core.training.losses import ssim_loss
 
-__all__ = ["EDGES", "LEVEL", "kept_luminance", "picture_losses"]
+__all__ = ["WEIGHTS", "kept_luminance", "picture_losses"]
 
-#: Weights of the two terms. Edges weigh more: a level that is off by little is not seen.
-LEVEL, EDGES = 10.0, 20.0
+#: Of the terms. Edges weigh more than levels: a level that is off by little is not seen.
+WEIGHTS = {"level": 10.0, "edges": 20.0, "ssim": 10.0}
 
 
 @torch.no_grad()
@@ -42,8 +44,9 @@ def kept_luminance(models: Sequence[FusionNetwork], visible: Tensor, thermal: Te
 
 
 def picture_losses(fused: Tensor, kept: Tensor) -> dict[str, Tensor]:
-    """`level` and `edges` of two luminances (B, 1, H, W), unweighted scalars."""
+    """The terms of two luminances (B, 1, H, W) in [0, 1], unweighted scalars."""
     difference = fused - kept
     edges = sum(difference.diff(dim=dim).abs().mean() for dim in (-1, -2))
     assert isinstance(edges, Tensor)
-    return {"level": difference.abs().mean(), "edges": edges}
+    level = difference.abs().mean()
+    return {"level": level, "edges": edges, "ssim": ssim_loss(fused, kept)}

@@ -37,7 +37,7 @@ from ssvif_core.training.config import FUSION_TERMS
 from ssvif_core.training.detail_losses import edge_loss, flat_loss, halo_loss
 from ssvif_core.training.distributed import ALONE, Processes
 
-__all__ = ["fusion_losses", "segmentation_losses"]
+__all__ = ["fusion_losses", "segmentation_losses", "ssim_loss"]
 
 # Windows of 8 pixels, 4 apart: a sixteenth of the windows that a dense map has, on crops drawn at
 # random positions, so that every pixel is seen from every phase.
@@ -80,16 +80,17 @@ def _gradient(fused: Tensor, luma: Tensor, thermal: Tensor, sharpness: float) ->
     return loss
 
 
-def _ssim(fused: Tensor, luma: Tensor, thermal: Tensor) -> Tensor:
+def ssim_loss(fused: Tensor, *sources: Tensor) -> Tensor:
+    """1 less the mean SSIM with the sources, all (B, 1, H, W) in [0, 1]; a scalar."""
     mean_f, square_f = _moments(fused, fused * fused)
     var_f = (square_f - mean_f**2).clamp(min=0)
     similarity = fused.new_zeros(())
-    for source in (luma, thermal):
+    for source in sources:
         mean, square, product = _moments(source, source * source, fused * source)
         var, cov = (square - mean**2).clamp(min=0), product - mean_f * mean
         structure = (2 * cov + C2) / (var_f + var + C2)
         brightness = (2 * mean_f * mean + C1) / (mean_f**2 + mean**2 + C1)
-        similarity = similarity + (structure * brightness).mean() / 2
+        similarity = similarity + (structure * brightness).mean() / len(sources)
     return 1 - similarity
 
 
@@ -119,7 +120,7 @@ def fusion_losses(
     terms: dict[str, Callable[[], Tensor]] = {
         "intensity": lambda: _intensity(*images, contrast, room),
         "gradient": lambda: _gradient(*images, sharpness),
-        "ssim": lambda: _ssim(*images),
+        "ssim": lambda: ssim_loss(*images),
         "decomposition": lambda: _decomposition(*images),
         "edges": lambda: edge_loss(*images),
         "flat": lambda: flat_loss(*images),

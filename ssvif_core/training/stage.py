@@ -30,7 +30,7 @@ from ssvif_core.training.anchors import Anchor
 from ssvif_core.training.config import FUSION_TERMS, StageConfig, TrainingConfig
 from ssvif_core.training.distributed import Processes, computes_bfloat16
 from ssvif_core.training.guides import Guides
-from ssvif_core.training.kept_picture import EDGES, LEVEL, kept_luminance, picture_losses
+from ssvif_core.training.kept_picture import WEIGHTS, kept_luminance, picture_losses
 from ssvif_core.training.losses import fusion_losses
 from ssvif_core.training.masked import Reconstructor
 from ssvif_core.training.validation import validate
@@ -267,7 +267,7 @@ class Stage(ABC):
         total = weights.fusion * total
         if self.context.guides.pictures:
             kept = picture_losses(luminance(fused), self._kept(inputs))
-            total = total + weights.picture * (LEVEL * kept["level"] + EDGES * kept["edges"])
+            total = total + weights.picture * sum(WEIGHTS[n] * term for n, term in kept.items())
             terms |= {f"picture_{name}": term for name, term in kept.items()}
         return total, {f"loss/{n}": float(t.detach()) for n, t in terms.items()}
 
