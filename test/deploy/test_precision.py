@@ -212,7 +212,8 @@ def test_cards_of_shipped_files_hold_the_bars_on_all_of_msrs_val_as_the_docs_say
 @pytest.mark.parametrize("name", ["base", "tiny"])
 def test_bars_hold_for_the_shipped_models_on_real_frames(name, precision, shared_data, tmp_path):
     folder = shared_data / "msrs"
-    frames = list(open_pairs(folder / "val", labels="labels", label_map=STREET_IDS, limit=4))
+    # On fewer, some pixels of the one bicycle there decide.
+    frames = list(open_pairs(folder / "val", labels="labels", label_map=STREET_IDS, limit=12))
     calibration = list(open_pairs(folder / "train", limit=8))
     network = reopen(open_model(name), [as_tensors(frames[0], torch.device("cpu"))])
     model = export_model(
@@ -224,7 +225,7 @@ def test_bars_hold_for_the_shipped_models_on_real_frames(name, precision, shared
         calibration=calibration,
     )
     parity = model.card.content["parity"]
-    assert parity["frames"] == 4
+    assert parity["frames"] == 12
     assert parity["iou"] > parity["iou_fp32"] - 0.015
     if precision == "fp16":
         assert parity["fused_max_difference"] <= 2
