@@ -10,7 +10,7 @@ what it was, keep it (Li & Hoiem, Learning without Forgetting, 2016); of several
 
 The models see what the learner sees, lost cameras too: what is shown then is kept as well. Training
 the fusion path by the fusion losses instead was tried: better in figures, and a person in front of
-a headlamp was gone (docs/method.md).
+a headlamp was gone (docs/experiments.md).
 """
 
 from __future__ import annotations
