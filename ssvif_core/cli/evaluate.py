@@ -128,7 +128,8 @@ def evaluate(
     if training is not None and (segmentability or probe):
         _check_labels(training, frames)
     opened = open_models(models or [])
-    _check_classes(opened, frames, training if segmentability else None)
+    unfit = _unfit(opened, frames, training if segmentability else None)
+    fitting = {name: model for name, model in opened.items() if name not in unfit}
     plan = Plan(
         models=tuple(models or ()),
         baselines=tuple(BASELINES) if baselines else (),
@@ -137,6 +138,7 @@ def evaluate(
         without=without,
         colour=_colour(opened, training or frames, without) if frames.labels else {},
         pictures=frozenset(frames.evenly(pictures)),
+        unscored=unfit,
     )
     if not (plan.models or plan.baselines or probe):
         raise SsvifError("There is nothing to evaluate: name a model, or keep the baselines.")
@@ -155,12 +157,12 @@ def evaluate(
     if training is not None and (segmentability or probe):
         fit, held_out = (list(_seen(s, s.labels, without)) for s in (training, frames))
         if segmentability:
-            methods, names = _methods(plan, opened), _class_names(opened)
+            methods, names = _methods(plan, opened), _class_names(fitting)
             more["segmentability"] = _segmentability(
                 methods, fit, held_out, steps, numbers, device, names
             )
         if probe:
-            names = _probe_names(fit + held_out, [_class_names(opened), *probed])
+            names = _probe_names(fit + held_out, [_class_names(fitting), *probed])
             more["linear probe"] = _probes(described, fit, held_out, names)
         console = Console()
         for title, rows in more.items():
@@ -335,16 +337,35 @@ def _check_labels(*sets: EvaluationSet) -> None:
             raise SsvifError(f"No frame of {found.folder} has labels: give a folder that has them.")
 
 
-def _check_classes(
+def _unfit(
     models: Mapping[str, Model], frames: EvaluationSet, training: EvaluationSet | None
-) -> None:
-    """Raise SsvifError where labels hold ids that a model does not know; TRAIN's as well."""
-    for name, model in models.items():
-        if model.card.mode != CLUSTERS:
-            classes = [label.name for label in model.card.classes]
+) -> frozenset[str]:
+    """Models that the labels, TRAIN's as well, are not of: beside one of them, others are compared.
+
+    Raises:
+        SsvifError: there are labels, and they hold ids that none of the models knows.
+    """
+    refused: dict[str, SsvifError] = {}
+    named = {
+        n: [c.name for c in m.card.classes] for n, m in models.items() if m.card.mode != CLUSTERS
+    }
+    for name, classes in named.items():
+        try:
             check_classes(frames, name, classes)
             if training is not None:
                 check_classes(training, name, classes, "--train-label-map")
+        except SsvifError as error:
+            refused[name] = error
+    if refused and len(refused) == len(named):
+        raise next(iter(refused.values()))
+    told = Console(stderr=True)
+    for name in refused:
+        known = ", ".join(named[name])
+        told.print(f"Masks of {name} are not scored: labels have ids beyond its classes ({known}).")
+    kinds = {tuple(named[name]) for name in named.keys() - refused.keys()}
+    if frames.labels and len(kinds) > 1:
+        told.print("These models have different classes: each is scored as if labels were its own.")
+    return frozenset(refused)
 
 
 def _needs_torch(error: ImportError) -> SsvifError:

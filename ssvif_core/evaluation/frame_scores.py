@@ -41,6 +41,7 @@ class Plan:
         without: "visible" or "thermal": that camera is black for every method and metric.
         colour: k-means on colour by its name in the tables, to stand beside label-free masks.
         pictures: names of the frames that are drawn.
+        unscored: models whose masks are not held against labels, which are of other classes.
     """
 
     models: Sequence[str] = ()
@@ -50,6 +51,7 @@ class Plan:
     without: str | None = None
     colour: dict[str, ColourClusters] = field(default_factory=dict)
     pictures: frozenset[str] = frozenset()
+    unscored: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,11 @@ class FrameScorer:
         masks = {n: f.labels for n, f in fused.items() if f.labels is not None}
         for name, colour in self.plan.colour.items():
             masks[name] = colour.labels(pair.visible, pair.thermal)
-        counts = (
-            {} if pair.labels is None else {n: self._counts(n, pair, m) for n, m in masks.items()}
-        )
+        counts = {
+            n: self._counts(n, pair, mask)
+            for n, mask in masks.items()
+            if pair.labels is not None and n not in self.plan.unscored
+        }
         picture = None
         if pair.name in self.plan.pictures:
             images = {name: result.image for name, result in fused.items()}

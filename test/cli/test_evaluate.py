@@ -186,6 +186,30 @@ def test_ids_that_a_model_does_not_know_are_told_before_the_first_frame(
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["labelled"] == 3
 
 
+def test_a_model_of_other_classes_than_the_labels_is_compared_by_its_image(
+    three_frames, tmp_path, capsys
+):
+    """The start beside what it became with labels of a user's own."""
+    tiny = open_model("tiny")
+    card = json.loads(tiny.path.with_suffix(".json").read_text())
+    card["classes"].append({"id": 4, "name": "kerb", "color": [9, 9, 9]})
+    (tmp_path / "own.json").write_text(json.dumps(card))
+    shutil.copy(tiny.path, tmp_path / "own.onnx")
+    path = str(three_frames / "labels" / "001.png")
+    labels = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    labels[0, :5] = 4
+    cv2.imwrite(path, labels)
+    own = str(tmp_path / "own.onnx")
+    asked = {"models": ["tiny", own], "jobs": 1, "baselines": False, "output": tmp_path / "out"}
+    evaluate(**asked, data=three_frames)
+    shown = capsys.readouterr().err
+    assert "Masks of tiny are not scored" in shown and "different classes" not in shown
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert len(summary["fusion"]) == 2 and len(summary["segmentation"]) == 1
+    evaluate(**asked, data=three_frames, label_map="0:0,1:1,2:2,3:3")
+    assert "different classes: each is scored as if labels were its own" in capsys.readouterr().err
+
+
 def test_a_wrong_call_is_one_line_that_says_what_to_do(tmp_path):
     answer = ssvif_evaluate("tiny", "--data", tmp_path, "-o", tmp_path)
     assert answer.returncode == 1
