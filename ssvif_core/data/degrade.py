@@ -178,6 +178,8 @@ def drop_modality(
     probability: float,
     donors_visible: Tensor | None = None,
     donors_thermal: Tensor | None = None,
+    *,
+    thermal_part: float = 0.5,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Take one of the two cameras away from some crops (modality dropout), never both.
 
@@ -193,17 +195,19 @@ def drop_modality(
         visible: (B, 3, H, W) float in [0, 1], on any device; not changed.
         thermal: (B, 1, H, W) float in [0, 1]; not changed.
         generator: randomness, of the CPU.
-        probability: of losing a camera, for each crop; each camera half of the time.
+        probability: of losing a camera, for each crop.
         donors_visible: (N, 3, H, W) of other moments, for frozen cameras; by default other crops
             of the batch, or the crop's own picture moved aside.
         donors_thermal: (N, 1, H, W) likewise.
+        thermal_part: of the crops that lose a camera, the part that loses the thermal one.
 
     Returns:
         visible, thermal, and state (B,) int8: `NONE_LOST`, `VISIBLE_LOST` or `THERMAL_LOST`.
     """
     count = len(visible)
     chosen = torch.rand(count, generator=generator) < probability
-    which = torch.randint(VISIBLE_LOST, THERMAL_LOST + 1, (count,), generator=generator)
+    loses_thermal = torch.rand(count, generator=generator) < thermal_part
+    which = torch.where(loses_thermal, THERMAL_LOST, VISIBLE_LOST)
     visible_shows = visible.mean((1, 2, 3)).cpu() >= NOTHING
     thermal_shows = thermal.mean((1, 2, 3)).cpu() >= NOTHING
     survives = torch.where(which == VISIBLE_LOST, thermal_shows, visible_shows)

@@ -190,6 +190,9 @@ class TrainingConfig(_Strict):
         True, description="vary light, thermal gain, noise and sensor faults of the crops"
     )
     modality_dropout: float = Field(0.0, ge=0, le=1, description="crops with one camera lost")
+    modality_dropout_thermal: float = Field(
+        0.5, ge=0, le=1, description="of those, the part that loses the thermal camera"
+    )
     weight_decay: float = Field(0.02, ge=0)
     gradient_clip: float = Field(5.0, gt=0)
     ema_decay: float = Field(0.998, ge=0, lt=1)

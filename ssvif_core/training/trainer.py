@@ -266,7 +266,11 @@ class Trainer:
             rng = np.random.default_rng([self.config.seed, self.processes.rank, self.step, 2])
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             visible, thermal, lost = drop_modality(
-                visible, thermal, generator, self.config.modality_dropout
+                visible,
+                thermal,
+                generator,
+                self.config.modality_dropout,
+                thermal_part=self.config.modality_dropout_thermal,
             )
         return Inputs(visible, thermal, labels, lost, *whole)
 

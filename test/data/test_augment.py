@@ -227,6 +227,12 @@ def test_the_state_tells_which_camera_was_taken_and_never_both(batch):
     assert torch.equal(before[1], thermal)
 
 
+@pytest.mark.parametrize(("part", "lost"), [(0.0, {1}), (1.0, {2})])
+def test_which_camera_is_lost_can_be_chosen(batch, part, lost):
+    states = [drop_modality(*batch, seeded(s), 1.0, thermal_part=part)[2] for s in range(5)]
+    assert set(torch.cat(states).tolist()) == lost
+
+
 def test_a_lost_camera_is_black_saturated_or_another_moment(batch):
     visible, thermal = batch
     kinds = {"black": 0, "saturated": 0, "of the batch": 0, "moved aside": 0}
