@@ -104,7 +104,7 @@ class Variant:
 
 
 VARIANTS = {
-    "base": Variant(16, 32, 64, 128, 64, 2, 3, 1.063),
+    "base": Variant(16, 32, 64, 128, 64, 2, 3, 1.077),
     "tiny": Variant(16, 16, 32, 64, 32, 2, 3, 1.0945),
 }
 
