@@ -165,7 +165,7 @@ def test_an_engine_that_is_made_for_longer_than_the_configuration_lives_comes_to
     monkeypatch, fails
 ):
     made, gone_back, closed = ENGINES["onnxruntime"], [], []
-    model, goes_on = open_model("tiny"), threading.Event()
+    model, begun, goes_on = open_model("tiny"), threading.Event(), threading.Event()
     pipeline = Pipeline(made(model, EngineOptions(threads=1)), ThermalGain())
 
     def told(*kept_and_refused):
@@ -174,6 +174,7 @@ def test_an_engine_that_is_made_for_longer_than_the_configuration_lives_comes_to
     switch = EngineSwitch(model, Settings(), "the first", pipeline, told)
 
     def slow(*_):
+        begun.set()
         goes_on.wait(60)
         if fails:
             raise SsvifError("cannot be made")
@@ -183,6 +184,7 @@ def test_an_engine_that_is_made_for_longer_than_the_configuration_lives_comes_to
 
     monkeypatch.setattr("ssvif_ros.engine_switch.engine_without_building", slow)
     switch.configure(Settings(precision="fp16"))
+    assert begun.wait(60)  # on a busy machine what was only asked for is dropped: that is no end
     stopping = threading.Thread(target=switch.stop)
     stopping.start()
     time.sleep(0.2)  # so that it comes first
