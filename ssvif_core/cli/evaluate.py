@@ -151,7 +151,7 @@ def evaluate(
     scored = len(set(frames.labels) - {pair.name for pair in evaluation.skipped})
     _show(evaluation, scored)
     notes = {"data": data.name, "frames": len(evaluation.frames), "models": list(plan.models)}
-    notes |= {"labelled": scored, "without": without}
+    notes |= {"labelled": scored, "without": without, "unscored": sorted(unfit)}
     _write(output, evaluation, notes, {})
     more: dict[str, Any] = {}
     if training is not None and (segmentability or probe):

@@ -206,6 +206,7 @@ def test_a_model_of_other_classes_than_the_labels_is_compared_by_its_image(
     assert "Masks of tiny are not scored" in shown and "different classes" not in shown
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert len(summary["fusion"]) == 2 and len(summary["segmentation"]) == 1
+    assert summary["unscored"] == ["tiny"]
     evaluate(**asked, data=three_frames, label_map="0:0,1:1,2:2,3:3")
     assert "different classes: each is scored as if labels were its own" in capsys.readouterr().err
 
