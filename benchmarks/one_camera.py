@@ -32,7 +32,7 @@ from ssvif_core.models import open_model
 from ssvif_core.network.fusion_network import FUSION_PATH, FusionNetwork
 from ssvif_core.training.config import FUSION_TERMS, TrainingConfig, load_config
 from ssvif_core.training.initialise import sha256_of_start
-from ssvif_core.training.stage import Inputs
+from ssvif_core.training.inputs import Inputs
 from ssvif_core.training.trainer import Trainer
 
 CLASSES = ("background", "car", "person", "bicycle")

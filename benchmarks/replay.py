@@ -67,7 +67,8 @@ def bare_engine(bag: Path, model: str) -> tuple[int, float, float]:
 def replayed(bag: Path, model: str, workers: int, everything: bool) -> tuple[int, float, float]:
     """Pairs, wall and CPU seconds of a replay, from the first message to the report."""
     from ssvif_core.replay.folder import write_run
-    from ssvif_core.replay.run import ReplayOptions, replay
+    from ssvif_core.replay.options import ReplayOptions
+    from ssvif_core.replay.run import replay
     from ssvif_core.replay.settings import NodeSettings
 
     settings = NodeSettings(model=model, engine="onnxruntime", threads=1)

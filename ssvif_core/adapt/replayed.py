@@ -12,8 +12,9 @@ from ssvif_core.models import Model
 from ssvif_core.replay.compare_report import Run, write_comparison
 from ssvif_core.replay.folder import write_run
 from ssvif_core.replay.frame_table import FRAMES, read_figures
+from ssvif_core.replay.options import ReplayOptions
 from ssvif_core.replay.recording import Slice
-from ssvif_core.replay.run import ReplayOptions, replay
+from ssvif_core.replay.run import replay
 
 __all__ = ["LONGEST_S", "replay_both"]
 

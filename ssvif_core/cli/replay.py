@@ -18,10 +18,10 @@ from ssvif_core.replay.cluster import run_on_cluster
 from ssvif_core.replay.jobs import run_here, run_in_processes
 from ssvif_core.replay.names import folder_names, name_of
 from ssvif_core.replay.one import Outcome, Task, Watch
+from ssvif_core.replay.options import ReplayOptions
 from ssvif_core.replay.pairs import STAMPS
 from ssvif_core.replay.recording import Slice
 from ssvif_core.replay.roles import AUTO, NONE, TopicChoice
-from ssvif_core.replay.run import ReplayOptions
 from ssvif_core.replay.settings import read_settings
 
 __all__ = ["replay_bags"]

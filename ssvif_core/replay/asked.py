@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ssvif_core.benchmark.machine import processor
 from ssvif_core.models import open_model, shipped_models
+from ssvif_core.replay.options import ReplayOptions
 from ssvif_core.replay.settings import Parts
 from ssvif_core.replay.summary import finite, versions
-
-if TYPE_CHECKING:
-    from ssvif_core.replay.run import ReplayOptions
 
 __all__ = ["asked", "different", "ran_with"]
 

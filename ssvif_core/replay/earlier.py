@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +20,8 @@ from ssvif_core.replay import set_aside
 from ssvif_core.replay.asked import different
 from ssvif_core.replay.clearing import clear_outputs
 from ssvif_core.replay.journal import JOURNAL, Entry, read_entries, read_head
+from ssvif_core.replay.options import ReplayOptions
 from ssvif_core.replay.outputs import BAG, VIDEO
-
-if TYPE_CHECKING:
-    from ssvif_core.replay.run import ReplayOptions
 
 __all__ = ["Earlier", "look_for_earlier"]
 

@@ -12,10 +12,11 @@ from ssvif_core.replay.asked import asked
 from ssvif_core.replay.clearing import REPORT, SUMMARY
 from ssvif_core.replay.frame_table import FRAMES, PARQUET, write_parquet
 from ssvif_core.replay.journal import JOURNAL
+from ssvif_core.replay.options import ReplayOptions
 from ssvif_core.replay.outputs import BAG, VIDEO
+from ssvif_core.replay.replayed import Replayed
 from ssvif_core.replay.report import render
 from ssvif_core.replay.rerun_file import RRD
-from ssvif_core.replay.run import Replayed, ReplayOptions
 from ssvif_core.replay.summary import summarise, versions
 
 __all__ = ["earlier_run", "write_run"]

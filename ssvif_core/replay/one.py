@@ -31,8 +31,9 @@ from ssvif_core.replay.compare_report import (
 from ssvif_core.replay.folder import earlier_run, write_run
 from ssvif_core.replay.frame_table import FRAMES, read_figures
 from ssvif_core.replay.names import name_of
+from ssvif_core.replay.options import ReplayOptions
 from ssvif_core.replay.player import Progress
-from ssvif_core.replay.run import ReplayOptions, replay
+from ssvif_core.replay.run import replay
 from ssvif_core.replay.tables import summary_lines
 from ssvif_core.replay.variants import file_name, names_of, variant
 

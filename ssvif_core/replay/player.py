@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ssvif_core.errors import SsvifError
 from ssvif_core.imaging.overlay import draw_overlay
@@ -28,14 +28,12 @@ from ssvif_core.replay.names import name_of
 from ssvif_core.replay.pairs import DecidedPair, NodePairing
 from ssvif_core.replay.pictures import jpeg_of, offer
 from ssvif_core.replay.recording import Arrival, Recording
+from ssvif_core.replay.replayed import Replayed
 from ssvif_core.replay.rows import Costs, Rows
 from ssvif_core.replay.sinks import Sinks
 from ssvif_core.replay.stability import Look
 from ssvif_core.replay.truth import LabelSource
 from ssvif_core.replay.work import Batch, Done, Job, Work
-
-if TYPE_CHECKING:
-    from ssvif_core.replay.run import Replayed
 
 __all__ = ["Player", "Progress"]
 

@@ -16,10 +16,10 @@ import yaml
 
 from ssvif_core.models import ModelCard
 from ssvif_core.replay.pictures import EXTREMES, Picture
+from ssvif_core.replay.replayed import Replayed
 from ssvif_core.replay.report_head import card_grid, cards, event_list, file_list, subtitle
 from ssvif_core.replay.report_plots import plots
 from ssvif_core.replay.report_video import video_figure
-from ssvif_core.replay.run import Replayed
 from ssvif_core.replay.summary import finite
 
 __all__ = ["fill", "pictures_of", "render", "table_of"]

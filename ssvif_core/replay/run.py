@@ -1,9 +1,8 @@
-"""Replay of one recording: what is asked for, what comes of it, and the one call between them."""
+"""Replay of one recording: the one call between what is asked for and what comes of it."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssvif_core.cores import cores
@@ -16,102 +15,23 @@ from ssvif_core.replay.frame_table import FRAMES, FrameTable
 from ssvif_core.replay.journal import Journal
 from ssvif_core.replay.lanes import Lanes
 from ssvif_core.replay.measures import Measures
-from ssvif_core.replay.pairs import ModeSpan, Stamps
+from ssvif_core.replay.options import ReplayOptions
 from ssvif_core.replay.pictures import EXTREMES, Extremes
 from ssvif_core.replay.player import Player, Progress
-from ssvif_core.replay.recording import Recording, Slice
+from ssvif_core.replay.recording import Recording
+from ssvif_core.replay.replayed import Replayed
 from ssvif_core.replay.rerun_file import rerun_package
-from ssvif_core.replay.roles import Role, TopicChoice
-from ssvif_core.replay.settings import NodeSettings, Parts, build
+from ssvif_core.replay.roles import Role
+from ssvif_core.replay.settings import Parts, build
 from ssvif_core.replay.streams import StreamWatch
 from ssvif_core.replay.timeline import Timeline
 from ssvif_core.replay.truth import label_source
 
-__all__ = ["ReplayOptions", "Replayed", "replay"]
+__all__ = ["replay"]
 
 #: About so many pairs of a short recording have fusion metrics, and of a long one each
 #: `LEAST_OFTEN`-th. Its cameras are taken to be of `USUAL_HZ`, or as slow as their messages say.
 MEASURED, LEAST_OFTEN, USUAL_HZ = 15, 120, 30.0
-
-
-@dataclass(frozen=True)
-class ReplayOptions:
-    """What to replay, and what to measure and write.
-
-    Attributes:
-        settings: the node's parameters.
-        topics: see `TopicChoice`.
-        part: see `Slice`.
-        stamps: what pairs are made by.
-        labels_folder: true labels by stamp, see `truth.py`; goes before a topic.
-        label_map: ids of the truth -> class ids; None: as they are.
-        metrics_every: fusion metrics on every n-th pair; 0: on none; None: as the
-            length of the recording asks for.
-        video: write fused.mp4.
-        bag: write the output recording.
-        rerun: write run.rrd.
-        pictures: how many best and worst pairs are drawn.
-        workers: threads that fuse and measure; 0: one for each core. With one, every pair is timed;
-            with more, some are, with nothing beside them. All other figures are the same.
-        jobs: recordings that are replayed at the same time on this machine: more than one disturb
-            each other's times, and the report says so.
-    """
-
-    settings: NodeSettings = field(default_factory=NodeSettings)
-    topics: TopicChoice = field(default_factory=TopicChoice)
-    part: Slice = field(default_factory=Slice)
-    stamps: Stamps = "header"
-    labels_folder: Path | None = None
-    label_map: dict[int, int] | None = None
-    metrics_every: int | None = None
-    video: bool = True
-    bag: bool = False
-    rerun: bool = False
-    pictures: int = 3
-    workers: int = 0
-    jobs: int = 1
-
-
-@dataclass
-class Replayed:
-    """What is known when a recording has been played, for summary and report.
-
-    Attributes:
-        recording: closed; its topics, broken files and times are still there.
-        parts: pairing (with its counts) and model; the engine is closed.
-        table: closed, its columns can be read.
-        engine: what ran.
-        workers: threads that it was played with.
-        seconds_taken: wall time, of earlier runs too.
-        resumed_from: pairs that an earlier run had done.
-        begun_anew: why there are none although it was to go on from one, or "".
-        none_fit: see `LabelSource`.
-        unread_labels: label images of pairs that were of no use.
-        label_error: why the last of them.
-        interrupted: why it ended before the recording did, or "".
-    """
-
-    recording: Recording
-    options: ReplayOptions
-    parts: Parts
-    table: FrameTable
-    streams: dict[str, StreamWatch]
-    timeline: Timeline
-    measures: Measures
-    extremes: dict[str, Extremes]
-    engine: dict[str, str]
-    sizes: dict[str, list[int]]
-    modes: list[ModeSpan] = field(default_factory=list)
-    last_error: str = ""
-    bad: int = 0
-    workers: int = 1
-    seconds_taken: float = 0.0
-    resumed_from: int = 0
-    begun_anew: str = ""
-    none_fit: str = ""
-    unread_labels: int = 0
-    label_error: str = ""
-    interrupted: str = ""
 
 
 def replay(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +14,9 @@ from ssvif_core.benchmark.machine import installed, processor
 from ssvif_core.evaluation.fusion_metrics import METRICS
 from ssvif_core.replay.frame_table import STAGES, FrameTable
 from ssvif_core.replay.names import name_of
+from ssvif_core.replay.replayed import Replayed
 from ssvif_core.replay.stability import STABILITY
 from ssvif_core.replay.streams import GAP_S, Span, both_silent, outside, stamp_warnings
-
-if TYPE_CHECKING:
-    from ssvif_core.replay.run import Replayed
 
 __all__ = ["finite", "summarise", "versions"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +23,10 @@ from ssvif_core.network.layers import upsample
 from ssvif_core.training.assignment import kmeans, nearest
 from ssvif_core.training.config import LossWeights
 from ssvif_core.training.distributed import Processes
+from ssvif_core.training.inputs import Inputs
 from ssvif_core.training.losses import segmentation_losses
 from ssvif_core.training.validation import as_tensors
 from ssvif_core.training.views import Window, without_border
-
-if TYPE_CHECKING:
-    from ssvif_core.training.stage import Inputs
 
 __all__ = ["Anchor", "LabelAnchor", "PrototypeAnchor"]
 

@@ -9,16 +9,13 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import yaml
 
 from ssvif_core.training.report_figures import draw_panels, save
-
-if TYPE_CHECKING:
-    from ssvif_core.training.report import Run
+from ssvif_core.training.run_folder import Run
 
 __all__ = ["render"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,45 +29,19 @@ from ssvif_core.training.anchors import Anchor
 from ssvif_core.training.config import FUSION_TERMS, StageConfig, TrainingConfig
 from ssvif_core.training.distributed import Processes, computes_bfloat16
 from ssvif_core.training.guides import Guides
+from ssvif_core.training.inputs import Inputs
 from ssvif_core.training.kept_picture import WEIGHTS, kept_luminance, picture_losses
 from ssvif_core.training.losses import fusion_losses
 from ssvif_core.training.masked import Reconstructor
 from ssvif_core.training.validation import validate
 from ssvif_core.training.weighting import Weighting
 
-__all__ = ["PARTS", "SEGMENTER", "Inputs", "Models", "Stage", "StageContext", "half_labels"]
+__all__ = ["PARTS", "SEGMENTER", "Models", "Stage", "StageContext"]
 
 #: All parts of the network.
 PARTS = (*TRUNK, *SEGMENTATION_HEAD, *FUSION_PATH)
 #: In a stage's `train_only`: the pixel-level segmenter, which warm_up and joint train in any case.
 SEGMENTER = "segmenter"
-
-
-class Inputs(NamedTuple):
-    """One batch as a stage gets it, on the device.
-
-    visible (B,3,H,W) and thermal (B,1,H,W) float in [0,1], with lost cameras lost; labels
-    (B,H/2,W/2) int64, 255 unknown, see `half_labels`; lost (B,) 0 none, 1 visible, 2 thermal;
-    whole_*: before any was lost.
-    """
-
-    visible: Tensor
-    thermal: Tensor
-    labels: Tensor
-    lost: Tensor
-    whole_visible: Tensor
-    whole_thermal: Tensor
-
-
-def half_labels(labels: Tensor, step: int) -> Tensor:
-    """(B, H, W) labels -> (B, H/2, W/2): of each 2 x 2 pixels the one whose turn it is.
-
-    A mask has one class for all four (`labels_from_logits`), so all four have to teach it: the same
-    one in every step would move masks by half a pixel. Turns are those of the step, so that a run
-    can be resumed and several processes take the same one.
-    """
-    row, column = divmod(step % 4, 2)
-    return labels[:, row::2, column::2]
 
 
 class Models(nn.Module):

@@ -30,6 +30,7 @@ from ssvif_core.network.layers import upsample
 from ssvif_core.training.config import StageConfig, TrainingConfig
 from ssvif_core.training.cross_segmentation import cross_segmentation
 from ssvif_core.training.frames import Frames, ids_in_files
+from ssvif_core.training.inputs import Inputs
 from ssvif_core.training.losses import segmentation_losses
 from ssvif_core.training.masked import (
     MaskedPrediction,
@@ -37,7 +38,7 @@ from ssvif_core.training.masked import (
     masked_losses,
 )
 from ssvif_core.training.masked_validation import validate_masked
-from ssvif_core.training.stage import Inputs, Models, Stage, StageContext
+from ssvif_core.training.stage import Models, Stage, StageContext
 from ssvif_core.training.teacher import distillation_losses
 from ssvif_core.training.views import STRIDE, Window, draw_window
 

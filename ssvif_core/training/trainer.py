@@ -32,8 +32,9 @@ from ssvif_core.training.distributed import ALONE, Processes
 from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.guides import Guides
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
+from ssvif_core.training.inputs import Inputs, half_labels
 from ssvif_core.training.recorder import Recorder
-from ssvif_core.training.stage import Inputs, Models, Stage, StageContext, half_labels
+from ssvif_core.training.stage import Models, Stage, StageContext
 from ssvif_core.training.stages import (
     STAGES,
     check_labels,

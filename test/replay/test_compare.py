@@ -20,8 +20,8 @@ from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.replay.compare import LEAST_PAIRS, Difference, block_interval  # noqa: E402
 from ssvif_core.replay.compare_report import SHOWN, Run, _card, comparison_lines  # noqa: E402
 from ssvif_core.replay.one import Task, do_task  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
 from ssvif_core.replay.roles import TopicChoice  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 from ssvif_core.replay.variants import file_name, names_of, variant  # noqa: E402
 

@@ -20,7 +20,7 @@ from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.replay.asked import asked  # noqa: E402
 from ssvif_core.replay.folder import earlier_run  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 
 #: Where this test runs in the background, children are born deaf to Ctrl-C.

@@ -16,9 +16,10 @@ from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_core.replay.events import events, lanes  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
 from ssvif_core.replay.recording import Slice  # noqa: E402
 from ssvif_core.replay.report_head import cards  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
+from ssvif_core.replay.run import replay  # noqa: E402
 from ssvif_core.replay.set_aside import frames_in  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 

@@ -13,7 +13,8 @@ from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.journal import JOURNAL  # noqa: E402
 from ssvif_core.replay.one import Task, do_task  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
+from ssvif_core.replay.run import replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 
 TINY = NodeSettings(model="tiny", engine="onnxruntime", threads=1)

@@ -19,7 +19,7 @@ pytest.importorskip("rosbags", reason="needs the extra `bags`")
 from ssvif_core.replay.cluster import run_on_cluster  # noqa: E402
 from ssvif_core.replay.jobs import run_here, run_in_processes  # noqa: E402
 from ssvif_core.replay.one import Task  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 
 TINY = NodeSettings(model="tiny", engine="onnxruntime", threads=1)

@@ -16,8 +16,9 @@ from ssvif_core.data.bag_folders import recordings_in  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
 from ssvif_core.replay.recording import Recording  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
+from ssvif_core.replay.run import replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 
 START_NS = 1_700_000_000_000_000_000

@@ -17,7 +17,8 @@ from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.data.bag_writer import BagWriter  # noqa: E402
 from ssvif_core.imaging.encodings import thermal_of, visible_of  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
+from ssvif_core.replay.run import replay  # noqa: E402
 from ssvif_core.replay.settings import read_settings  # noqa: E402
 from ssvif_ros.processes import LifecycleClient, RosProcess, spin_until  # noqa: E402
 

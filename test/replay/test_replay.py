@@ -38,9 +38,10 @@ from ssvif_core.inference.pipeline import Pipeline  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
 from ssvif_core.pairing import NearestPairing  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
 from ssvif_core.replay.recording import Recording, Slice  # noqa: E402
 from ssvif_core.replay.roles import TopicChoice  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
+from ssvif_core.replay.run import replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 from ssvif_core.replay.tables import answers  # noqa: E402
 

@@ -17,7 +17,8 @@ from ssvif_core.data.bag_files import Bag  # noqa: E402
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.imaging.encodings import thermal_of, visible_of  # noqa: E402
 from ssvif_core.models import open_model  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
+from ssvif_core.replay.run import replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 
 NEEDS_RERUN = "needs the extra `rerun` (rerun-sdk)"

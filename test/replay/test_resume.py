@@ -32,8 +32,8 @@ from ssvif_core.replay.frame_table import STAGES  # noqa: E402
 from ssvif_core.replay.jobs import run_in_processes  # noqa: E402
 from ssvif_core.replay.journal import JOURNAL, Journal  # noqa: E402
 from ssvif_core.replay.one import Task, do_task  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
 from ssvif_core.replay.outputs import Video  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions  # noqa: E402
 from ssvif_core.replay.set_aside import frames_in  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 

@@ -20,9 +20,10 @@ from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_core.imaging.poses import Pose  # noqa: E402
 from ssvif_core.imaging.registration import HomographyAlignment  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
 from ssvif_core.replay.recording import Recording  # noqa: E402
 from ssvif_core.replay.registration import alignment_of  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
+from ssvif_core.replay.run import replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 from ssvif_core.replay.transforms import recorded_pose  # noqa: E402
 

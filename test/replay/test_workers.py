@@ -22,8 +22,9 @@ from ssvif_core.imaging.calibration import Calibration  # noqa: E402
 from ssvif_core.replay.folder import write_run  # noqa: E402
 from ssvif_core.replay.frame_table import COLUMNS, STAGES  # noqa: E402
 from ssvif_core.replay.in_order import Crew, Relay  # noqa: E402
+from ssvif_core.replay.options import ReplayOptions  # noqa: E402
 from ssvif_core.replay.report_head import cards  # noqa: E402
-from ssvif_core.replay.run import ReplayOptions, replay  # noqa: E402
+from ssvif_core.replay.run import replay  # noqa: E402
 from ssvif_core.replay.settings import NodeSettings  # noqa: E402
 from ssvif_core.replay.tables import answers  # noqa: E402
 

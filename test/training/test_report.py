@@ -19,8 +19,9 @@ from matplotlib import rc_context  # noqa: E402
 
 from ssvif_core.errors import SsvifError  # noqa: E402
 from ssvif_core.training.journal import RunJournal, read_environment  # noqa: E402
-from ssvif_core.training.report import read_run, write_report  # noqa: E402
+from ssvif_core.training.report import write_report  # noqa: E402
 from ssvif_core.training.report_figures import STYLE, Span, draw_panels, panels_of  # noqa: E402
+from ssvif_core.training.run_folder import read_run  # noqa: E402
 
 CONFIG = {
     "name": "synthetic",

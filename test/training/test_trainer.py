@@ -22,8 +22,8 @@ from ssvif_core.network.layers import upsample  # noqa: E402
 from ssvif_core.training.checkpoint import KEYS, load_checkpoint, save_checkpoint  # noqa: E402
 from ssvif_core.training.config import LossWeights, TrainingConfig, load_config  # noqa: E402
 from ssvif_core.training.frames import load_sources  # noqa: E402
+from ssvif_core.training.inputs import half_labels  # noqa: E402
 from ssvif_core.training.losses import segmentation_losses  # noqa: E402
-from ssvif_core.training.stage import half_labels  # noqa: E402
 from ssvif_core.training.trainer import Trainer  # noqa: E402
 from ssvif_core.training.validation import strip, validate  # noqa: E402
 
