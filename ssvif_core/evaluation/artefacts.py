@@ -62,8 +62,9 @@ def flat_artefacts(fused: np.ndarray, visible: np.ndarray, thermal: np.ndarray) 
         A    = sqrt( mean over flat of max(0, E(F) - max(E(Y), E(T))) )
 
     A checkerboard of +-1 grey level on a smooth scene gives 1; white noise of deviation s gives
-    0.8 s. A weighted mean of the sources and a copy of one give 0, pixel max very nearly so. Noise
-    of a source that is amplified counts, by what it exceeds the noisier source.
+    0.8 s. A copy of a source gives 0, pixel max very nearly so, and a weighted mean until it is
+    rounded: to bytes, 0.03. Noise of a source that is amplified counts, by what it exceeds the
+    noisier source.
 
     Args:
         fused: (H, W) 0..255, or (H, W, 3) uint8 RGB; likewise `visible` and `thermal`.
