@@ -105,7 +105,7 @@ class Variant:
 
 VARIANTS = {
     "base": Variant(16, 32, 64, 128, 64, 2, 3, 1.077),
-    "tiny": Variant(16, 16, 32, 64, 32, 2, 3, 1.0945),
+    "tiny": Variant(16, 16, 32, 64, 32, 2, 3, 1.087),
 }
 
 
