@@ -1,11 +1,12 @@
 """What training on your own frames without labels does to the features: before, after, controls.
 
-    python benchmarks/own_frames.py [--variant tiny] [--steps 850] [--seeds 0 1 2] [--arms ...]
+    python benchmarks/own_frames.py [--variant tiny] [--from WEIGHTS] [--steps 850] [--seeds 0 1 2]
 
-config/training/own_frames.yaml, from the shipped model, on frames of RoadScene, a quarter of them
-held out; no label takes part. Then a linear probe is fitted to the frozen features with the labels
-of 5, 20 and all training frames that have some, for road, sky, vegetation, car and building, of
-which the shipped model knows one, and scored on those held out. Arms:
+config/training/own_frames.yaml, from the shipped model or from other weights (--from), on frames of
+RoadScene, a quarter of them held out; no label takes part. Then a linear probe is fitted to the
+frozen features with the labels of 5, 20 and all training frames that have some, for road, sky,
+vegetation, car and building, of which the shipped model knows one, and scored on those held out.
+RoadScene is no new camera for the shipped models. Arms:
 
     own_frames              as it is: stage 1 a tenth of the steps, warm-up a fifth, then stage 2
     without consistency     the same, w_c = 0: the prototypes alone
@@ -36,6 +37,7 @@ from ssvif_core.evaluation.linear_probe import (
 )
 from ssvif_core.evaluation.tables import screen_table
 from ssvif_core.training.config import TrainingConfig, load_config
+from ssvif_core.training.initialise import sha256_of_start
 from ssvif_core.training.trainer import Trainer
 
 ARMS = ("own_frames", "without consistency", "stage 1")
@@ -62,8 +64,9 @@ def arm_config(arm: str, options: argparse.Namespace, seed: int) -> TrainingConf
         content["loss"]["consistency"] = 0.0
     source = {**content["sources"][0], "folder": FOLDER, "holdout_every": 4}
     return TrainingConfig.model_validate(
-        {**content, "name": arm, "variant": options.variant, "initialise_from": options.variant,
-         "seed": seed, "sources": [source], "validate_every": 10**9, "threads": options.threads}
+        {**content, "name": arm, "variant": options.variant,
+         "initialise_from": options.start or options.variant, "seed": seed, "sources": [source],
+         "validate_every": 10**9, "threads": options.threads}
     )  # fmt: skip
 
 
@@ -103,7 +106,9 @@ def run_arm(arm: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     if trainer.step:
         raise SystemExit(f"{options.runs / name} has a run in it: name other --runs.")
     probed = Probed(options.data, {pair.name for pair in trainer.held_out})
-    about = {"variant": options.variant, "arm": arm, "steps": options.steps, "seed": seed}
+    start = str(options.start or options.variant)
+    about = {"variant": options.variant, "start": sha256_of_start(start), "arm": arm,
+             "steps": options.steps, "seed": seed}  # fmt: skip
     before = probed.score(network_features(trainer.averaged.network))
     with progress_bar() as bar:
         task = bar.add_task(f"{arm}, seed {seed}", total=options.steps)
@@ -118,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--variant", choices=("base", "tiny"), default="tiny")
+    parser.add_argument("--from", dest="start", help="weights to start from; default: the shipped")
     parser.add_argument("--steps", type=int, default=850, help="of all stages together")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", choices=ARMS, nargs="+", default=ARMS)
