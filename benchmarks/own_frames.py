@@ -11,6 +11,7 @@ RoadScene is no new camera for the shipped models. Arms:
     own_frames              as it is: stage 1 a tenth of the steps, warm-up a fifth, then stage 2
     without consistency     the same, w_c = 0: the prototypes alone
     stage 1                 as many steps of stage 1
+    path first              as own_frames, but stage 1 trains the fusion path alone
 
 The start of each is scored before its first step, so what is gained is known seed by seed.
 """
@@ -36,11 +37,12 @@ from ssvif_core.evaluation.linear_probe import (
     network_features,
 )
 from ssvif_core.evaluation.tables import screen_table
+from ssvif_core.network.fusion_network import FUSION_PATH
 from ssvif_core.training.config import TrainingConfig, load_config
 from ssvif_core.training.initialise import sha256_of_start
 from ssvif_core.training.trainer import Trainer
 
-ARMS = ("own_frames", "without consistency", "stage 1")
+ARMS = ("own_frames", "without consistency", "stage 1", "path first")
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "training" / "own_frames.yaml"
 FOLDER = Path("roadscene") / "train"
 #: Cityscapes train id -> class: road, sky, vegetation, car, building.
@@ -60,6 +62,8 @@ def arm_config(arm: str, options: argparse.Namespace, seed: int) -> TrainingConf
         steps = {"fusion": options.steps // 10, "warm_up": options.steps // 5}
         steps["joint"] = options.steps - sum(steps.values())
         content["stages"] = [{**s, "steps": steps[s["kind"]]} for s in (fusion, warm_up, joint)]
+    if arm == "path first":
+        content["stages"][0]["train_only"] = list(FUSION_PATH)
     if arm == "without consistency":
         content["loss"]["consistency"] = 0.0
     source = {**content["sources"][0], "folder": FOLDER, "holdout_every": 4}
