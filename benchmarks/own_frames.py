@@ -10,7 +10,8 @@ RoadScene is no new camera for the shipped models. Arms:
 
     own_frames              as it is: stage 1 a tenth of the steps, warm-up a fifth, then stage 2
     without consistency     the same, w_c = 0: the prototypes alone
-    stage 1                 as many steps of stage 1
+    stage 1                 as many steps of stage 1; the global context trains, too, which it does
+                            not where clusters are learnt
     path first              as own_frames, but stage 1 trains the fusion path alone
 
 The start of each is scored before its first step, so what is gained is known seed by seed.

@@ -283,7 +283,8 @@ def test_the_home_folder_may_be_a_tilde(paired_folder, tmp_path, monkeypatch):
 
 
 def test_the_shipped_configurations_are_valid(repository):
-    paths = sorted((repository / "config" / "training").glob("*.yaml"))
+    folders = repository / "config" / "training", repository / "benchmarks"
+    paths = sorted(path for folder in folders for path in folder.glob("*.yaml"))
     assert paths
     for path in paths:
         assert load_config(path).steps >= 200
