@@ -10,8 +10,8 @@ RoadScene is no new camera for the shipped models. Arms:
 
     own_frames              as it is: stage 1 a tenth of the steps, warm-up a fifth, then stage 2
     without consistency     the same, w_c = 0: the prototypes alone
-    stage 1                 as many steps of stage 1; the global context trains, too, which it does
-                            not where clusters are learnt
+    stage 1                 as many steps of stage 1, of what clusters train, too: all but the
+                            global context
     path first              as own_frames, but stage 1 trains the fusion path alone
 
 The start of each is scored before its first step, so what is gained is known seed by seed.
@@ -20,7 +20,7 @@ The start of each is scored before its first step, so what is gained is known se
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from rich.console import Console
 from ssvif_core.cli.progress import progress_bar
 from ssvif_core.data.pairs import FramePair
 from ssvif_core.data.sources import open_pairs
+from ssvif_core.evaluation.cluster_metrics import ContingencyMatrix
+from ssvif_core.evaluation.colour_clusters import kmeans_on_colour
 from ssvif_core.evaluation.linear_probe import (
     Features,
     colour_features,
@@ -38,12 +40,15 @@ from ssvif_core.evaluation.linear_probe import (
     network_features,
 )
 from ssvif_core.evaluation.tables import screen_table
-from ssvif_core.network.fusion_network import FUSION_PATH
+from ssvif_core.network.fusion_network import FUSION_PATH, TRUNK
 from ssvif_core.training.config import TrainingConfig, load_config
+from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.initialise import sha256_of_start
 from ssvif_core.training.trainer import Trainer
+from ssvif_core.training.validation import predict_pair
 
-ARMS = ("own_frames", "without consistency", "stage 1", "path first")
+COLOUR = "colour and heat"
+ARMS = ("own_frames", "without consistency", "features alone", "stage 1", COLOUR)
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "training" / "own_frames.yaml"
 FOLDER = Path("roadscene") / "train"
 #: Cityscapes train id -> class: road, sky, vegetation, car, building.
@@ -58,15 +63,16 @@ def arm_config(arm: str, options: argparse.Namespace, seed: int) -> TrainingConf
     content = load_config(CONFIG, {"data_root": options.data}).model_dump()
     fusion, warm_up, joint = content["stages"]
     if arm == "stage 1":
-        content["stages"] = [{**fusion, "steps": options.steps}]
+        trained = [part for part in (*TRUNK, *FUSION_PATH) if part != "context"]
+        content["stages"] = [{**fusion, "steps": options.steps, "train_only": trained}]
     else:
         steps = {"fusion": options.steps // 10, "warm_up": options.steps // 5}
         steps["joint"] = options.steps - sum(steps.values())
         content["stages"] = [{**s, "steps": steps[s["kind"]]} for s in (fusion, warm_up, joint)]
-    if arm == "path first":
-        content["stages"][0]["train_only"] = list(FUSION_PATH)
     if arm == "without consistency":
         content["loss"]["consistency"] = 0.0
+    if arm == "features alone":
+        content["consistency"]["looks"] = 0.0
     source = {**content["sources"][0], "folder": FOLDER, "holdout_every": 4}
     return TrainingConfig.model_validate(
         {**content, "name": arm, "variant": options.variant,
@@ -100,6 +106,13 @@ class Probed:
         table["all"] = [self._iou(features, self.train)]
         return {name: round(float(np.mean(values)), 4) for name, values in table.items()}
 
+    def masks(self, labels: Callable[[FramePair], np.ndarray], clusters: int) -> dict[str, float]:
+        """How well anonymous masks match the classes on the frames held out."""
+        matrix = ContingencyMatrix(CLASSES, clusters)
+        for frame in self.test:
+            matrix.update(frame.labels, labels(frame))
+        return {name: round(value, 4) for name, value in matrix.summary().items()}
+
     def _iou(self, features: Features, frames: Sequence[FramePair]) -> float:
         iou = fit_linear_probe(features, frames, CLASSES).score(self.test).iou()
         return float(np.nan_to_num(iou).mean())
@@ -118,10 +131,29 @@ def run_arm(arm: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     with progress_bar() as bar:
         task = bar.add_task(f"{arm}, seed {seed}", total=options.steps)
         trainer.run(lambda step, _: bar.update(task, completed=step))
-    after = probed.score(network_features(trainer.averaged.network))
-    counts = {"frames": len(probed.train), "test": len(probed.test)}
-    return {**about, **counts, "colour": probed.score(colour_features()), "before": before,
-            "after": after}  # fmt: skip
+    network = trainer.averaged.network.eval()
+    result = {**about, "frames": len(probed.train), "test": len(probed.test), "before": before,
+              "after": probed.score(network_features(network))}  # fmt: skip
+    if trainer.mask_mode == "clusters":
+        clusters = network.classes
+        result["masks"] = probed.masks(
+            lambda frame: predict_pair(network, frame, trainer.device)[1], clusters
+        )
+    return result
+
+
+def run_colour(seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """The same figures without a network."""
+    config = arm_config("own_frames", options, seed)
+    frames = load_sources(config)
+    probed = Probed(options.data, {pair.name for pair in frames.held_out})
+    clusters = config.consistency.clusters
+    pairs = joined([source.pairs for source in frames.sources])
+    found = kmeans_on_colour(pairs, clusters, seed)
+    return {
+        "arm": COLOUR, "seed": seed, "after": probed.score(colour_features()),
+        "masks": probed.masks(lambda frame: found.labels(frame.visible, frame.thermal), clusters),
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -138,11 +170,12 @@ def main() -> None:
     rows: dict[str, dict[str, float]] = {}
     for seed in options.seeds:
         for arm in options.arms:
-            result = run_arm(arm, seed, options)
+            colour = arm == COLOUR
+            result = run_colour(seed, options) if colour else run_arm(arm, seed, options)
             add_run("own_frames", result)
-            rows[f"start, seed {seed}"] = result["before"]
-            rows[f"{arm}, seed {seed}"] = result["after"]
-    title = "linear probe on RoadScene: mean IoU by labelled frames"
+            rows.setdefault("start", result.get("before", {}))
+            rows[f"{arm}, seed {seed}"] = {**result["after"], **result.get("masks", {})}
+    title = "RoadScene: mean IoU of a linear probe by labelled frames; masks of clusters"
     Console().print(screen_table(title, rows, Console()))
 
 

@@ -126,6 +126,10 @@ class ConsistencyConfig(_Strict):
     confidence: float = Field(0.6, ge=0, le=1, description="likely: below it nothing is taught")
     ramp: float = Field(0.3, ge=0, le=1, description="part of the stage in which it fades in")
     margin: float = Field(0.01, ge=0, description="lead in cosine that a prototype needs")
+    looks: float = Field(
+        1.0, ge=0, description="clusters: weight of colour and heat beside the features that "
+        "prototypes are found in; 0: features alone"
+    )  # fmt: skip
     balance: float = Field(
         0.5, ge=0, le=1, description="likely, balanced: 0: every pixel counts alike; 1: every class"
     )

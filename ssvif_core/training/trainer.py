@@ -24,7 +24,7 @@ from ssvif_core.data.batches import Batch, BatchMaker, prefetched
 from ssvif_core.data.degrade import drop_modality
 from ssvif_core.errors import SsvifError
 from ssvif_core.interrupts import Interrupts
-from ssvif_core.training.anchors import LabelAnchor, PrototypeAnchor
+from ssvif_core.training.anchors import LabelAnchor
 from ssvif_core.training.checkpoint import load_checkpoint, save_checkpoint
 from ssvif_core.training.collapse import CollapseAlarm, CollapseFigures, measure
 from ssvif_core.training.config import StageConfig, TrainingConfig, differences
@@ -33,6 +33,7 @@ from ssvif_core.training.frames import joined, load_sources
 from ssvif_core.training.guides import Guides
 from ssvif_core.training.initialise import Start, initialise, sha256_of_start
 from ssvif_core.training.inputs import Inputs, half_labels
+from ssvif_core.training.prototypes import PrototypeAnchor
 from ssvif_core.training.recorder import Recorder
 from ssvif_core.training.stage import Models, Stage, StageContext
 from ssvif_core.training.stages import (
@@ -221,14 +222,13 @@ class Trainer:
         anchor = PrototypeAnchor.found(
             self.averaged.network,
             joined([source.pairs for source in self.batches.sources]),
-            c.consistency.clusters,
-            c.consistency.margin,
+            c.consistency,
             c.seed,
             self.processes,
         )
         # Running statistics differ from process to process, and so would the features, the
         # prototypes, and what a cluster's number means.
-        self.processes.share([*anchor.network.state_dict().values(), anchor.centres])
+        self.processes.share(anchor.tensors())
         return anchor
 
     def train_step(self, batch: Batch) -> dict[str, float]:
@@ -360,12 +360,10 @@ class Trainer:
         self.context.weighting.load_state_dict(state["weighting"])
         self.alarm.bad = state["bad_looks"]
         if "anchor" in state:
-            anchor = PrototypeAnchor(
-                self.models.network, state["anchor"]["centres"].to(self.device),
-                self.config.consistency.margin, self.processes,
-            )  # fmt: skip
-            anchor.network.load_state_dict(state["anchor"]["network"])
-            self.context.anchor = anchor
+            margin = self.config.consistency.margin
+            self.context.anchor = PrototypeAnchor.restored(
+                state["anchor"], self.models.network, margin, self.processes
+            )
         self.context.guides = Guides.restored(state, self.device)
         return state
 

@@ -103,7 +103,7 @@ def test_unknown_pixels_do_not_count():
 APART = """
 import torch
 import torch.distributed as dist
-from ssvif_core.training.anchors import _cross_entropy
+from ssvif_core.training.prototypes import _cross_entropy
 from ssvif_core.training.config import ConsistencyConfig
 from ssvif_core.training.cross_segmentation import cross_segmentation
 from ssvif_core.training.distributed import ALONE, process_group

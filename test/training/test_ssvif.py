@@ -468,7 +468,7 @@ with process_group("cpu") as processes:
     anchor = trainer.context.anchor
     told = []
     if config.consistency.mode == "clusters":
-        told = [anchor.centres, *anchor.network.state_dict().values()]
+        told = anchor.tensors()
     state = {"weights": own.detach(), "anchor": told}
     torch.save(state, Path(sys.argv[2]) / f"rank{processes.rank}.pt")
 """
@@ -562,9 +562,9 @@ def test_a_cluster_means_the_same_to_all_processes(paired_folder, tmp_path):
 
 def test_a_large_set_is_never_read_whole(paired_folder, tmp_path, monkeypatch):
     from ssvif_core.data.collection import PairCollection
-    from ssvif_core.training import anchors
+    from ssvif_core.training import prototypes
 
-    monkeypatch.setattr(anchors, "FRAMES", 3)
+    monkeypatch.setattr(prototypes, "FRAMES", 3)
     asked = []
     readable = PairCollection.readable
 
