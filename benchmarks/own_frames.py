@@ -173,7 +173,8 @@ def main() -> None:
             colour = arm == COLOUR
             result = run_colour(seed, options) if colour else run_arm(arm, seed, options)
             add_run("own_frames", result)
-            rows.setdefault("start", result.get("before", {}))
+            if not colour:
+                rows.setdefault("start", result["before"])
             rows[f"{arm}, seed {seed}"] = {**result["after"], **result.get("masks", {})}
     title = "RoadScene: mean IoU of a linear probe by labelled frames; masks of clusters"
     Console().print(screen_table(title, rows, Console()))
