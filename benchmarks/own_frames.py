@@ -10,11 +10,13 @@ RoadScene is no new camera for the shipped models. Arms:
 
     own_frames              as it is: stage 1 a tenth of the steps, warm-up a fifth, then stage 2
     without consistency     the same, w_c = 0: the prototypes alone
-    stage 1                 as many steps of stage 1, of what clusters train, too: all but the
-                            global context
-    path first              as own_frames, but stage 1 trains the fusion path alone
+    features alone          the same, prototypes of the network's features, not of how cells look
+    stage 1                 as many steps of stage 1, of the trunk, too: of all that stage 2 trains
+                            but the segmentation head, which it asks for nothing
+    colour and heat         no network: probe and k-means of what cells and pixels look like
 
-The start of each is scored before its first step, so what is gained is known seed by seed.
+The start of each is scored before its first step. Masks of clusters, each named by one class, are
+scored on the same frames.
 """
 
 from __future__ import annotations

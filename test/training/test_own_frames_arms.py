@@ -37,6 +37,10 @@ def test_every_arm_has_as_many_steps_from_the_same_start_on_the_same_frames(arms
         assert config.sources[0].labels is None
 
 
+def test_the_benchmark_says_what_each_arm_is(own_frames):
+    assert all(f"\n    {arm:<24}" in own_frames.__doc__ for arm in own_frames.ARMS)
+
+
 def test_arms_differ_in_what_they_say_and_in_no_more(arms):
     whole, name = arms["own_frames"], {"name": "own_frames"}
     assert set(whole.stages[0].train_only) == set(FUSION_PATH)
